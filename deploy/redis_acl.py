@@ -113,7 +113,8 @@ GATEWAY = (
     "(+get +set +del ~fb:lease:*) (+hset +hgetall +exists +expire +del ~fb:batch:*) "
     "(+zadd +zrem +zrange +zrevrange +zremrangebyscore +expire ~fb:batches:*) "
     "(+hset +hget +hgetall +hdel +smembers +sadd +srem ~fb:webhooks*) "
-    "(+zadd +zrem +zrangebyscore ~fb:webhooks:due) (+hset +hgetall +expire +del ~fb:webhook:*)"
+    "(+zadd +zrem +zrangebyscore ~fb:webhooks:due) (+hset +hgetall +expire +del ~fb:webhook:*) "
+    "(+hset +expire ~fb:maps)"
 )
 
 ROLES: Mapping[str, str] = {

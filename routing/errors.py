@@ -3,7 +3,8 @@
     ForebayError
     ├── CallerError           the caller can mend it (exit code 2)
     │   ├── InvalidJob        invalid_job       a field of the job is wrong
-    │   │   └── TooLong       too_long          a field is larger than its limit
+    │   │   ├── TooLong       too_long          a field is larger than its limit
+    │   │   └── KeyReused     key_reused        an idempotency key was used for another job
     │   ├── EgressDenied      egress_denied     the content may not leave the building
     │   ├── BudgetExceeded    budget_exceeded   the budget does not cover the call
     │   ├── UnknownJob        unknown_job       no such job, or another tenant's
@@ -43,8 +44,7 @@ class ForebayError(Exception):
         code: stable name of the error, one per class.
         message: what is wrong, without the field's name.
         field: the field, variable or file to mend, or `None`.
-        job_id: the job that the error is about, or `None`. For an idempotency key that was used for
-            another job, that first job.
+        job_id: the job that the error is about, or `None`. Of `KeyReused`, the key's first job.
         receipt: the receipt of the job, if the job has ended.
         job_ids: jobs that were being submitted when a `map` could not go on. Each of them is under
             way, or was never taken in: `client.status(job_id)` tells.
@@ -78,6 +78,12 @@ class TooLong(InvalidJob):
     """A field is larger than its limit, or the prompt is longer than the model's context."""
 
     code = "too_long"
+
+
+class KeyReused(InvalidJob):
+    """The idempotency key was used for another job."""
+
+    code = "key_reused"
 
 
 class EgressDenied(CallerError):

@@ -9,10 +9,13 @@ import json
 import logging
 import os
 import sys
+import time
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal, Self
+from functools import lru_cache
+from typing import Any, Literal, Self, TextIO
 
 from forebay.routing.settings import EnvironmentSettings, read
 
@@ -142,8 +145,9 @@ def event(name: Event, *, job: str | None = None, **fields: Any) -> dict[str, An
         job: the id of the job, which also gives the tenant.
         fields: ids, codes and counts, such as the lane. Never content.
     """
-    about = {"job": job, "tenant": job.partition(".")[0]} if job else {}
-    return {"event": str(name), "fields": about | fields}
+    if job:
+        fields = {"job": job, "tenant": job.partition(".")[0], **fields}
+    return {"event": name._value_, "fields": fields}
 
 
 def to_stderr(level: int, worker: str = "") -> None:
@@ -159,7 +163,7 @@ def to_stderr(level: int, worker: str = "") -> None:
         os.environ[WORKER_VARIABLE] = worker
     root = logging.getLogger()
     if not root.handlers:
-        root.addHandler(logging.StreamHandler(sys.stderr))
+        root.addHandler(_LineHandler(sys.stderr))
         root.setLevel(logging.WARNING)
         root.handlers[0].setFormatter(_formatter())
         _know_less()
@@ -175,8 +179,41 @@ def to_stderr(level: int, worker: str = "") -> None:
 
 def _know_less() -> None:
     """Have records lack what no line shows: finding it out costs a third of a line."""
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # noqa: SLF001 - as logging's HOWTO says
+    logging.setLogRecordFactory(_LeanRecord)
+
+
+class _LeanRecord(logging.LogRecord):
+    """A record of what a line shows; what no line shows is the same for all records."""
+
+    pathname = filename = "(unknown file)"
+    module = funcName = ""  # noqa: N815 - logging's name
+    lineno, relativeCreated = 0, 0.0  # noqa: N815 - logging's name
+    thread = threadName = process = processName = taskName = None  # noqa: N815 - logging's names
+    exc_text = stack_info = None
+
+    def __init__(self, name: str, level: int, *of: Any, **_: Any) -> None:
+        # Not that of the base class, which takes apart the path that no line shows.
+        _path, _line, self.msg, args, self.exc_info, *_rest = of
+        if args and len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
+            args = args[0]  # for messages with names, as in `%(job)s`
+        self.name, self.args = name, args
+        self.levelno, self.levelname = level, logging.getLevelName(level)
+        self.created = time.time()
+        self.msecs = self.created % 1 * 1000
+
+
+class _LineHandler(logging.StreamHandler[TextIO]):
+    """Writes each record as it comes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line. Standard error is flushed at the end of each line by itself."""
+        try:
+            self.stream.write(f"{self.format(record)}\n")
+            if not getattr(self.stream, "line_buffering", False):
+                self.stream.flush()
+        except Exception:  # noqa: BLE001 - as logging does: a line never breaks the program
+            self.handleError(record)
 
 
 def _formatter() -> logging.Formatter:
@@ -184,26 +221,11 @@ def _formatter() -> logging.Formatter:
 
 
 class _Lines(logging.Formatter):
-    """Formats a record of any logger from the same values."""
+    """Formats a record of any logger for this worker."""
 
     def __init__(self) -> None:
         super().__init__()
         self.worker = os.environ.get(WORKER_VARIABLE, "")
-
-    def values(self, record: logging.LogRecord) -> dict[str, Any]:
-        """Return the values of a line, in the order in which they are written."""
-        values = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "worker": self.worker,
-            "event": getattr(record, "event", str(Event.LIBRARY)),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-            "logger": record.name,
-        }
-        if record.exc_info and record.exc_info[1]:
-            values["exception"] = exception_text(record.exc_info[1])
-        return values
 
 
 class JsonLines(_Lines):
@@ -211,7 +233,18 @@ class JsonLines(_Lines):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as JSON, in ASCII."""
-        return json.dumps(self.values(record), default=str)
+        values = {
+            "time": _timestamp(record.created),
+            "level": record.levelname,
+            "worker": self.worker,
+            "event": getattr(record, "event", Event.LIBRARY.value),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+            "logger": record.name,
+        }
+        if record.exc_info and record.exc_info[1]:
+            values["exception"] = exception_text(record.exc_info[1])
+        return json.dumps(values, default=str)
 
 
 class TextLines(_Lines):
@@ -219,16 +252,31 @@ class TextLines(_Lines):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text; an exception follows on lines of its own."""
-        values = self.values(record)
-        message, exception = values.pop("message"), values.pop("exception", "")
-        time, level, worker, name = (
-            values.pop(key) for key in ("time", "level", "worker", "event")
-        )
-        logger = values.pop("logger")
-        more = [f"{key}={value}" for key, value in values.items() if str(value) not in message]
-        what = logger if name == Event.LIBRARY else name
-        line = " ".join(filter(None, [time, level, worker, f"{what}:", message, *more]))
-        return f"{line}\n{exception}" if exception else line
+        message = record.getMessage()
+        words = [_timestamp(record.created), record.levelname]
+        if self.worker:
+            words.append(self.worker)
+        words.append(f"{getattr(record, 'event', record.name)}:")
+        if message:
+            words.append(message)
+        for key, value in getattr(record, "fields", {}).items():
+            if (shown := str(value)) not in message:
+                words.append(f"{key}={shown}")
+        line = " ".join(words)
+        if record.exc_info and record.exc_info[1]:
+            return f"{line}\n{exception_text(record.exc_info[1])}"
+        return line
+
+
+def _timestamp(created_s: float) -> str:
+    second = int(created_s)
+    return f"{_date_and_time(second)}.{int((created_s - second) * 1000):03d}+00:00"
+
+
+@lru_cache(maxsize=2)
+def _date_and_time(second: int) -> str:
+    """Return a second in UTC; the lines of one second share it."""
+    return datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")
 
 
 def exception_text(error: BaseException) -> str:

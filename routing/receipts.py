@@ -84,6 +84,7 @@ class Generation(FrozenModel):
         text: what the model wrote.
         finish: `stop` if the model ended the text, `length` if it was cut off at `max_tokens` or
             at the end of the context.
+        stop_sequence: the `stop` string that ended the text, if the engine says which one did.
         logprobs: the tokens that the model made, if the request asked for them. Their text may
             have white space at its ends that the answer's text has not.
     """
@@ -91,6 +92,7 @@ class Generation(FrozenModel):
     kind: Literal["generate"] = "generate"
     text: Annotated[str, Field(repr=False)]
     finish: Literal["stop", "length"] = "stop"
+    stop_sequence: Annotated[str | None, Field(repr=False, exclude_if=is_none)] = None
     logprobs: Annotated[tuple[TokenLogprob, ...] | None, Field(repr=False, exclude_if=is_none)] = (
         None
     )
@@ -144,20 +146,20 @@ class Doubt(FrozenModel):
 
     Attributes:
         probability: the calibrated probability, 0 to 1, that the answer is wrong.
-        agreement: how far a second local answer agrees, 0 to 1. `None` without a second answer.
-        second: the model that gave the second answer.
+        agreement: how far a second local answer agrees, 0 to 1; the mean, if there were two.
+        agreements: with each of two further answers. `None` if there were not two.
+        second: the model that gave the second answer, or both names.
         version: the version of the doubt model, or of the rule that took its place; then, after a
             plus sign, that of the calibration, if there is one.
-        threshold: the limit that the probability was compared with. `None` if it was compared with
-            nothing, because there was neither a second answer nor a pace.
+        threshold: the limit of the probability; `None` without a second answer and a pace.
         base: the probability before the calibration. `None` if it was not calibrated.
-        score: what ranks the answer among others if a pace is set; the highest go up first. `None`
-            without a pace.
+        score: ranks the answer if a pace is set; the highest go up first. `None` without a pace.
         cascade: the version of the cascade model that gave the score. `None` if none did.
     """
 
     probability: Annotated[float, Field(ge=0, le=1)]
     agreement: Annotated[float | None, Field(ge=0, le=1)] = None
+    agreements: Annotated[tuple[float, ...] | None, Field(exclude_if=is_none)] = None
     second: str | None = None
     version: str
     threshold: float | None = None
@@ -195,8 +197,7 @@ class Receipt(FrozenModel):
         doubt: the doubt about the local answer; also on an answer from Bedrock if the doubt sent
             the job there. `None` without a local answer that passed its checks.
         attempts: how often the job was tried in its last hop.
-        queued_s, worked_s, total_s: seconds spent waiting, seconds spent being worked, and seconds
-            from submit to the end.
+        queued_s, worked_s, total_s: seconds spent waiting, being worked, and from submit to end.
         error, error_field: the code of the failure and the field to correct, if the job failed.
         error_note: what failed, in our own words, keywords of a schema and numbers; never content.
         replay_of: the id of the dead job that this job repeats.

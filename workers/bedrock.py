@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 
+from forebay.routing.books.bills.price_lists import PriceLists
 from forebay.routing.errors import TooLong
 from forebay.routing.jobs import Answer, Job
 from forebay.routing.lanes import BEDROCK
@@ -88,10 +89,11 @@ class Bedrock:
     ) -> None:
         """Call models through `provider`; by default, through the one that the settings name."""
         key = secret(ledger.redis, ledger.settings)
-        self._prices = PriceFile(settings.prices_file)
+        prices = PriceFile(settings.prices_file).current
+        self._prices = PriceLists(ledger.redis).following(prices)
         self._settings, self._key = settings, key
         self._provider = provider or open_provider(settings)
-        self._calls = Calls(ledger, self._provider, self._prices.current, key)
+        self._calls = Calls(ledger, self._provider, self._prices, key)
         self._spillway = Spillway(ledger.redis)
         self._spillway.announce(settings.bedrock_endpoint or "")
         self._policy = PolicyFile(ledger.settings.policy_file)
@@ -105,7 +107,7 @@ class Bedrock:
         self._secrets = SecretCheck(self._policy.current())
         self._long_texts = LongTexts(self._calls)
         self._auditor = Auditor(ledger, self._calls, key, self._secrets)
-        self._candidates = Candidates(ledger, settings, self._prices.current)
+        self._candidates = Candidates(ledger, settings, self._prices)
         self._batcher: Batcher | None = None
 
     def start_batches(self) -> Batcher | None:
@@ -115,7 +117,7 @@ class Bedrock:
 
             self._batcher = open_batcher(
                 self._ledger, self._settings, self._provider, self._policy,
-                self._prices.current, self._key, self._share,
+                self._prices, self._key, self._share,
             )  # fmt: skip
             self._batcher.start()
         return self._batcher
@@ -150,7 +152,7 @@ class Bedrock:
             self._checked = policy
             self._spillway.keep_only(policy.all_models())
             for model in sorted(policy.all_models()):
-                if not self._prices.current().has(policy.base_model(model)):
+                if not self._prices().has(policy.base_model(model)):
                     log.error(NO_PRICE, model, extra=event(Event.BEDROCK_NO_PRICE, model=model))
         return policy
 

@@ -79,6 +79,7 @@ class Local:
         *,
         reserved: float = 0.0,
         ranking: Ranking | None = None,
+        third: bool = False,
     ) -> None:
         """Make a worker.
 
@@ -88,6 +89,7 @@ class Local:
             queues: those whose jobs this worker answers: it announces its models there.
             reserved: the share of its threads that only interactive jobs get.
             ranking: the learned cascade, if one is used.
+            third: take two further answers for a second opinion.
         """
         settings = ledger.settings
         self._reserved = reserved
@@ -107,7 +109,9 @@ class Local:
         served = ServedModels(ledger.redis)
         self._announcement = Announcement(served, queues, self._answerer.signatures)
         self._texts = TextWriter(ledger.redis, ledger.seal)
-        self._second_opinions = SecondOpinions(ledger, policy, frontier, self._answerer)
+        self._second_opinions = SecondOpinions(
+            ledger, policy, frontier, self._answerer, third=third
+        )
         self._long_texts = LongTexts(self._answerer, policy)
         steps = RowSteps(
             self._answerer, self._labels, self._doubter, self._escalator, self._long_texts,
@@ -205,7 +209,12 @@ def _actor() -> Actor:
     return Actor(
         queues,
         lambda ledger: Local(
-            ledger, engines.open, queues, reserved=engines.first.reserved, ranking=ranking
+            ledger,
+            engines.open,
+            queues,
+            reserved=engines.first.reserved,
+            ranking=ranking,
+            third=settings.second_opinions > 1,
         ),
         pool="threads",
         concurrency=JOBS_PER_SLOT * engines.first.slots + SHARDS_AT_ONCE,

@@ -1,7 +1,7 @@
-"""Find promtool, which comes with Prometheus.
+"""Find Prometheus and promtool, which comes with it.
 
-If it is not installed, it is unpacked from Debian's package `prometheus` into `.cache/promtool`,
-without installing anything.
+If they are not installed, they are unpacked from Debian's package `prometheus` into
+`.cache/promtool`, without installing anything.
 """
 
 from __future__ import annotations
@@ -10,33 +10,34 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Literal
 
-UNPACKED = Path(__file__).resolve().parents[2] / ".cache" / "promtool" / "promtool"
-MISSING = (
-    "promtool is missing: install Prometheus (apt-get install prometheus), or put promtool on PATH"
-)
+Tool = Literal["promtool", "prometheus"]
+
+UNPACKED = Path(__file__).resolve().parents[2] / ".cache" / "promtool"
+MISSING = "is missing: install Prometheus (apt-get install prometheus), or put it on PATH"
 
 
 class PromtoolMissing(Exception):
-    """promtool is neither installed nor to be had; the message says what to do."""
+    """A tool is neither installed nor to be had; the message says what to do."""
 
 
-def find() -> str:
-    """Return the path of promtool; unpack it from Debian's package if it is not installed.
+def find(tool: Tool = "promtool") -> str:
+    """Return the path of a tool; unpack it from Debian's package if it is not installed.
 
     Raises:
         PromtoolMissing: It is neither installed nor to be had.
     """
-    if installed := shutil.which("promtool"):
+    if installed := shutil.which(tool):
         return installed
-    if not UNPACKED.exists():
-        _unpack()
-    return str(UNPACKED)
+    if not (UNPACKED / tool).exists():
+        _unpack(tool)
+    return str(UNPACKED / tool)
 
 
-def _unpack() -> None:
+def _unpack(tool: Tool) -> None:
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise PromtoolMissing(MISSING)
+        raise PromtoolMissing(f"{tool} {MISSING}")
     with tempfile.TemporaryDirectory() as folder:
         fetched = subprocess.run(
             ["apt-get", "download", "--quiet", "prometheus"],  # noqa: S607 - Debian's own
@@ -44,8 +45,8 @@ def _unpack() -> None:
         )  # fmt: skip
         packages = list(Path(folder).glob("prometheus_*.deb"))
         if fetched.returncode or not packages:
-            raise PromtoolMissing(f"{MISSING}\n{fetched.stderr.strip()}")
+            raise PromtoolMissing(f"{tool} {MISSING}\n{fetched.stderr.strip()}")
         unpack = ["dpkg-deb", "--extract", str(packages[0]), folder]
         subprocess.run(unpack, check=True)  # noqa: S603 - arguments of our own
-        UNPACKED.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(Path(folder) / "usr" / "bin" / "promtool", UNPACKED)
+        UNPACKED.mkdir(parents=True, exist_ok=True)
+        shutil.move(Path(folder) / "usr" / "bin" / tool, UNPACKED / tool)

@@ -15,6 +15,8 @@ FILE = Path(__file__).parent / "forebay.json"
 SOURCE = {"type": "prometheus", "uid": "${source}"}
 COLUMNS = 24  # of Grafana's grid
 RATE = "$__rate_interval"
+CACHED = 'forebay_tokens_total{direction="cached"}'
+READ = 'forebay_tokens_total{direction="in"}'
 AGREED = 'forebay_second_opinions_total{agreed="true"}'
 
 
@@ -105,6 +107,13 @@ RUNNING = (
           help="The mean. A line above the others of its lane is a slow worker."),
     Panel("Tokens", "ops", {"{{direction}} {{model}}":
                             rate("forebay_tokens_total", "direction", "model")}),
+    Panel("KV cache in use", "percentunit",
+          {"{{instance}} {{model}}": "sum by (instance, model) (forebay_engine_cache_pages_used) / "
+                                     "(sum by (instance, model) (forebay_engine_cache_pages) > 0)"},
+          help="Full while the batch is not: more requests have no room, whatever the slots."),
+    Panel("Prompts that were read before", "percentunit",
+          {"{{model}}": f"{rate(CACHED, 'model')} / {rate(READ, 'model')}"},
+          help="The share of the prompts' tokens that were in the cache of the model."),
     Panel("Engine restarts in 15 min", "short",
           {"{{instance}} {{model}}":
            "sum by (instance, model) (increase(forebay_engine_restarts_total[15m]))"}),
@@ -148,12 +157,33 @@ MONEY = (
     Panel("Jobs by tenant", "ops",
           {"{{tenant}}": rate("forebay_tenant_jobs_ended_total", "tenant")}),
 )  # fmt: skip
+BATCHES = (
+    Panel("Jobs that wait for a batch", "short",
+          {"{{model}}": most("forebay_bedrock_group_jobs", "model")}, stacked=True),
+    Panel("Longest wait for a batch", "s",
+          {"{{model}}": most("forebay_bedrock_group_oldest_seconds", "model"),
+           "max_wait_s": most("forebay_bedrock_group_limit_seconds")}),
+    Panel("Batches on Bedrock", "short",
+          {"{{state}}": most("forebay_bedrock_batches", "state"),
+           "overdue": most("forebay_bedrock_batches_overdue")}),
+    Panel("Batches that ended in 1 h", "short",
+          {"{{outcome}}": most("forebay_bedrock_batches_ended_hour", "outcome")}, stacked=True,
+          help="failed: their jobs are called one by one. unknown: the money of some records "
+               "stays reserved."),
+    Panel("Models without batches", "short",
+          {"{{model}}": most("forebay_bedrock_batches_refused", "model")},
+          help="S3 or Bedrock refused a batch: forebay doctor says why."),
+    Panel("Moves of tenants", "s",
+          {"{{tenant}} {{step}}": most("forebay_tenant_move_seconds", "tenant", "step")},
+          help="For how long a move to another fleet has stood at its step."),
+)  # fmt: skip
 ROWS = {
     "Is it well?": (WELL, 3, 4),
     "What waits, and since when?": (WAITING, 6, 8),
     "What runs, how fast, what fails?": (RUNNING, 6, 8),
     "What goes up, and why?": (UP, 6, 8),
     "What does it cost?": (MONEY, 6, 8),
+    "What is in batches, and who moves?": (BATCHES, 8, 8),
 }
 
 

@@ -54,6 +54,7 @@ class BatchPlan:
 
     Attributes:
         ending: the state in which they end.
+        message: what is said of a batch that failed.
         answered: so many records are answered before that; `None` for all.
         errors: records, by their place in the file, that fail, with the status of their error.
         spoiled: likewise records whose answer has this fault.
@@ -62,6 +63,7 @@ class BatchPlan:
     """
 
     ending: str = "Completed"
+    message: str = ""
     answered: int | None = None
     errors: dict[int, int] = field(default_factory=dict)
     spoiled: dict[int, str] = field(default_factory=dict)
@@ -90,6 +92,8 @@ class Job:
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         fields = {name: self.request[name] for name in told}
         fields |= {"jobArn": self.arn, "status": self.status, "submitTime": at}
+        if self.message:
+            fields["message"] = self.message
         if self.succeeded is not None:
             fields["successRecordCount"] = self.succeeded
         return fields
@@ -181,6 +185,8 @@ class Batches:
                     results.append(result)
             random.Random(len(lines)).shuffle(results)
             self._write(job, results, len(lines))
+        else:
+            job.message = self.plan.message
         job.status = ending
 
     def _result(

@@ -68,6 +68,7 @@ class Request:
     stop: list[str] = field(default_factory=list)
     schema: dict[str, Any] | None = None
     tier: str = "default"
+    fields: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, operation: str, model: str, body: dict[str, Any]) -> Request:
@@ -90,6 +91,7 @@ class Request:
             stop=limits.get("stopSequences") or limits.get("stop_sequences") or [],
             schema=schema,
             tier=body.get("serviceTier", {}).get("type", "default"),
+            fields=tuple(body.get("additionalModelResponseFieldPaths", ())),
         )
 
     def require_room(self, context_tokens: int | None) -> None:
@@ -108,6 +110,8 @@ class Response:
     tokens_out: int
     tier: str = "default"
     cached: Cached = NOTHING_CACHED
+    stop_sequence: str | None = None
+    fields: tuple[str, ...] = ()
 
     @classmethod
     def answering(
@@ -117,14 +121,22 @@ class Response:
 
         The text is cut at the first stop string, and at `max_tokens`.
         """
-        reason = "end_turn"
-        cuts = [at for at in map(text.find, request.stop) if at >= 0]
+        reason, stop = "end_turn", None
+        cuts = [(at, stop) for stop in request.stop if (at := text.find(stop)) >= 0]
         if cuts:
-            text, reason = text[: min(cuts)], "stop_sequence"
+            at, stop = min(cuts)
+            text, reason = text[:at], "stop_sequence"
         if tokens(text) > request.max_tokens:
-            text, reason = text[: request.max_tokens * CHARS_PER_TOKEN], "max_tokens"
+            text, reason, stop = text[: request.max_tokens * CHARS_PER_TOKEN], "max_tokens", None
         counts = tokens(request.prompt), tokens(text)
-        return cls(text, ending or reason, *counts, request.tier, cached)
+        return cls(text, ending or reason, *counts, request.tier, cached, stop, request.fields)
+
+    def _ending(self) -> dict[str, Any]:
+        """Return why the text ended, and which stop string ended it if the request asks for it."""
+        if "/stop_sequence" not in self.fields:
+            return {"stopReason": self.stop_reason}
+        named = {"stop_sequence": self.stop_sequence}
+        return {"stopReason": self.stop_reason, "additionalModelResponseFields": named}
 
     def usage(self) -> dict[str, int]:
         """Return the token counts as Converse gives them."""
@@ -140,7 +152,7 @@ class Response:
         """Return the body of a response of Converse."""
         return {
             "output": {"message": {"role": "assistant", "content": [{"text": self.text}]}},
-            "stopReason": self.stop_reason,
+            **self._ending(),
             "usage": self.usage(),
             "metrics": {"latencyMs": latency_ms},
             "serviceTier": {"type": self.tier},
@@ -153,6 +165,7 @@ class Response:
             "role": "assistant",
             "content": [{"type": "text", "text": self.text}],
             "stop_reason": self.stop_reason,
+            "stop_sequence": self.stop_sequence,
             "usage": {"input_tokens": self.tokens_in, "output_tokens": self.tokens_out},
         }
 
@@ -164,7 +177,7 @@ class Response:
         for piece in re.findall(r"\s*\S+\s*", self.text):
             yield frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": piece}})
         yield frame("contentBlockStop", {"contentBlockIndex": 0})
-        yield frame("messageStop", {"stopReason": self.stop_reason})
+        yield frame("messageStop", self._ending())
         yield frame("metadata", spoil(metadata, fault))
 
 

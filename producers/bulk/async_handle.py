@@ -79,6 +79,11 @@ class AsyncBulkHandle:
         """Return how far the bulk is, without asking anybody."""
         return self._handle.progress()
 
+    @property
+    def input_change(self) -> str | None:
+        """See `BulkHandle.input_change`."""
+        return self._handle.input_change
+
     async def pause(self) -> None:
         """See `BulkHandle.pause`."""
         await asyncio.to_thread(self._handle.pause)

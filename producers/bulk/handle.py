@@ -6,14 +6,15 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from forebay.producers.bulk.running.forecast import Forecast
-from forebay.producers.bulk.running.progress import Progress, Rate, usd
+from forebay.producers.bulk.running.forecast import Forecast, forecast
+from forebay.producers.bulk.running.progress import Progress, usd
 from forebay.producers.bulk.running.run import BulkRun
 from forebay.routing.bulk.bulks import BulkRecord, Bulks
+from forebay.routing.bulk.row_rates import RowRates
 from forebay.routing.errors import ForebayError, ResultTimeout
 from forebay.routing.ledger.ledger import Ledger
 
@@ -30,7 +31,7 @@ class BulkHandle:
 
     Attributes:
         id: the id of the bulk.
-        out: the file of the results.
+        out: the file that holds the results at the end.
         bad_rows: the file of the rows that could not be read; made only if there are some.
     """
 
@@ -43,7 +44,7 @@ class BulkHandle:
     ) -> None:
         """`temporary` removes the output on `close`, and after its last row was iterated over."""
         self.id = run.manifest.id
-        self.out = Path(run.manifest.out)
+        self.out = run.manifest.results
         self.bad_rows = run.manifest.bad_rows
         self._run, self._ledger = run, ledger
         self._temporary = temporary
@@ -103,7 +104,8 @@ class BulkHandle:
     def progress(self) -> Progress:
         """Return how far the bulk is, without asking anybody."""
         run = self._run
-        return progress_of(run.record, run.rate, run.jobs_ahead, run.written)
+        found = progress_of(run.record, run.rate(), run.jobs_ahead, run.written)
+        return replace(found, rereading=run.rereading, fed=True)
 
     def forecast(self) -> Forecast | None:
         """Return how long the bulk will take, by the rate at which such rows were answered lately.
@@ -111,7 +113,20 @@ class BulkHandle:
         It is `None` if no such row was answered in the last week, if rows are jobs of their own
         kinds, or if the source can be read only once.
         """
-        return self._run.forecast()
+        manifest, source = self._run.manifest, self._run.source
+        kind = manifest.template.get("kind")
+        with suppress(ForebayError):  # a bulk goes on without it
+            if kind and manifest.source and (rate := RowRates(self._ledger.redis).latest(kind)):
+                return forecast(source, rate, manifest.deadline)
+        return None
+
+    @property
+    def input_change(self) -> str | None:
+        """At the end, how the input differs from what it was when the bulk began, or `None`.
+
+        Rows that were added to a file meanwhile are not in the results.
+        """
+        return self._run.input_change
 
     def pause(self) -> None:
         """Feed no more rows. Shards that wait are put aside; those that are worked stop soon."""
@@ -137,19 +152,26 @@ class BulkHandle:
 
 
 def progress_of(
-    record: BulkRecord, rate: Rate, jobs_ahead: int, written: int | None = None
+    record: BulkRecord, rows_per_s: float | None, jobs_ahead: int, written: int | None = None
 ) -> Progress:
-    """Return how far a bulk is, from its record and what was seen of it."""
-    counters, per_s = record.counters, rate()
+    """Return how far a bulk is, from its record and from what the process that feeds it knows."""
+    counters = record.counters
+    per_s = record.rows_per_s if rows_per_s is None and record.fed else rows_per_s
+    per_s = None if record.state == "paused" else per_s
     written = record.written if written is None else written
     over = max(record.over, written)
     left = None if record.total is None else max(0, record.total - over)
+    left = left if record.state == "running" else None
     spent, seen = record.settled_nusd, max(1, over)
     return Progress(
         id=record.id,
         state=record.state,
+        fed=record.fed,
+        source=str(record.about.get("source", "")),
+        out=str(record.about.get("out", "")),
         total=record.total,
         share=over / record.total if record.total else _share(record, over),
+        rereading=record.rereading,
         sent=record.sent,
         over=over,
         written=written,

@@ -63,7 +63,9 @@ class BulkMethods:
         Args:
             which: the id of the bulk, its output or its folder.
             rows: the same input again, from its beginning, if it came from standard input or an
-                iterable and was not read to its end; else it is not looked at.
+                iterable and was not read to its end; else it is not looked at. While the bulk is
+                waited for, the rows that were read before are compared and skipped
+                (`Progress.rereading`); other rows raise `InvalidJob` there.
 
         Raises:
             UnknownJob: There is no such bulk of this tenant.
@@ -109,7 +111,7 @@ class BulkMethods:
     def _opened(self, rows: RowsLike, options: RowOptions) -> Iterator[tuple[Source, Template]]:
         """Open the rows, and make the template of a bulk that writes nothing."""
         from forebay.producers.bulk.options import BULK_OPTIONS
-        from forebay.producers.bulk.sources.open_source import open_source
+        from forebay.producers.bulk.sources.open_source import check_format, open_source
         from forebay.producers.bulk.templates.template import Template
 
         self._access.check_open()
@@ -117,6 +119,7 @@ class BulkMethods:
         form = given.get("source_format")
         of_rows = {name: value for name, value in given.items() if name not in BULK_OPTIONS}
         template = Template.of(**{**of_rows, "tenant": self.tenant})
+        check_format(form)
         source = open_source(rows, format=form)
         try:
             template.check(source)
@@ -149,13 +152,12 @@ class BulkMethods:
     def bulks(self) -> list[Progress]:
         """Return how far the bulks of this tenant are, the newest first. They are kept 30 days."""
         from forebay.producers.bulk.handle import progress_of
-        from forebay.producers.bulk.running.progress import Rate
         from forebay.routing.bulk.bulks import Bulks, jobs_ahead
 
         self._access.check_open()
         ahead = jobs_ahead(self._ledger)
         records = Bulks(self._ledger).list(self.tenant)
-        return [progress_of(record, Rate(), ahead) for record in records]
+        return [progress_of(record, None, ahead) for record in records]
 
     def bulk_progress(self, bulk_id: str) -> Progress:
         """Return how far a bulk is, whichever process feeds it.
@@ -164,11 +166,10 @@ class BulkMethods:
             UnknownJob: There is no such bulk of this tenant.
         """
         from forebay.producers.bulk.handle import progress_of
-        from forebay.producers.bulk.running.progress import Rate
         from forebay.routing.bulk.bulks import Bulks, jobs_ahead
 
         self._check_own(bulk_id)
-        return progress_of(Bulks(self._ledger).get(bulk_id), Rate(), jobs_ahead(self._ledger))
+        return progress_of(Bulks(self._ledger).get(bulk_id), None, jobs_ahead(self._ledger))
 
     def set_bulk_state(self, bulk_id: str, state: BulkState) -> Progress:
         """Pause a bulk (`paused`), let it go on (`running`) or end it (`cancelled`).
@@ -192,4 +193,4 @@ class BulkMethods:
     def _check_own(self, bulk_id: str) -> None:
         self._access.check_open()
         if owner(bulk_id) != self.tenant:
-            raise UnknownJob("no such bulk of this tenant", field="id")
+            raise UnknownJob("no such bulk of this tenant; see `forebay bulk list`", field="id")

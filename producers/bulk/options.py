@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from pydantic import BaseModel
 
 from forebay.routing.base import Egress, Kind
+from forebay.routing.errors import InvalidJob
 
 Order = Literal["input", "any"]
+
+#: A bulk or a row cannot be allowed to cost more dollars: it is a mistake.
+MAX_USD = 1_000_000
 
 #: A file, a folder of text files, `-` for standard input, or an iterable of rows. A generator, or
 #: any other iterable that is no collection, is iterated over on a thread of its own.
@@ -82,6 +86,32 @@ class RowOptions(BulkOptions, total=False):
     stop: Any
     seed: int
     regex: str
+
+
+def check_options(options: BulkOptions) -> None:
+    """Check the options that can be checked without rows.
+
+    Raises:
+        InvalidJob: One of them is wrong.
+    """
+    if options.get("order", "input") not in get_args(Order):
+        raise InvalidJob("must be input or any", field="order")
+    for name in ("max_usd", "max_cost_usd"):
+        limit = options.get(name)
+        if limit is not None and not 0 <= limit <= MAX_USD:  # type: ignore[operator]  # a number
+            raise InvalidJob(f"must be from 0 to {MAX_USD:,} dollars", field=name)
+    deadline = timestamp(options.get("deadline"))
+    if deadline is not None and deadline <= datetime.now(UTC).timestamp():
+        raise InvalidJob("is past: no row could be answered by then", field="deadline")
+
+
+def timestamp(deadline: datetime | timedelta | None) -> float | None:
+    """Return a deadline in seconds since 1970. Raises `InvalidJob` if it has no time zone."""
+    if isinstance(deadline, timedelta):
+        return (datetime.now(UTC) + deadline).timestamp()
+    if deadline is not None and deadline.tzinfo is None:
+        raise InvalidJob("must have a time zone", field="deadline")
+    return None if deadline is None else deadline.timestamp()
 
 
 BULK_OPTIONS = frozenset(BulkOptions.__annotations__)

@@ -14,7 +14,7 @@ from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.template import Template
 from forebay.producers.bulk.validated import validated_rows
 
-EXAMPLES = 3  # of each check that fails
+EXAMPLES = 3  # of each check that fails, and of each error
 
 
 @dataclass
@@ -48,7 +48,8 @@ class Estimate:
         whole_usd: dollars for the whole.
         local, bedrock, degraded, failed: shares of the sample.
         checks: how many answers failed each check, the most frequent first.
-        examples: for each of these checks, some rows of the output.
+        errors: how many rows have no answer for each reason, the most frequent first.
+        examples: for each of these checks and errors, some rows of the output.
     """
 
     rows: int
@@ -62,6 +63,7 @@ class Estimate:
     degraded: float
     failed: float
     checks: Mapping[str, int]
+    errors: Mapping[str, int]
     examples: Mapping[str, list[dict[str, Any]]]
 
 
@@ -118,7 +120,7 @@ def estimate(found: Validation, results: Iterator[dict[str, Any]]) -> Estimate:
     for row, chosen in zip(rows, found.sample, strict=False):
         row["row"], row["key"] = chosen.number, chosen.key
     count = max(1, len(rows))
-    counted, examples = _failed_checks(rows)
+    checks, errors, examples = _failures(rows)
     rate = len(rows) / seconds
     return Estimate(
         rows=found.rows,
@@ -131,21 +133,26 @@ def estimate(found: Validation, results: Iterator[dict[str, Any]]) -> Estimate:
         bedrock=sum(row["lane"] == "bedrock" for row in rows) / count,
         degraded=sum(row["degraded"] for row in rows) / count,
         failed=sum(row["status"] != "done" for row in rows) / count,
-        checks=counted,
+        checks=checks,
+        errors=errors,
         examples=examples,
     )
 
 
-def _failed_checks(
+def _failures(
     rows: list[dict[str, Any]],
-) -> tuple[dict[str, int], dict[str, list[dict[str, Any]]]]:
-    counted: Counter[str] = Counter()
+) -> tuple[dict[str, int], dict[str, int], dict[str, list[dict[str, Any]]]]:
+    """Count failed checks and errors, and choose some rows as examples of each."""
+    checks: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
     examples: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        for check in row["checks"]:
-            if not check["passed"]:
-                counted[check["name"]] += 1
-                known = examples.setdefault(check["name"], [])
-                if len(known) < EXAMPLES:
-                    known.append(row)
-    return dict(counted.most_common()), examples
+        failed = [check["name"] for check in row["checks"] if not check["passed"]]
+        checks.update(failed)
+        if row["error"]:
+            errors[row["error"]] += 1
+            failed.append(row["error"])
+        for name in failed:
+            if len(known := examples.setdefault(name, [])) < EXAMPLES:
+                known.append(row)
+    return dict(checks.most_common()), dict(errors.most_common()), examples

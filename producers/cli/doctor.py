@@ -14,7 +14,8 @@ from typing import Any
 
 import redis
 
-from forebay.producers.cli.operator.readers import settings_of_fleet
+from forebay.producers.cli.operator import fleet_checks
+from forebay.producers.cli.operator.readers import chosen, settings_of_fleet
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import ForebayError, Misconfigured
 from forebay.routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
@@ -47,7 +48,7 @@ Info = Mapping[str, Any]
 
 def probes() -> list[Probe]:
     """Return the checks of this side, in the order in which to mend what they find."""
-    return [ledger, policy, packages]
+    return [*fleet_checks.probes(), *fleet_checks.in_each_fleet([ledger]), policy, packages]
 
 
 def ledger() -> Iterator[Finding]:
@@ -62,9 +63,11 @@ def ledger() -> Iterator[Finding]:
             skew = _skew(client)
             held = _held(client)
     except ForebayError as error:
-        mend = "start Redis, or set FOREBAY_REDIS_URL to its address"
+        fleet = chosen.get()
+        setting = f"[fleets.{fleet}] redis_url of the map" if fleet else "FOREBAY_REDIS_URL"
+        mend = f"start Redis, or set {setting} to its address"
         if isinstance(error, Misconfigured):
-            mend = "correct FOREBAY_REDIS_URL: redis://USER:PASSWORD@HOST:PORT/DATABASE"
+            mend = f"correct {setting}: redis://USER:PASSWORD@HOST:PORT/DATABASE"
         seen = str(error) if where in str(error) else f"{where}: {error}"
         yield Finding("redis", "fail", seen, mend)
         return

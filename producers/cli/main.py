@@ -75,6 +75,8 @@ OF_FLEETS = frozenset(
     {"capacity", "dead", "doctor", "egress", "jobs", "pause", "report", "resume", "spend", "status",
      "top", "workers"}
 )  # fmt: skip
+#: Likewise, commands of a group whose other commands are about the fleet of a tenant.
+OF_FLEETS_IN_GROUPS = {"keys": "list"}
 
 #: Objects made before Python looks for garbage. Imports make many, and hardly any is garbage.
 OBJECTS_PER_COLLECTION = 100_000
@@ -112,12 +114,14 @@ class Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, or `None` if there is none of this name."""
-        found = super().get_command(ctx, cmd_name)
+        found: Any = super().get_command(ctx, cmd_name)
         for module, names in COMMANDS.items():
             if module and cmd_name in names:
                 found = _imported(module, cmd_name)
         if cmd_name in OF_FLEETS:
             readers.add_option(found)
+        if cmd_name in OF_FLEETS_IN_GROUPS:
+            readers.add_option(found.commands[OF_FLEETS_IN_GROUPS[cmd_name]])
         return found
 
 
@@ -218,7 +222,7 @@ def run(args: Sequence[str]) -> int:
     readers.chosen.set(None)
     try:
         if "serve" not in args[:1]:  # the gateway sets up its own export, in each of its processes
-            exporting.start("forebay-cli")
+            exporting.start("forebay-cli", always=True)
         code = typer.main.get_command(app).main(
             args=args, prog_name="forebay", standalone_mode=False
         )

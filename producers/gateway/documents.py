@@ -24,7 +24,7 @@ _PHRASES = {
     403: "The key lacks the scope, or the content may not leave the building.",
     404: "There is no such job or model, or it is another tenant's.",
     405: "The path has no such method.",
-    409: "The job was cancelled.",
+    409: "The job was cancelled, or the idempotency key was used for another request.",
     413: "The body is too large.",
     422: "The model declined to answer.",
     429: "The key has used up its minute, or too many jobs wait. See Retry-After.",

@@ -106,6 +106,7 @@ class Fault(NamedTuple):
 _STATUS = {
     forebay.InvalidJob.code: 400,
     forebay.TooLong.code: 400,
+    forebay.KeyReused.code: 409,
     forebay.EgressDenied.code: 403,
     forebay.BudgetExceeded.code: 402,
     forebay.UnknownJob.code: 404,

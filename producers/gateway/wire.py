@@ -20,8 +20,9 @@ from forebay.producers.gateway.errors import InvalidRequest, NotSupported
 from forebay.routing.base import FieldError, Text, first_error
 
 MAX_DEPTH_SHOWN = 6  # parts of a field's path in an error
+MAX_ENTRIES, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512  # of metadata, as OpenAI limits them
 _UNSUPPORTED = "not_supported"
-_NO_JSON = "must be JSON in UTF-8"
+_NO_JSON = "must be JSON in UTF-8, not compressed"
 
 
 class Body(BaseModel):
@@ -138,6 +139,31 @@ PartsText = Annotated[
         {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART_SCHEMA, "minItems": 1}]}
     ),
 ]
+
+
+def _within_limits(metadata: dict[str, str]) -> dict[str, str]:
+    """Return metadata if they keep to OpenAI's limits; an error quotes no key."""
+    if len(metadata) > MAX_ENTRIES:
+        raise ValueError(f"must have at most {MAX_ENTRIES} entries")
+    if any(len(key) > MAX_KEY_CHARS for key in metadata):
+        raise ValueError(f"a key must have at most {MAX_KEY_CHARS} characters")
+    if any(len(value) > MAX_VALUE_CHARS for value in metadata.values()):
+        raise ValueError(f"a value must have at most {MAX_VALUE_CHARS} characters")
+    return metadata
+
+
+#: What a caller of OpenAI's format attaches to a request. `forebay.metadata` may hold more.
+Metadata = Annotated[
+    dict[str, str],
+    AfterValidator(_within_limits),
+    WithJsonSchema(
+        {
+            "type": "object", "maxProperties": MAX_ENTRIES,
+            "propertyNames": {"maxLength": MAX_KEY_CHARS},
+            "additionalProperties": {"type": "string", "maxLength": MAX_VALUE_CHARS},
+        }
+    ),
+]  # fmt: skip
 
 Ignored = Any  # a field that says nothing to a fleet: who the end user is, and the like
 

@@ -110,6 +110,11 @@ class WaitingGroups:
         now = time.time()
         return {model: rest for model, rest in self._resting().items() if rest.until > now}
 
+    def rests(self, model: str) -> bool:
+        """Return whether no batch of a model is made now."""
+        rest = self._rests().get(model)
+        return rest is not None and rest.until > time.time()
+
     def _rests(self) -> dict[str, Rest]:
         with reaching_redis():
             stored: Any = self._redis.hgetall(_RESTS)

@@ -18,6 +18,8 @@ GENESIS = "0" * 64
 COUNT = "count"
 #: How the region of a service other than Bedrock begins.
 ENDPOINT = "endpoint "
+#: What the region of a record of a batch has in front of its bucket.
+BY_BUCKET = " by s3://"
 
 
 def is_elsewhere(region: str) -> bool:
@@ -69,6 +71,11 @@ class Leaving:
     def elsewhere(self) -> bool:
         """True if another service than Bedrock is called, whose calls no log of AWS has."""
         return is_elsewhere(self.region)
+
+    @property
+    def in_batch(self) -> bool:
+        """True if it leaves in the file of a batch, whose records Bedrock does not log."""
+        return BY_BUCKET in self.region
 
 
 @dataclass(frozen=True, slots=True)

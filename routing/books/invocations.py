@@ -1,29 +1,26 @@
-"""Read what AWS says of the calls: Bedrock's invocation logs, and a Cost and Usage Report."""
+"""Read Bedrock's invocation logs: what the service itself says of each call."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
-from collections import Counter
-from collections.abc import Iterator
+import re
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from forebay.routing.base import NANO
 from forebay.routing.errors import InvalidJob
 from forebay.routing.limits.prices import Usage
 
 #: The key under which each call's id goes to Bedrock as metadata of the request.
 CALL_KEY = "forebay-call"
+#: Of one file, also once it is unpacked.
 MAX_FILE_BYTES = 2_000_000_000
 
-_COST = ("lineItem/UnblendedCost", "line_item_unblended_cost")
-_START = ("lineItem/UsageStartDate", "line_item_usage_start_date")
-_SERVICE = ("lineItem/ProductCode", "line_item_product_code")
+#: Parts of ARNs that do not tell which model is behind them.
+_OPAQUE = re.compile(r":(application-inference-profile|provisioned-model)/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,8 @@ class Invocation:
     Attributes:
         call: the id that the fleet gave to the call; empty if the call has none.
         request: Bedrock's own id of the request.
+        at_ms: when it was made; 0 for a record of a batch, whose results do not say it.
+        model: the id or the ARN that was called; empty for a record of a batch.
         failed: Bedrock answered with an error, which costs nothing.
     """
 
@@ -48,12 +47,14 @@ class Invocation:
 def read_invocations(path: Path) -> list[Invocation]:
     """Return the calls in a file of Bedrock's invocation log: JSON, or JSON lines, gzipped or not.
 
+    A file of results of a batch (`.jsonl.out`) is read as well.
+
     Raises:
         InvalidJob: Names the file and what is wrong with it.
     """
     try:
-        found = [_invocation(record) for record in _records(_text(path))]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        found = [_invocation(record) for record in _records(read_text(path))]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise InvalidJob(
             f"{path} is no invocation log of Bedrock: give JSON, one record a line, as Bedrock "
             "writes it to S3 or CloudWatch",
@@ -64,43 +65,54 @@ def read_invocations(path: Path) -> list[Invocation]:
     return found
 
 
-def is_cost_report(path: Path) -> bool:
-    """Return whether a file is a Cost and Usage Report: CSV with a column of costs."""
-    head = _text(path)[:20_000].partition("\n")[0]
-    return any(name in head for name in _COST)
+def distinct(invocations: Iterable[Invocation]) -> list[Invocation]:
+    """Return the calls, each request once: S3 and CloudWatch may deliver a record twice."""
+    found = {(one.call, one.request or at): one for at, one in enumerate(invocations)}
+    return list(found.values())
 
 
-def read_cost_report(path: Path) -> dict[str, int]:
-    """Return what a Cost and Usage Report bills for Bedrock, in billionths of a dollar by day.
+def same_model(called: str, logged: str) -> bool:
+    """Return whether a logged id or ARN can be that of the model that was called.
+
+    Bedrock logs an inference profile by its ARN, or the model that it led to; what is behind an
+    application inference profile cannot be told.
+    """
+    if not logged or _OPAQUE.search(called) or _OPAQUE.search(logged):
+        return True
+    one, other = called.rpartition("/")[2], logged.rpartition("/")[2]
+    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file, gzipped or not.
 
     Raises:
         InvalidJob: Names the file and what is wrong with it.
     """
-    days: Counter[str] = Counter()
-    try:
-        for row in csv.DictReader(_text(path).splitlines()):
-            if "bedrock" in _cell(row, _SERVICE).lower():
-                days[_cell(row, _START)[:10]] += int(Decimal(_cell(row, _COST) or "0") * NANO)
-    except (KeyError, InvalidOperation, csv.Error):
-        raise InvalidJob(
-            f"{path} is no Cost and Usage Report: it needs the columns {_START[0]}, "
-            f"{_SERVICE[0]} and {_COST[0]}, or those of CUR 2.0",
-            field="FILE",
-        ) from None
-    return dict(days)
-
-
-def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InvalidJob(f"{path} is larger than {MAX_FILE_BYTES:,} bytes", field="FILE")
         data = path.read_bytes()
-        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-    except (OSError, EOFError) as error:
+        return (_unpacked(data, path) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error) as error:
         why = getattr(error, "strerror", None) or "it is not whole"
         raise InvalidJob(f"{path} cannot be read: {why}", field="FILE") from None
     except UnicodeDecodeError:
         raise InvalidJob(f"{path} is not text in UTF-8", field="FILE") from None
+
+
+def _unpacked(data: bytes, path: Path) -> bytes:
+    """Return what gzip packed; the service appends several packed parts to one file."""
+    found = bytearray()
+    while data:
+        part = zlib.decompressobj(wbits=31)
+        found += part.decompress(data, MAX_FILE_BYTES - len(found) + 1)
+        if len(found) > MAX_FILE_BYTES:
+            raise InvalidJob(f"{path} unpacks to more than {MAX_FILE_BYTES:,} bytes", field="FILE")
+        if not part.eof:
+            raise EOFError
+        data = part.unused_data
+    return bytes(found)
 
 
 def _records(text: str) -> Iterator[dict[str, Any]]:
@@ -116,48 +128,70 @@ def _records(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _invocation(record: dict[str, Any]) -> Invocation:
-    if "modelId" not in record:
-        raise KeyError("modelId")
-    body = record.get("output", {}).get("outputBodyJson")
-    usage = body.get("usage") if isinstance(body, dict) else None
-    metadata = record.get("requestMetadata") or {}
-    at = datetime.fromisoformat(record["timestamp"]).astimezone(UTC)
+    if "recordId" in record and "modelId" not in record:
+        return _of_batch(record)
+    output = record.get("output") or {}
+    usage = _usage_of(output.get("outputBodyJson"))
+    at = datetime.fromisoformat(record["timestamp"])
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return Invocation(
-        call=str(metadata.get(CALL_KEY, "")),
-        request=str(record.get("requestId", "")),
+        call=str((record.get("requestMetadata") or {}).get(CALL_KEY, "")),
+        request=str(record.get("requestId") or ""),
         at_ms=int(at.timestamp() * 1_000),
         model=str(record["modelId"]),
-        region=str(record.get("region", "")),
-        tokens=_of_usage(usage) if isinstance(usage, dict) else _of_counts(record),
+        region=str(record.get("region") or ""),
+        tokens=_of_usage(usage) if usage else _of_counts(record.get("input") or {}, output),
         failed=bool(record.get("errorCode")),
     )
 
 
+def _of_batch(record: dict[str, Any]) -> Invocation:
+    """Read a line of the results of a batch, which holds what was asked beside the answer."""
+    asked, usage = record.get("modelInput") or {}, _usage_of(record.get("modelOutput"))
+    call = str((asked.get("requestMetadata") or {}).get(CALL_KEY, ""))
+    tokens = _of_usage(usage) if usage else Usage()
+    return Invocation(call, str(record["recordId"]), 0, "", "", tokens, failed=not usage)
+
+
+def _usage_of(body: Any) -> dict[str, Any] | None:
+    """Return the usage in a body, or in the last event of a stream that has one."""
+    events = body if isinstance(body, list) else [body]
+    for event in reversed(events):
+        if not isinstance(event, dict):
+            continue
+        usage = event.get("usage") or (event.get("metadata") or {}).get("usage")
+        if isinstance(usage, dict):
+            return usage
+    return None
+
+
 def _of_usage(usage: dict[str, Any]) -> Usage:
     details = usage.get("cacheDetails") or []
-    hour = sum(part["inputTokens"] for part in details if part.get("ttl") == "1h")
+    hour = sum(_count(part, "inputTokens") for part in details if part.get("ttl") == "1h")
     return Usage(
-        input=int(usage.get("inputTokens", 0)),
-        output=int(usage.get("outputTokens", 0)),
-        cache_read=int(usage.get("cacheReadInputTokens", 0)),
-        cache_write_5m=int(usage.get("cacheWriteInputTokens", 0)) - hour,
+        input=_count(usage, "inputTokens"),
+        output=_count(usage, "outputTokens"),
+        cache_read=_count(usage, "cacheReadInputTokens"),
+        cache_write_5m=_count(usage, "cacheWriteInputTokens") - hour,
         cache_write_1h=hour,
     )
 
 
-def _of_counts(record: dict[str, Any]) -> Usage:
+def _of_counts(given: dict[str, Any], made: dict[str, Any]) -> Usage:
     """Return the counts that a log without bodies has."""
-    given, made = record.get("input", {}), record.get("output", {})
     return Usage(
-        input=int(given.get("inputTokenCount", 0)),
-        output=int(made.get("outputTokenCount", 0)),
-        cache_read=int(given.get("cacheReadInputTokenCount", 0)),
-        cache_write_5m=int(given.get("cacheWriteInputTokenCount", 0)),
+        input=_count(given, "inputTokenCount"),
+        output=_count(made, "outputTokenCount"),
+        cache_read=_count(given, "cacheReadInputTokenCount"),
+        cache_write_5m=_count(given, "cacheWriteInputTokenCount"),
     )
 
 
-def _cell(row: dict[str, Any], names: tuple[str, ...]) -> str:
-    for name in names:
-        if name in row:
-            return str(row[name] or "")
-    raise KeyError(names[0])
+def _count(fields: dict[str, Any], name: str) -> int:
+    """Return a count; 0 if it is missing. Raise ValueError for a number that no count can be."""
+    count = fields.get(name)
+    if count is None:
+        return 0
+    if type(count) is not int or count < 0:
+        raise ValueError(name)
+    return count

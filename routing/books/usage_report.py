@@ -52,6 +52,19 @@ class Sums:
 
 
 @dataclass(slots=True)
+class Paced:
+    """The answered jobs that might leave; `went_up` of them were answered on the frontier."""
+
+    jobs: int = 0
+    went_up: int = 0
+
+    @property
+    def share(self) -> float | None:
+        """The share that went up."""
+        return self.went_up / self.jobs if self.jobs else None
+
+
+@dataclass(slots=True)
 class UsageReport:
     """The figures of a report.
 
@@ -63,6 +76,7 @@ class UsageReport:
         open_nusd: reserved for calls whose outcome is not known.
         reasons: why jobs went up; checks: the checks that answers failed.
         audits: results of audits: agreed and not; the mock's are left out.
+        paced: by tenant, the jobs that a target is about.
     """
 
     since_s: float
@@ -82,6 +96,7 @@ class UsageReport:
     reasons: Counter[str] = field(default_factory=Counter)
     checks: Counter[str] = field(default_factory=Counter)
     audits: Counter[bool] = field(default_factory=Counter)
+    paced: dict[str, Paced] = field(default_factory=lambda: defaultdict(Paced))
 
     @property
     def paid_nusd(self) -> int:
@@ -141,6 +156,9 @@ def usage_report(
         if count.what == "job":
             group, what = JobGroup(*count.of[:-1]), count.of[-1]
             _add(report, count.hour_s, group, what, count.number)
+            if what == "jobs" and group.egress == "allow" and group.lane and group.kind != "embed":
+                report.paced[group.tenant].jobs += count.number
+                report.paced[group.tenant].went_up += (group.lane == "bedrock") * count.number
             if group.lane == "local" and group.kind != "embed":
                 local[count.hour_s, group].add(what, count.number, mock=False)
         else:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from forebay.routing.books.call_book import CallRecord
 from forebay.routing.books.egress_entry import GENESIS, Entry, digest
 from forebay.routing.books.egress_log import Head
-from forebay.routing.books.invocations import Invocation
+from forebay.routing.books.invocations import Invocation, distinct, same_model
 
 #: Clocks of Redis and of Bedrock may differ by so much.
 SKEW_MS = 300_000
@@ -34,7 +34,7 @@ def of_chain(
 
     Args:
         entries: the entries that are known, in order. The first ones may have been removed.
-        heads: the last entry of each day that somebody has kept.
+        heads: entries that somebody has kept, by what they are called in a fault.
         head: the last entry of the log; `None` if it is not known.
     """
     before: Entry | None = None
@@ -54,20 +54,38 @@ def of_chain(
     yield from _of_heads(entries, heads, head)
 
 
+def of_order(entries: Iterable[Entry]) -> Iterator[Fault]:
+    """Yield the entries that do not stand behind the entry before them, as they were written."""
+    before = 0
+    for entry in entries:
+        if entry.seq <= before:
+            yield _fault("out_of_order", entry, f"stands behind entry {before}")
+        before = entry.seq
+
+
+def of_kept(entries: Sequence[Entry], kept: Mapping[str, Head]) -> Iterator[Fault]:
+    """Yield the heads that were kept elsewhere and whose entries are too old to be known here."""
+    first = entries[0].seq if entries else 1
+    for name, head in kept.items():
+        if head.seq < first:
+            text = f"the entry of {name} is not here: give an export that has it with --file"
+            yield Fault("head_unchecked", str(head.seq), text)
+
+
 def _of_heads(
     entries: Sequence[Entry], heads: Mapping[str, Head], head: Head | None
 ) -> Iterator[Fault]:
     known = {entry.seq: entry for entry in entries}
     first = entries[0].seq if entries else 1
-    ends = [*heads.items(), *([("now", head)] if head else [])]
-    for day, end in ends:
+    ends = [*heads.items(), *([("the last entry of the log", head)] if head else [])]
+    for name, end in ends:
         if end.seq < first:
             continue
         entry = known.get(end.seq)
         if entry is None:
-            yield Fault("entries_missing", str(end.seq), f"the last entry of {day} is gone")
+            yield Fault("entries_missing", str(end.seq), f"{name} is gone")
         elif entry.hash != end.hash:
-            yield _fault("head_differs", entry, f"is not what was kept as the last entry of {day}")
+            yield _fault("head_differs", entry, f"is not {name}")
 
 
 def of_denied(entries: Sequence[Entry]) -> Iterator[Fault]:
@@ -102,25 +120,32 @@ def of_calls(entries: Sequence[Entry], calls: Sequence[CallRecord]) -> Iterator[
 def of_invocations(entries: Sequence[Entry], invocations: Sequence[Invocation]) -> Iterator[Fault]:
     """Yield what the egress log and Bedrock's invocation log do not agree on.
 
-    Bedrock does not log that it counted tokens.
+    Bedrock does not log that it counted tokens, nor the records of batches.
     """
     left = {entry.leaving.call: entry for entry in entries}
     logged = {invocation.call for invocation in invocations}
-    for invocation in invocations:
+    for invocation in distinct(invocations):
         if not invocation.call:
             text = f"Bedrock logged a call of {invocation.model} without the id of a fleet's call"
             yield Fault("call_of_others", invocation.request, text)
         elif invocation.call not in left:
             yield Fault("entry_missing", invocation.call, "Bedrock logged it, and no entry does")
-        elif left[invocation.call].leaving.model != invocation.model:
+        elif not same_model(left[invocation.call].leaving.model, invocation.model):
             yield _fault("model_differs", left[invocation.call], "went to another model")
-    if invocations:
-        times = [invocation.at_ms for invocation in invocations]
-        for entry in entries:
-            inside = min(times) + SKEW_MS <= entry.at_ms <= max(times) - SKEW_MS
-            quiet = entry.leaving.elsewhere or entry.leaving.is_count
-            if inside and entry.leaving.call not in logged and not quiet:
-                yield _fault("not_logged", entry, "left, and Bedrock did not log it")
+    for entry in entries:
+        if entry.leaving.call not in logged and _should_be_in(entry, invocations):
+            yield _fault("not_logged", entry, "left, and Bedrock did not log it")
+
+
+def _should_be_in(entry: Entry, invocations: Sequence[Invocation]) -> bool:
+    """Return whether a log has to have the call of an entry: by its time, region and purpose."""
+    times = [invocation.at_ms for invocation in invocations if invocation.at_ms]
+    regions = {invocation.region for invocation in invocations} - {""}
+    leaving = entry.leaving
+    if leaving.elsewhere or leaving.is_count or leaving.in_batch or not times:
+        return False
+    here = not regions or leaving.region.partition(" ")[0] in regions
+    return here and min(times) + SKEW_MS <= entry.at_ms <= max(times) - SKEW_MS
 
 
 def _fault(code: str, entry: Entry, message: str) -> Fault:

@@ -16,6 +16,9 @@ from forebay.routing.store.connection import decoded, reaching_redis
 
 KEEP_S = 30 * 86_400  # how long a bulk is remembered
 
+#: A process that feeds a bulk says so each second. After so many seconds none does.
+FED_WITHIN_S = 15.0
+
 BulkState = Literal["running", "paused", "cancelled", "done", "incomplete"]
 ENDED = frozenset({"cancelled", "done", "incomplete"})
 
@@ -32,6 +35,10 @@ class BulkRecord:
         about: what its producer says of it: source, output, kind, options.
         total: the number of its rows; `None` as long as the source has not been read to its end.
         share: how much of the source was read, 0 to 1.
+        rereading: how much of what an earlier process read was read again, 0 to 1; `None` if
+            nothing has to be.
+        rows_per_s: the rate that the process which feeds it saw; `None` if not known.
+        fed: whether a process has fed it in the last seconds.
         sent: rows that were read so far, and put on the ledger if they could be.
         written: rows that are in the output.
         bad: rows that could not be read as requests.
@@ -47,6 +54,9 @@ class BulkRecord:
     about: Mapping[str, Any] = field(default_factory=dict)
     total: int | None = None
     share: float = 0.0
+    rereading: float | None = None
+    rows_per_s: float | None = None
+    fed: bool = False
     sent: int = 0
     written: int = 0
     bad: int = 0
@@ -93,6 +103,12 @@ class Bulks:
         if fields.get("state") in ENDED:
             tell_end(self._redis, bulk_id, fields["state"], what="bulk")
 
+    def feeding(self, bulk_id: str, **fields: Any) -> None:
+        """Record how far the process is that feeds a bulk, and that there is one."""
+        with reaching_redis():
+            seconds: Any = self._redis.time()
+        self.update(bulk_id, fed_at=seconds[0], **fields)
+
     def set_state(self, bulk_id: str, state: BulkState) -> BulkRecord:
         """Change the state of a bulk, and return its record.
 
@@ -119,12 +135,14 @@ class Bulks:
             UnknownJob: There is no such bulk.
             InvalidJob: Its record is damaged.
         """
-        with reaching_redis():
-            fields: Any = self._redis.hgetall(f"fb:bulk:{bulk_id}")
+        with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(f"fb:bulk:{bulk_id}")
+            pipe.time()
+            fields, (now, _) = pipe.execute()
         if not fields:
-            raise UnknownJob("no such bulk", field="id")
+            raise UnknownJob("no such bulk; see `forebay bulk list`", field="id")
         try:
-            return _record(bulk_id, decoded(fields))
+            return _record(bulk_id, decoded(fields), now)
         except (ValueError, KeyError, TypeError):
             raise InvalidJob("the stored record of the bulk cannot be read") from None
 
@@ -147,13 +165,15 @@ def jobs_ahead(ledger: Ledger) -> int:
     return sum(depth for queue, depth in depths if queue != BEDROCK and not queue.endswith(SHARDS))
 
 
-_NOT_COUNTERS = frozenset({"state", "created", "about", "share"})
+_NOT_COUNTERS = frozenset(
+    {"state", "created", "about", "share", "rereading", "rows_per_s", "fed_at"}
+)
 _NUMBERS = frozenset(
     {"total", "sent", "written", "bad", "max_nusd", "settled_nusd", "reserved_nusd"}
 )
 
 
-def _record(bulk_id: str, fields: Mapping[str, str]) -> BulkRecord:
+def _record(bulk_id: str, fields: Mapping[str, str], now: int) -> BulkRecord:
     known = {name: int(fields[name]) for name in _NUMBERS & fields.keys()}
     return BulkRecord(
         id=bulk_id,
@@ -161,6 +181,9 @@ def _record(bulk_id: str, fields: Mapping[str, str]) -> BulkRecord:
         created=float(fields["created"]),
         about=json.loads(fields.get("about", "{}")),
         share=float(fields.get("share", 0)),
+        rereading=float(fields["rereading"]) if fields.get("rereading") else None,
+        rows_per_s=float(fields["rows_per_s"]) if fields.get("rows_per_s") else None,
+        fed=now - float(fields.get("fed_at", 0)) <= FED_WITHIN_S,
         counters={
             name: int(value)
             for name, value in fields.items()

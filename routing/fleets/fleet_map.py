@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -98,6 +100,12 @@ class FleetMap(Table):
         if len(set(urls)) < len(urls):
             raise _wrong("[fleets] has two fleets with one redis_url: each needs its own Redis")
         return self
+
+    @property
+    def version(self) -> str:
+        """A digest of what it says about tenants. Addresses differ from machine to machine."""
+        said = [self.default, sorted(self.fleets), sorted(self.tenants.items())]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
 
     def places(self, tenant: str) -> tuple[str, ...]:
         """Return the fleets of a tenant: the fleet of its new jobs, and maybe an older one."""

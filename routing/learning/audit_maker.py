@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import redis
 
@@ -58,12 +58,13 @@ class AuditMaker:
         return audit, audit.gap - predicted_gap
 
 
-def _doubt(local: Answer) -> dict[str, float | str | None]:
+def _doubt(local: Answer) -> dict[str, Any]:
     doubt = local.doubt
     if doubt is None:
         return {}
     return {
-        "agreement": doubt.agreement, "doubt": doubt.probability,
+        "agreement": doubt.agreement, "agreements": doubt.agreements or (),
+        "doubt": doubt.probability,
         "second": doubt.second if doubt.agreement is not None else None,
         "base_doubt": doubt.probability if doubt.base is None else doubt.base,
         "doubt_model": doubt.version.partition("+")[0],

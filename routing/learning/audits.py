@@ -72,6 +72,7 @@ class Audit(FrozenModel):
             job type.
         features: of text and request, by name; the only inputs that `forebay calibrate` fits.
         agreement, doubt: of the second opinion and of the doubt, if there were any.
+        agreements: with each of two further answers; empty if there were not two.
         base_doubt, doubt_model: the doubt before calibration, and the version of what computed it.
         answered_by, second: the models that gave the local answer and the second one.
         answer: numbers about the local answer, by name (`forebay router train-cascade`).
@@ -98,6 +99,7 @@ class Audit(FrozenModel):
     base_probability: float = Field(ge=0, le=1)
     features: dict[str, float] = Field(default_factory=dict)
     agreement: float | None = None
+    agreements: tuple[float, ...] = ()
     doubt: float | None = None
     base_doubt: float | None = Field(None, ge=0, le=1)
     doubt_model: str | None = None

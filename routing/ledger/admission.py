@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
+from forebay.routing.errors import ForebayError, KeyReused, Unavailable
 from forebay.routing.jobs import Decide, Embed, Generate, Job
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.tracing import traceparent
@@ -164,7 +164,8 @@ def created(reply: Any) -> str | ForebayError:
             return error
     verb, detail = (str(part.decode()) for part in reply[:2])
     if verb == "conflict":
-        conflict = InvalidJob(f"was used for another job, {detail}", field="idempotency_key")
+        words = f"was used for another job, {detail}: send a new key with a new request"
+        conflict = KeyReused(words, field="idempotency_key")
         conflict.job_id = detail
         return conflict
     return refusal(verb, detail) or detail

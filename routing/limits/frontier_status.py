@@ -33,7 +33,7 @@ class FrontierStatus:
         if job.lane == "local" or egress(job, rules) == "deny":
             return FrontierState()
         paused = self._pauses.hold(f"bedrock:{job.tenant}")
-        gate = "shut" if paused else self._spillway.gate()
+        gate = "shut" if paused else self._spillway.gate(job.tenant)
         return FrontierState(gate, self._left_now(job.tenant, rules))
 
     def _left_now(self, tenant: str, rules: Policy) -> int | None:

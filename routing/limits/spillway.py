@@ -76,8 +76,8 @@ class Admission:
 class Spillway:
     """The way to Bedrock. Beware of the words: a *shut* spillway is an *open* circuit breaker.
 
-    1. A bedrock worker shuts it for some seconds if a call shows that further calls would fail.
-       The key expires by itself, so nothing stays shut.
+    1. A bedrock worker shuts it for some seconds, for all tenants or for one, if a call shows that
+       further calls would fail. The key expires by itself, so nothing stays shut.
     2. A fault of the account, or of one model, is remembered until a call succeeds. It shuts the
        way for all models or for that model. After some seconds a single call probes it (half-open).
     3. For new jobs it is also shut while no worker serves the bedrock queue, or an operator has
@@ -88,13 +88,19 @@ class Spillway:
         self._redis = client
         self._cached_gate = TtlCache(self._read_gate, LOOK_EVERY_S)
 
-    def gate(self) -> Gate:
-        """Return the gate for new jobs, at most half a second old; older if Redis is away."""
-        return self._cached_gate()
+    def gate(self, tenant: str = "") -> Gate:
+        """Return the gate for a tenant's new jobs, at most half a second old.
 
-    def shut(self, code: str, for_s: float) -> None:
-        """Shut the spillway for some seconds; `code` is the code of the error that was seen."""
-        self._put(KEY, code, for_s)
+        It is older if Redis is away.
+        """
+        return self._cached_gate(tenant)
+
+    def shut(self, code: str, for_s: float, tenant: str = "") -> None:
+        """Shut the spillway for some seconds; `code` is the code of the error that was seen.
+
+        With a `tenant`, it is shut for the jobs of this tenant alone.
+        """
+        self._put(f"{KEY}:of:{tenant}" if tenant else KEY, code, for_s)
 
     def shut_for_s(self) -> float:
         """Return the seconds until calls may be tried again; 0 while the spillway is open."""
@@ -190,9 +196,9 @@ class Spillway:
         with reaching_redis():
             return with_scripts(self._redis, lambda: self._redis.evalsha(digest(script), 0, *args))
 
-    def _read_gate(self) -> Gate:
+    def _read_gate(self, tenant: str) -> Gate:
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.exists(KEY)
+            pipe.exists(KEY, f"{KEY}:of:{tenant}")
             pipe.exists(_pause_key(ACCOUNT))
             pipe.hexists(PAUSED_KEY, f"lane:{BEDROCK}")
             pipe.time()

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
+from forebay.routing.errors import Unavailable
+from forebay.routing.lanes import SWEEP
 from forebay.routing.overview.all_jobs import Found
 from forebay.routing.overview.snapshot import FAILURES, FLEET, QueueLine, Snapshot
 from forebay.routing.overview.waiting import CLASSES
 from forebay.routing.overview.workers import SeenWorker
+
+T = TypeVar("T")
 
 
 def added_snapshots(fleets: Mapping[str, Snapshot]) -> Snapshot:
@@ -30,7 +35,26 @@ def added_snapshots(fleets: Mapping[str, Snapshot]) -> Snapshot:
             heapq.nlargest(FAILURES, (job for now in each for job in now.failures), key=_ended)
         ),
         workers=tuple(named(name, one) for name, now in fleets.items() for one in now.workers),
+        unswept=tuple(name for name, now in fleets.items() if not _swept(now)),
     )  # fmt: skip
+
+
+def of_each(asks: Mapping[str, Callable[[], T]]) -> tuple[dict[str, T], tuple[str, ...]]:
+    """Ask each fleet; return the replies, and the names of the fleets that cannot be reached.
+
+    Raises:
+        Unavailable: None of them can be reached.
+    """
+    replies: dict[str, T] = {}
+    failure: Unavailable | None = None
+    for name, ask in asks.items():
+        try:
+            replies[name] = ask()
+        except Unavailable as error:
+            failure = error
+    if failure is not None and not replies:
+        raise failure
+    return replies, tuple(name for name in asks if name not in replies)
 
 
 def added_found(searches: Iterable[Found], limit: int) -> Found:
@@ -56,6 +80,10 @@ def named(fleet: str, worker: SeenWorker) -> SeenWorker:
     """Return a worker whose name says of which fleet it is."""
     status = worker.status.model_copy(update={"name": f"{fleet}/{worker.status.name}"})
     return replace(worker, status=status)
+
+
+def _swept(now: Snapshot) -> bool:
+    return any(line.queue == SWEEP and line.workers for line in now.queues)
 
 
 def _budgets(fleets: Iterable[Snapshot]) -> dict[str, int] | None:

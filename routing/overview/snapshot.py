@@ -57,6 +57,8 @@ class Snapshot:
         workers: what the workers say of themselves.
         budgets: budgets of the day of those that have spent, in billionths of a dollar; `*` is the
             fleet's. `None` if the policy file cannot be read here, or is not that of the workers.
+        unreached: of several fleets, those that could not be asked and are missing here.
+        unswept: likewise those without a sweeper.
     """
 
     at_ms: int
@@ -71,6 +73,8 @@ class Snapshot:
     failures: tuple[Record, ...]
     workers: tuple[SeenWorker, ...]
     budgets: dict[str, int] | None
+    unreached: tuple[str, ...] = ()
+    unswept: tuple[str, ...] = ()
 
 
 class Snapshots:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -28,6 +28,9 @@ class BatchPolicy(Table):
         min_records: with fewer jobs there is no batch: they are called one by one. The account's
             quota, by model, is commonly 100.
         max_records, max_mb: the most jobs, and megabytes, of one file.
+        max_open: the most batches of one model that Bedrock has at once, an account's quota.
+        when_refused: whether jobs whose batch was refused are called one by one, or wait for the
+            next batch.
         max_wait_s: how long the first job of a file waits for others.
         turnaround_s: after so long a batch is stopped, and what has no answer is called one by one.
             A job whose deadline is nearer than this and `max_wait_s` together is never in a batch.
@@ -43,6 +46,8 @@ class BatchPolicy(Table):
     min_records: Annotated[int, Field(ge=1, le=50_000)] = 100
     max_records: Annotated[int, Field(ge=1, le=50_000)] = 10_000
     max_mb: Annotated[int, Field(ge=1, le=200)] = 100
+    max_open: Annotated[int, Field(ge=1, le=1_000)] = 20
+    when_refused: Literal["call", "wait"] = "call"
     max_wait_s: Seconds = 900.0
     turnaround_s: Annotated[float, Field(gt=0, le=MAX_TURNAROUND_S)] = 86_400.0
 

@@ -7,8 +7,12 @@ family is known for is assumed: no effort, no cache.
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+#: What a model can be asked to spend on an answer.
+Effort = Literal["low", "medium", "high", "xhigh", "max"]
 
 # From these versions on, Claude always reasons and rejects a temperature.
 _CLAUDE = re.compile(r"claude-(opus|sonnet|haiku|fable)-(\d+)(?:-(\d{1,2})(?!\d))?")
@@ -44,7 +48,7 @@ class Capabilities(Listed):
     stops: bool = True
     reasons: bool = False
     structured_output: bool = False
-    efforts: tuple[str, ...] = ()
+    efforts: tuple[Effort, ...] = ()
     cache_from: int | None = Field(None, ge=1)
     counts_tokens: bool = False
 

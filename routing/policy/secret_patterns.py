@@ -30,8 +30,16 @@ class SecretPattern(NamedTuple):
         return lambda text: self.marker in text and search(text) is not None
 
 
-_NAMED = r"(?i:(?:api|auth|access|secret|client)[_-]?(?:key|token|secret)[\"']?)"
+_NAMED = r"(?i:(?:api|auth|access|secret|client|session)[_-]?(?:key|token|secret)[\"']?)"
 _WITH_DIGIT_AND_LETTER = r"(?=[A-Za-z_-]{0,30}\d)(?=[\d_-]{0,40}[A-Za-z])"
+_MIXED = r"(?=[^\s\d]{0,30}\d)(?=[^\sA-Za-z]{0,30}[A-Za-z])"  # has a digit and a letter
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![0-9a-f])"
+_ENDING = r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASS|_KEY|APIKEY)"
+_CALLED = (
+    r"(?i:passwo?r?d|passwort|kennwort|passphrase|mot\sde\spasse|contrase\u00f1a|senha|wachtwoord"
+    r"|has\u0142o)"
+)
+_IS = r"(?:\s?[:=]\s{0,3}|\s(?:is|ist|lautet|est|es|\u00e9)\s?:?\s{1,3})"
 PATTERNS = tuple(
     SecretPattern(*row)
     for row in (
@@ -69,6 +77,11 @@ PATTERNS = tuple(
         ("planetscale_token", "pscale_", r"pscale_(?:tkn|pw|oauth)_[\w.=-]{32}"),
         ("databricks_token", "dapi", r"dapi[0-9a-f]{32}(?![0-9a-f])"),
         ("tailscale_key", "tskey-", r"tskey-[a-z]{3,10}-[A-Za-z0-9]{8,20}-[A-Za-z0-9]{20}"),
+        ("neon_key", "napi_", r"napi_[a-z0-9]{40}"),
+        ("cloudflare_key", "v1.0-", r"v1\.0-[0-9a-f]{24}-[0-9a-f]{100}"),
+        ("tencent_key", "AKID", r"AKID[A-Za-z0-9]{32}(?![A-Za-z0-9])"),
+        ("yandex_key", "AQVN", r"AQVN[\w-]{35}"),
+        ("okta_token", "SSWS", r"SSWS\s{1,3}00[\w-]{40}(?![\w-])"),
         # Where secrets are kept
         ("vault_token", "hv", r"hv[sbr]\.[\w-]{24}"),
         (
@@ -98,7 +111,16 @@ PATTERNS = tuple(
         ("tavily_key", "tvly-", r"tvly-[A-Za-z0-9-]{32}"),
         ("langsmith_key", "lsv2_", r"lsv2_(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}"),
         ("pinecone_key", "pcsk_", r"pcsk_\w{40}"),
+        ("fireworks_key", "fw_", r"fw_[A-Za-z0-9]{22,24}(?!\w)"),
         # Code and packages
+        ("buildkite_token", "bkua_", r"bkua_[0-9a-f]{40}"),
+        ("circleci_token", "CCIP", r"CCIP(?:AT|RJ)_[A-Za-z0-9]{22}_[0-9a-f]{40}"),
+        ("crates_token", "cio", rf"cio{_MIXED}[A-Za-z0-9]{{32}}(?!\w)"),
+        ("sonar_token", "sq", r"sq[upa]_[0-9a-f]{40}"),
+        ("prefect_key", "pn", r"pn[ub]_[A-Za-z0-9]{36}"),
+        ("harness_token", "at.", r"[ps]at\.[\w-]{22}\.[0-9a-f]{24}\.[A-Za-z0-9]{20}"),
+        ("launchdarkly_key", "sdk-", rf"sdk-{_UUID}"),
+        ("readme_key", "rdme_", r"rdme_[a-z0-9]{70}"),
         ("github_token", "github_pat_", r"github_pat_\w{22}"),
         ("gitlab_token", "gl", r"gl(?:pat|dt|ptt|rt|soat|cbt|ft|imt|oas|agent|ffct)-[\w.-]{20}"),
         ("gitlab_token", "GR1348941", r"GR1348941[\w-]{20}"),
@@ -124,6 +146,9 @@ PATTERNS = tuple(
             "/api/webhooks/",
             r"com/api/webhooks/\d{15,20}/[\w-]{60}",
         ),
+        ("teams_webhook", "webhook", r"(?:office|azure)\.com/webhookb?2?/[\w@/-]{60}"),
+        ("zapier_webhook", "hooks.zapier.com", r"hooks\.zapier\.com/hooks/catch/\d{4,12}/\w{5}"),
+        ("resend_key", "re_", rf"re_{_MIXED}[A-Za-z0-9]{{6,10}}_[A-Za-z0-9]{{20}}"),
         ("telegram_bot_token", ":", r"\d{8,10}:[\w-]{35}(?![\w-])"),
         ("twilio_api_key", "", r"(?:AC|SK)[0-9a-f]{32}(?![A-Za-z0-9])"),
         ("brevo_key", "xkeysib-", r"xkeysib-[0-9a-f]{64}"),
@@ -139,13 +164,30 @@ PATTERNS = tuple(
             "access_token$",
             r"access_token\$[a-z]{3,20}\$\w{16}\$[0-9a-f]{32}",
         ),
+        ("plaid_token", "access-", rf"access-(?:production|development|sandbox)-{_UUID}"),
+        ("easypost_key", "EZ", r"EZ[AT]K[A-Za-z0-9]{54}"),
+        ("shippo_token", "shippo_", r"shippo_(?:live|test)_[0-9a-f]{40}"),
+        ("lob_key", "live_", r"live_[0-9a-f]{35}(?![0-9a-f])"),
         # Work
+        ("asana_token", ":", r"[12]/\d{16}(?:/\d{16})?:[0-9a-f]{32}"),
+        ("contentful_token", "CFPAT-", r"CFPAT-[\w-]{43}"),
+        ("typeform_token", "tfp_", r"tfp_[\w-]{55}"),
+        ("frameio_token", "fio-u-", r"fio-u-[\w-]{60}"),
+        ("adafruit_key", "aio_", r"aio_[A-Za-z0-9]{28}"),
+        ("mapbox_token", ".eyJ", r"[st]k\.eyJ[\w-]{40,200}\.[\w-]{20}"),
         ("linear_key", "lin_", r"lin_(?:api|oauth|wh)_[A-Za-z0-9]{32}"),
         ("notion_token", "ntn_", r"ntn_[A-Za-z0-9]{40}"),
         ("notion_token", "secret_", r"secret_[A-Za-z0-9]{43}(?![A-Za-z0-9])"),
         ("figma_token", "figd_", r"figd_[\w-]{40}"),
         ("airtable_token", "pat", r"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}"),
         # Whatever a text calls a key; last, since the others say what it is
+        (
+            "authorization",
+            "",
+            r"(?i:authorization)[\"']?\s?[:=]\s?[\"']?(?i:bearer|basic|token)\s{1,3}[\w+/=.~-]{16}",
+        ),
+        ("named_secret", "=", rf"\w{{0,40}}{_ENDING}\s?=\s?[\"']?{_MIXED}[A-Za-z0-9+/=.~]{{20}}"),
+        ("password", "", rf"{_CALLED}[\"']?{_IS}[\"']?{_MIXED}[^\s\"'<>]{{8}}"),
         ("named_secret", "", rf"{_NAMED}\s?[:=]\s?[\"']?{_WITH_DIGIT_AND_LETTER}[\w+/=.-]{{24}}"),
     )
 )

@@ -41,8 +41,8 @@ class Evidence:
             if there was no second opinion.
         rates: the mean agreement of the models of each further answer on such jobs, 0 to 1. Empty
             if it is not known.
-        own: the same model gave the further answers, to other words.
-        bounded: the answer is one of few options, so that wrong answers are often the same.
+        own: whether the same model gave each further answer, to other words. Empty: none of them.
+        bounded: the answer is one of few options, or words: wrong answers are often the same.
         low_logprob: 10 % quantile of the natural-log probabilities of the answer's tokens.
         label_probability: probability of the chosen label among all labels.
     """
@@ -52,7 +52,7 @@ class Evidence:
     verdict_score: float = 0.0
     agreements: tuple[float, ...] = ()
     rates: tuple[float, ...] = ()
-    own: bool = False
+    own: tuple[bool, ...] = ()
     bounded: bool = False
     low_logprob: float | None = None
     label_probability: float | None = None
@@ -75,8 +75,8 @@ class Weights(WeightsFile):
     Attributes:
         agreed, differed: the doubt about an answer that another model's answer agrees with, and
             about one that it differs from. Models that agree often are often right.
-        unbounded: is added to `agreed` for answers that are not one of few options: two models
-            rarely invent the same wrong number.
+        unbounded: is added to `agreed` for answers that are not bounded: two models rarely invent
+            the same wrong number.
         usual_rate: the rate of agreement that is assumed if it is not known.
         further: what each of several further answers counts; a single one counts 1.
         own: what the agreement of a model with itself counts, against that of another model.
@@ -114,22 +114,23 @@ class DoubtModel(FittedModel[Weights]):
     def _log_odds(self, evidence: Evidence) -> float:
         """Return the log-odds that the answer is wrong: the mean before, and what others add."""
         rates = evidence.rates or (self.usual_rate,) * len(evidence.agreements)
+        owns = evidence.own or (False,) * len(rates)
         weight = 1.0 if len(rates) == 1 else self._weights.further
         before, added = [], 0.0
-        for agreement, rate in zip(evidence.agreements, rates, strict=True):
-            agreed, differed = self._ends(evidence, rate)
+        for agreement, rate, own in zip(evidence.agreements, rates, owns, strict=True):
+            agreed, differed = self._ends(rate, own=own, bounded=evidence.bounded)
             mean = logit(rate * logistic(agreed) + (1 - rate) * logistic(differed))
             before.append(mean)
             added += weight * (agreement * agreed + (1 - agreement) * differed - mean)
         return fmean(before) + added
 
-    def _ends(self, evidence: Evidence, rate: float) -> tuple[float, float]:
+    def _ends(self, rate: float, *, own: bool, bounded: bool) -> tuple[float, float]:
         """Return the log-odds if another answer is the same, and if it is another one."""
         weights = self._weights
         agreed, differed = weights.agreed(rate), weights.differed(rate)
-        if not evidence.bounded:
+        if not bounded:
             agreed += weights.unbounded
-        if evidence.own:
+        if own:
             agreed = weights.own * agreed
         return min(agreed, differed), differed
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from forebay.routing.errors import Unavailable
 
 MAX_DOUBLINGS = 32  # a float overflows at 1024
+#: A service that asks for a longer wait has a wrong clock, or means something else.
+MAX_ASKED_S = 86_400.0
 
 T = TypeVar("T")
 
@@ -22,6 +26,22 @@ def jittered(wait_s: float) -> float:
 def backoff(tries: int, *, first_s: float, max_s: float) -> float:
     """Return the seconds to wait after the given number of tries: doubling, with jitter."""
     return jittered(min(max_s, first_s * 2.0 ** min(tries - 1, MAX_DOUBLINGS)))
+
+
+def asked_wait_s(retry_after: str) -> float | None:
+    """Return the seconds that a header Retry-After asks for, as a number or as a date.
+
+    Returns:
+        At most `MAX_ASKED_S`, and 0 for a date that is over; `None` if the header is neither.
+    """
+    text = retry_after.strip()
+    if re.fullmatch(r"\d{1,9}(\.\d*)?", text):
+        return min(float(text), MAX_ASKED_S)
+    try:
+        wait_s = parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(0.0, wait_s), MAX_ASKED_S)
 
 
 def patiently(

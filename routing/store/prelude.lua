@@ -32,6 +32,7 @@
 --                                 `fence.py`. Only operators write it
 --        fb:move:<tenant>  hash   a move to another fleet that is under way; see `moving/state.py`
 --        fb:carried:<tenant> string  the last move that handed over to this fleet what was spent
+--        fb:maps          hash   gateway -> the map of fleets that it follows; see `followed_maps.py`
 --        fb:full          string  percentage of memory in use, set by the sweeper while it is short
 --        fb:free          string  bytes until then, measured by the sweeper
 --        fb:promised:<tenant>  string  bytes of the answers to come, as estimated for each job

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from forebay.routing.errors import Misconfigured
+from forebay.routing.tracing.sampling import ARGUMENT, SAMPLER, sampling
 from forebay.routing.tracing.spans import look_again
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -17,7 +18,7 @@ def endpoint_variable() -> str | None:
     return next((name for name in ENDPOINTS if os.environ.get(name)), None)
 
 
-def start(service: str, instance: str = "") -> None:
+def start(service: str, instance: str = "", *, always: bool = False) -> None:
     """Record spans in this process and send them, if the environment names a collector.
 
     A program that has set up OpenTelemetry itself keeps its own provider.
@@ -25,9 +26,11 @@ def start(service: str, instance: str = "") -> None:
     Args:
         service: the name of the service, unless OTEL_SERVICE_NAME gives another.
         instance: the name of this process, such as Celery's name of a worker.
+        always: every trace that begins here is recorded, unless the environment says otherwise.
 
     Raises:
-        Misconfigured: A collector is named and the packages of the extra `otel` are missing.
+        Misconfigured: A collector is named and the packages of the extra `otel` are missing, or
+            the share of traces is no number from 0 to 1.
     """
     variable = endpoint_variable()
     if variable is None:
@@ -40,6 +43,7 @@ def start(service: str, instance: str = "") -> None:
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - as above
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as above
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - as above
+        from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio  # noqa: PLC0415 - as above
     except ImportError:
         hint = "needs OpenTelemetry's SDK and its OTLP exporter: install the extra `otel`"
         raise Misconfigured(hint, field=variable) from None
@@ -47,7 +51,12 @@ def start(service: str, instance: str = "") -> None:
         return
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
     about = named | ({"service.instance.id": instance} if instance else {})
-    provider = TracerProvider(resource=Resource.create(about))
+    ratio = sampling().ratio  # also checks what the environment says
+    if always and not os.environ.get(ARGUMENT):
+        ratio = 1.0
+    # A sampler that the environment names is made by OpenTelemetry itself.
+    sampler = None if os.environ.get(SAMPLER) else ParentBasedTraceIdRatio(ratio)
+    provider = TracerProvider(sampler, Resource.create(about))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     look_again()

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Any, Literal
 
 from forebay.routing.errors import ForebayError
@@ -50,6 +51,11 @@ class Span:
             self._span.set_status(status(error, code))
             self._span.set_attribute("error.type", code)
 
+    def end(self) -> None:
+        """End a span that `begin` began."""
+        if self._span is not None:
+            self._span.end()
+
 
 _UNRECORDED: AbstractContextManager[Span] = nullcontext(Span())
 
@@ -71,7 +77,45 @@ def span(
         values: attributes; see `Span.set`.
     """
     tracer = _tracer()
-    return _UNRECORDED if tracer is None else _recorded(tracer, name, kind, parent, values)
+    if tracer is None or (not parent and _skips()):
+        return _UNRECORDED
+    return _recorded(tracer, name, kind, parent, values)
+
+
+def begin(name: str, *, kind: Kind = "internal", parent: str, **values: Value | None) -> Span:
+    """Begin a span, below which this thread's spans are from now on; see `span`.
+
+    End it with `Span.end`, and then call `skip` or begin another.
+    """
+    tracer = _tracer()
+    if tracer is None:
+        return Span()
+    begun = tracer.start_span(name, _context(parent), _kind(kind), _attributes(values))
+    _attach(begun)
+    return Span(begun)
+
+
+def skip() -> None:
+    """Record no spans in this thread from now on, but those that have a parent of their own."""
+    if _tracer() is not None and not _skips():
+        _attach(_skipped())
+
+
+def _skips() -> bool:
+    """Return whether this thread records no spans."""
+    return sys.modules["opentelemetry.trace"].get_current_span() is _skipped()
+
+
+@cache
+def _skipped() -> Any:
+    """Return the span that is current where none is recorded."""
+    api = sys.modules["opentelemetry.trace"]
+    return api.NonRecordingSpan(api.INVALID_SPAN_CONTEXT)
+
+
+def _attach(current: Any) -> None:
+    context = sys.modules["opentelemetry.trace"].set_span_in_context(current)
+    sys.modules["opentelemetry.context"].attach(context)
 
 
 @contextmanager
@@ -112,7 +156,7 @@ def record(
         values: attributes; see `Span.set`.
     """
     tracer = _tracer()
-    if tracer is None:
+    if tracer is None or (not parent and _skips()):
         return
     recorded = tracer.start_span(
         name, _context(parent), attributes=_attributes(values),
@@ -174,4 +218,9 @@ def _kind(kind: Kind) -> Any:
 
 def _attributes(values: dict[str, Value | None]) -> dict[str, Value]:
     """Return attributes under their dotted names: `gen_ai__usage` is `gen_ai.usage`."""
-    return {name.replace("__", "."): value for name, value in values.items() if value is not None}
+    return {_dotted(name): value for name, value in values.items() if value is not None}
+
+
+@cache
+def _dotted(name: str) -> str:
+    return name.replace("__", ".")

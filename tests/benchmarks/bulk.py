@@ -2,15 +2,17 @@
 
 Run `make bench-bulk`, or `python tests/benchmarks/bulk.py --rows 1000000`. All run in one run on
 one Redis with the echo engine: a row costs a prompt, a round trip to the engine's process, its
-checks and its result in a file. It prints rows per second, CPU time (that of a no-op is without its
-producer) and their ratios; what a queued row takes in Redis; and the memory of client and workers
-over time. Then the echo engine takes 20 ms a word, as a card would: how long does an interactive
-job take beside a running bulk, and alone?
+checks and its result in a file, which holds each row once. It prints rows per second, CPU time
+(that of a no-op is without its producer) and their ratios; what a queued row takes in Redis; and
+the memory of client and workers over time. Then the echo engine takes 20 ms a word, as a card
+would: how long does an interactive job take beside a running bulk, and alone?
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import statistics
 import subprocess
@@ -80,8 +82,9 @@ def main() -> None:
     print(f"{'forebay bulk run':28} {per_bulk:9,.0f} {'':9} {row_us:9,.0f}")
     print(f"a queued row takes {queued:.0f} bytes of Redis")
     for label, series in memory.items():
-        quarters = [series[len(series) * part // 4] / MB for part in range(4)] + [series[-1] / MB]
-        print(f"{label:10} MB over time: " + " ".join(f"{value:.0f}" for value in quarters))
+        tenths = [series[max(1, len(series) * part // 10)] / MB for part in range(10)]
+        told = " ".join(f"{value:.0f}" for value in [*tenths, series[-1] / MB])
+        print(f"{label:10} MB over time: {told}; at most {max(series) / MB:.0f}")
     print(f"an interactive job: {_quantiles(alone)} alone, {_quantiles(beside)} beside the bulk")
     slower = (_p95(beside) - STEP_S) / _p95(alone)
     print(f"p95 beside, less one step of the batch, is {slower:.2f} x p95 alone")
@@ -180,8 +183,28 @@ def _bulk(
         time.sleep(0.2)
     took = time.perf_counter() - began
     assert process.returncode == 0, "the bulk failed"
-    assert sum(1 for _ in (folder / "out.jsonl").open()) == rows
+    assert _digest(_answered(folder / "out.jsonl")) == _digest(_expected(rows))
     return rows / took, memory
+
+
+def _answered(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the number and the label of each row in an output."""
+    with path.open() as file:
+        for line in file:
+            row = json.loads(line)
+            yield row["row"], row["answer"]["label"]
+
+
+def _expected(rows: int) -> Iterator[tuple[int, str]]:
+    """Yield each row once, in order, with the label that its text names."""
+    return ((number + 1, LABELS[number % 3]) for number in range(rows))
+
+
+def _digest(rows: Iterator[tuple[int, str]]) -> str:
+    sha = hashlib.sha256()
+    for number, label in rows:
+        sha.update(f"{number} {label}\n".encode())
+    return sha.hexdigest()
 
 
 def _beside(fleet: Fleet, client: Client, folder: Path) -> list[float]:

@@ -1,10 +1,14 @@
-"""Measure a bulk beside Ray Data over the same rows and the same local engine.
+"""Measure a bulk beside Ray Data and curator over the same rows and the same local engine.
 
-Run `python tests/benchmarks/bulk_peers.py --ray-python PYTHON`, where PYTHON has `ray[data]` and
-`openai` (any environment; they are no dependencies of Forebay). The engine is llama.cpp's own HTTP
+Run `python tests/benchmarks/bulk_peers.py --ray-python PYTHON --curator-python PYTHON`: the first
+has `ray[data]` and `openai`, the second `bespokelabs-curator` (any environments; they are no
+dependencies of Forebay, and a peer without one is left out). The engine is llama.cpp's own HTTP
 server with the packaged model: Forebay's local worker speaks to it (`FOREBAY_ENGINE=openai`), and
-so does Ray Data, with an async actor and as many requests at once. Both answer slices of the rows
-in turns. It prints rows a second, their ratio, and how many lines of code a user writes for each.
+so do the others, with as many requests at once: Ray Data by an async actor, curator by its OpenAI
+backend, without an account. All answer slices of the rows in turns. It prints rows a second, their
+ratios, and how many lines of code a user writes for each.
+
+curator counts tokens by a table that it downloads; litellm, which it needs anyway, brings a copy.
 """
 
 from __future__ import annotations
@@ -28,7 +32,13 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 
 from local.fleet import Fleet  # noqa: E402 - found by the line above
 
-NEEDS = "import ray.data, openai"
+NEEDS = {"ray": "import ray.data, openai", "curator": "import bespokelabs.curator"}
+NAMES = {"ray": "Ray Data", "curator": "curator"}
+
+#: Prints the folder in which litellm has tables of tokens.
+FIND_TABLES = (
+    "from importlib.util import find_spec as f; print(*f('litellm').submodule_search_locations)"
+)
 SUBJECTS = ("rivers", "queues", "bread", "winter", "trains", "glass", "tides", "maps")
 
 #: What a user writes. Lines with `# measured` are the benchmark's: they are neither counted nor
@@ -65,12 +75,35 @@ data = ray.data.read_json(rows, lines=True)
 data.map_batches(Ask, batch_size=int(at_once), concurrency=1).write_json(out)
 print("written", flush=True)  # measured
 """
+CURATOR = """
+import json, sys
+from bespokelabs import curator
+rows, out, tokens, url, at_once = sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:]
+class Ask(curator.LLM):
+    def prompt(self, row):
+        return row["text"]
+    def parse(self, row, response):
+        return {**row, "answer": response}
+ask = Ask(
+    model_name="default", backend="openai",
+    generation_params={"max_tokens": tokens, "temperature": 0},
+    backend_params={
+        "base_url": url, "api_key": "none", "max_concurrent_requests": int(at_once),
+        "max_requests_per_minute": 100_000, "max_tokens_per_minute": 10_000_000,
+        "invalid_finish_reasons": ["content_filter"]})
+print("started", flush=True)  # measured
+answered = ask([json.loads(line) for line in open(rows)])
+answered.dataset.to_json(out)
+print("written", flush=True)  # measured
+"""
+TEXTS = {"forebay": FOREBAY, "ray": RAY, "curator": CURATOR}
 
 
 def main() -> None:
-    """Print a line for each slice, and the ratio."""
+    """Print a line for each slice, and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--ray-python", default=sys.executable)
+    parser.add_argument("--curator-python", default=sys.executable)
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--slices", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=16, help="of an answer, at most")
@@ -79,32 +112,52 @@ def main() -> None:
     options = parser.parse_args()
     if options.server:
         _serve(options.server, options.slots)
-    found = subprocess.run([options.ray_python, "-c", NEEDS], capture_output=True, check=False)
-    if found.returncode:
-        print(f"skipped: {options.ray_python} has no ray[data] and openai")
+    pythons = {"ray": options.ray_python, "curator": options.curator_python}
+    peers = [peer for peer, python in pythons.items() if _has(python, peer)]
+    if not peers:
         return
-    seconds: dict[str, list[float]] = {"forebay": [], "ray": []}
+    seconds: dict[str, list[float]] = {user: [] for user in ("forebay", *peers)}
     size = options.rows // options.slices
     with (
         tempfile.TemporaryDirectory() as name,
         _engine(options.slots) as url,
         _forebay(Path(name), url, options) as forebay,
     ):
-        users = {
-            "forebay": forebay,
-            "ray": _Program(RAY, options.ray_python, [url, str(2 * options.slots)], {}),
-        }
+        users = {"forebay": forebay}
+        for peer in peers:
+            env = _env_of_curator(pythons[peer], Path(name)) if peer == "curator" else {}
+            args = [url, str(2 * options.slots)]
+            users[peer] = _Program(peer, pythons[peer], args, {"RAY_DEDUP_LOGS": "0", **env})
         for number in range(options.slices):
             rows = _rows(Path(name), number, size)
-            for user in sorted(users, reverse=number % 2 == 1):
+            for user in sorted(users, reverse=number % 2 == 0):
                 seconds[user].append(users[user](rows, options.tokens, size))
                 print(f"slice {number + 1}: {user:8} {size / seconds[user][-1]:8.2f} rows/s")
     rates = {user: size * options.slices / sum(each) for user, each in seconds.items()}
     print(f"{'':10} {'rows/s':>8} {'lines':>6}")
-    for user, text in (("forebay", FOREBAY), ("ray", RAY)):
-        print(f"{user:10} {rates[user]:8.2f} {_lines(text):6}")
-    print(f"Forebay's rate is {rates['forebay'] / rates['ray']:.2f} x Ray Data's")
+    for user, rate in rates.items():
+        print(f"{user:10} {rate:8.2f} {_lines(TEXTS[user]):6}")
+    for peer in peers:
+        print(f"Forebay's rate is {rates['forebay'] / rates[peer]:.2f} x that of {NAMES[peer]}")
     print(f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+
+
+def _has(python: str, peer: str) -> bool:
+    found = subprocess.run([python, "-c", NEEDS[peer]], capture_output=True, check=False)
+    if found.returncode:
+        print(f"left out: {python} cannot {NEEDS[peer]}")
+    return not found.returncode
+
+
+def _env_of_curator(python: str, folder: Path) -> dict[str, str]:
+    """Return what keeps curator from the network, and what is cached apart from other runs."""
+    litellm = subprocess.check_output([python, "-c", FIND_TABLES], text=True).strip()
+    tables = Path(litellm, "litellm_core_utils", "tokenizers")
+    return {
+        "TIKTOKEN_CACHE_DIR": str(tables), "CURATOR_CACHE_DIR": str(folder / "curator"),
+        "TELEMETRY_ENABLED": "0", "CURATOR_DISABLE_RICH_DISPLAY": "1", "HF_HUB_OFFLINE": "1",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }  # fmt: skip
 
 
 def _lines(text: str) -> int:
@@ -125,15 +178,16 @@ def _rows(folder: Path, slice_number: int, count: int) -> Path:
 class _Program:
     """Runs what a user wrote on a file of rows."""
 
-    def __init__(self, text: str, python: str, args: list[str], env: dict[str, str]) -> None:
-        self._text, self._python, self._args, self._env = text, python, args, env
+    def __init__(self, user: str, python: str, args: list[str], env: dict[str, str]) -> None:
+        self._user, self._python, self._args, self._env = user, python, args, env
 
     def __call__(self, rows: Path, tokens: int, count: int) -> float:
         """Return the seconds from the program's start to its last answer on the disk."""
-        out = rows.with_name(f"{rows.stem}.{'ray' if self._args else 'out.jsonl'}")
-        command = [self._python, "-c", self._text, str(rows), str(out), str(tokens), *self._args]
-        env = {**os.environ, "RAY_DEDUP_LOGS": "0", **self._env}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        suffix = "ray" if self._user == "ray" else f"{self._user}.jsonl"  # Ray writes a folder
+        out = rows.with_name(f"{rows.stem}.{suffix}")
+        words = [TEXTS[self._user], str(rows), str(out), str(tokens), *self._args]
+        command, env = [self._python, "-c", *words], {**os.environ, **self._env}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         process = subprocess.Popen(command, env=env, **pipes)
         began = _said(process, "started")
         took = _said(process, "written") - began
@@ -146,10 +200,12 @@ class _Program:
 
 def _said(process: subprocess.Popen[str], word: str) -> float:
     """Return when a program printed a word."""
+    said = []
     for line in process.stdout:
         if line.strip() == word:
             return time.perf_counter()
-    raise SystemExit(process.communicate()[1])
+        said.append(line)
+    raise SystemExit("".join(said))
 
 
 @contextmanager
@@ -163,7 +219,7 @@ def _forebay(folder: Path, url: str, options: argparse.Namespace) -> Iterator[_P
         for part in ("router", "local", "sweeper"):
             fleet.start(part, **env)
         fleet.wait_ready()
-        yield _Program(FOREBAY, sys.executable, [], {"FOREBAY_REDIS_URL": fleet.url})
+        yield _Program("forebay", sys.executable, [], {"FOREBAY_REDIS_URL": fleet.url})
 
 
 @contextmanager

@@ -78,12 +78,16 @@ class Arrival:
 
 @dataclass
 class Day:
-    """What became of the jobs of a day. `most_nusd` is the most that was spent and reserved."""
+    """What became of the jobs of a day. `most_nusd` is the most that was spent and reserved.
+
+    `bound` are the times at which the first and the last call was refused, in seconds of the day.
+    """
 
     went: dict[str, bool] = field(default_factory=dict)
     most_nusd: int = 0
     settled_nusd: int = 0
     refused: int = 0
+    bound: tuple[float, float] | None = None
 
 
 def arrivals(count: int, dice: random.Random) -> Iterator[Arrival]:
@@ -173,6 +177,7 @@ class Simulation:
             )  # fmt: skip
         except BudgetExceeded:
             self.day.refused += 1
+            self.day.bound = (self.day.bound or (self._now,))[0], self._now
             self._keep(arrival, degraded=1)
             return
         self.day.went[job.id] = True
@@ -260,6 +265,11 @@ def _print(model: str, jobs: Sequence[Arrival], day: Day) -> None:
         f"{ours:10.2f} {best:5.2f}",
         flush=True,
     )
+    if day.bound:
+        first, last = (
+            f"{int(at_s // HOUR_S):02}:{int(at_s % HOUR_S // 60):02}" for at_s in day.bound
+        )
+        print(f"{'':28} the fleet's budget of the day refused calls from {first} to {last}")
     if day.most_nusd > BUDGET_USD * NANO:
         sys.exit("the budget was passed")
 
@@ -268,10 +278,16 @@ def _report(url: str, model: str, html: Path | None) -> None:
     """Print `forebay report`, and write it as a page if a file is named."""
     command = [sys.executable, "-m", "forebay.producers.cli.main", "report", "--since", "2d"]
     command += ["--frontier", model, "--by", "kind"]
-    environment = {**os.environ, "FOREBAY_REDIS_URL": url, "PYTHONPATH": str(ROOT / "src")}
-    subprocess.run(command, env=environment, check=True)
     if html is not None:
-        subprocess.run([*command, "--html", html], env=environment, check=True)
+        command += ["--html", str(html.resolve())]
+    with tempfile.TemporaryDirectory() as name:
+        policy = Path(name) / "policy.toml"
+        policy.write_text(f"[defaults.pace]\nshare = {SHARE}\n")
+        environment = {
+            **os.environ, "FOREBAY_REDIS_URL": url, "FOREBAY_POLICY_FILE": str(policy),
+            "PYTHONPATH": str(ROOT / "src"),
+        }  # fmt: skip
+        subprocess.run(command, env=environment, check=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ Run `python tests/benchmarks/gateway.py --seconds 4`. One run measures, on one m
 load generator: a bare ASGI application that echoes (the floor that uvicorn sets); the gateway with
 a job on the ledger for each chat, answered by the echo engine; the same with answers from the
 cache; streams; and LiteLLM's proxy with a mock model, if `--litellm PYTHON` names a Python that has
-`litellm[proxy]`. The columns of the ratio compare each with the floor and with LiteLLM.
+`litellm[proxy]`. The columns of the ratio compare each with the floor and with LiteLLM. The column
+of processor time is that of all processes behind the server for one request: the whole fleet, if
+there is a job. It hardly depends on what else the machine does.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import uvloop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,11 +50,19 @@ LITELLM_ENV = {
 
 
 class Target(NamedTuple):
-    """A server to measure: its port, and the body of each request."""
+    """A server to measure: its port, the processes behind it, and the body of each request."""
 
     name: str
     port: int
+    behind: Sequence[int]
     body: dict[str, object]
+
+    def cpu_s(self) -> float:
+        """Return the seconds of processor time that its processes have taken so far."""
+        parents = [psutil.Process(pid) for pid in self.behind]
+        trees = ((parent, *parent.children(recursive=True)) for parent in parents)
+        times = [process.cpu_times() for tree in trees for process in tree]
+        return sum(time.user + time.system for time in times)
 
 
 class Measured(NamedTuple):
@@ -60,6 +71,7 @@ class Measured(NamedTuple):
     rate: float
     p50_ms: float
     p99_ms: float
+    cpu_ms: float
 
 
 def main() -> None:
@@ -68,6 +80,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--processes", default="1", help="of the gateway and of the floor")
     parser.add_argument("--litellm", metavar="PYTHON", help="a Python with litellm[proxy]")
+    parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -75,7 +88,7 @@ def main() -> None:
         targets = _targets(fleet, options, stack)
         print(f"{options.seconds:g} s each, {options.processes} process(es)", end=", ")
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-        for connections in CONNECTIONS:
+        for connections in options.connections:
             _table(targets, connections, options.seconds)
 
 
@@ -87,31 +100,34 @@ def _targets(fleet: Fleet, options: argparse.Namespace, stack: ExitStack) -> lis
     fleet.start("gateway", FOREBAY_GATEWAY_TENANT="bench", PROCESSES=options.processes)
     fleet.wait_ready()
     port = int(fleet.gateway_url.rpartition(":")[2])
+    behind = [proc.pid for proc in fleet.procs]
     bare = stack.enter_context(_serving(fleet, _bare_command(options.processes)))
     targets = [
-        Target("bare ASGI", bare, chat),
-        Target("gateway, ledger", port, chat),
-        Target("gateway, cached", port, {**chat, "forebay": {"cache": True}}),
-        Target("gateway, stream", port, {**chat, "stream": True}),
+        Target("bare ASGI", *bare, chat),
+        Target("gateway, ledger", port, behind, chat),
+        Target("gateway, cached", port, behind, {**chat, "forebay": {"cache": True}}),
+        Target("gateway, stream", port, behind, {**chat, "stream": True}),
     ]
     if options.litellm:
         config = fleet.folder / "litellm.yaml"
         config.write_text(LITELLM)
         litellm = stack.enter_context(_serving(fleet, _litellm_command(options.litellm, config)))
-        targets.append(Target("LiteLLM", litellm, chat))
+        targets.append(Target("LiteLLM", *litellm, chat))
     return targets
 
 
 @contextmanager
-def _serving(fleet: Fleet, command: Callable[[int], list[str]]) -> Iterator[int]:
-    """Start a server on a free port, wait until it listens, and yield the port."""
+def _serving(
+    fleet: Fleet, command: Callable[[int], list[str]]
+) -> Iterator[tuple[int, Sequence[int]]]:
+    """Start a server on a free port, wait until it listens, and yield the port and its process."""
     port = free_port()
     env = {**os.environ, **LITELLM_ENV}
     log = fleet.logs / f"server-{port}.log"
     server = Process(f"server-{port}", command(port), env=env, log=log, ready=lambda _: _open(port))
     try:
         server.wait_ready(120)
-        yield port
+        yield port, [server.pid]
     finally:
         server.kill_group()
 
@@ -136,11 +152,12 @@ def _table(targets: list[Target], connections: int, seconds: float) -> None:
     rows = {target.name: _measure(target, connections, seconds) for target in targets}
     floor, other = rows["bare ASGI"], rows.get("LiteLLM")
     print(f"\n{connections} connection(s)")
-    print(f"{'':16} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'of floor':>9} {'of LiteLLM':>11}")
+    heads = f"{'':16} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'CPU ms':>8}"
+    print(f"{heads} {'of floor':>9} {'of LiteLLM':>11}")
     for name, row in rows.items():
         ratio = f"{row.rate / other.rate:11.1f}" if other else f"{'-':>11}"
         print(
-            f"{name:16} {row.rate:8.0f} {row.p50_ms:8.2f} {row.p99_ms:8.2f} "
+            f"{name:16} {row.rate:8.0f} {row.p50_ms:8.2f} {row.p99_ms:8.2f} {row.cpu_ms:8.2f} "
             f"{row.rate / floor.rate:9.3f} {ratio}"
         )
 
@@ -158,14 +175,14 @@ async def _load(target: Target, connections: int, seconds: float) -> Measured:
     )
     took: list[float] = []
     await _one(target.port, head.encode() + body, time.monotonic() + 0.5, [])  # warms up
-    begun = time.monotonic()
+    begun, cpu_s = time.monotonic(), target.cpu_s()
     loads = (
         _one(target.port, head.encode() + body, begun + seconds, took) for _ in range(connections)
     )
     await asyncio.gather(*loads)
-    elapsed = time.monotonic() - begun
+    elapsed, cpu_s = time.monotonic() - begun, target.cpu_s() - cpu_s
     cuts = statistics.quantiles(took, n=100)
-    return Measured(len(took) / elapsed, 1000 * cuts[49], 1000 * cuts[98])
+    return Measured(len(took) / elapsed, 1000 * cuts[49], 1000 * cuts[98], 1000 * cpu_s / len(took))
 
 
 async def _one(port: int, request: bytes, end: float, took: list[float]) -> None:

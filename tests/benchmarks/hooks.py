@@ -2,15 +2,18 @@
 
 Steadier than the rates of `telemetry.py`, which shows what becomes of it in a whole fleet. Prints
 microseconds a job, and the ratio of the CPU time that all workers take for a job with the hook to
-that without any, as measured in the same run.
+that without any, as measured in the same run. Traces are measured over jobs of which the default
+share is sampled, and over jobs that all are.
 
-`python tests/benchmarks/hooks.py --jobs 20000`, or `--short` for less than a minute.
+`python tests/benchmarks/hooks.py --jobs 20000`, or `--short` for less than a minute; `--json`
+prints one JSON document.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import logging
 import os
 import statistics
@@ -43,6 +46,8 @@ from forebay.routing.logs import to_stderr  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
 from forebay.routing.store.connection import connect  # noqa: E402
 from forebay.routing.tracing import spans  # noqa: E402
+from forebay.routing.tracing.sampling import ARGUMENT, DEFAULT_RATIO, sampling  # noqa: E402
+from forebay.routing.tracing.traceparent import of_job  # noqa: E402
 from forebay.workers.runtime.outcomes import Answered, Recorded, Routed  # noqa: E402
 from forebay.workers.telemetry.celery_events import CeleryEvents  # noqa: E402
 from forebay.workers.telemetry.job_log import JobLog  # noqa: E402
@@ -60,6 +65,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--drained", type=int, default=3_000, help="jobs of the drain beside it")
     parser.add_argument("--short", action="store_true", help="5,000 jobs, 3 runs, 1,000 drained")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     if options.short:
         options.jobs, options.runs, options.drained = 5_000, 3, 1_000
@@ -76,14 +82,20 @@ def main() -> None:
             "metrics": _both_hops(JobMetrics(CollectorRegistry(), 50)),
         }
         costs = {name: _cost_us(way, options.jobs, options.runs) for name, way in ways.items()}
-        costs["all"] = sum(costs.values())
         _record_spans()
-        traced = _both_hops(JobTraces())
-        costs["traces, if recorded"] = _cost_us(traced, options.jobs, options.runs)
+        for name, ratio in (("traces", DEFAULT_RATIO), ("traces of every job", 1.0)):
+            costs[name] = _cost_us(_traced(ratio), options.jobs, options.runs)
+    costs["log, metrics, traces"] = sum(costs[name] for name in ("log", "metrics", "traces"))
+    shares = {name: cost / worker_ms / 1_000 for name, cost in costs.items()}
+    if options.json:
+        rows = {name: {"us": cost, "share": shares[name]} for name, cost in costs.items()}
+        print(json.dumps({"worker_ms": worker_ms, "hooks": rows}))
+        return
     print(f"CPU time of each hook a job of two hops, medians of {options.runs} runs")
     for name, cost in costs.items():
-        ratio = 1 + cost / worker_ms / 1_000
-        print(f"{name:19} {cost:6.1f} us  ratio to none {ratio:.3f} ({worker_ms:.2f} ms)")
+        print(
+            f"{name:20} {cost:6.1f} us  ratio to none {1 + shares[name]:.3f} ({worker_ms:.2f} ms)"
+        )
 
 
 def _record_spans() -> None:
@@ -123,10 +135,12 @@ def _cost_us(way: Callable[[], object], jobs: int, runs: int) -> float:
 
 
 def _both_hops(
-    hook: JobLog | CeleryEvents | JobMetrics | JobTally | JobTraces,
+    hook: JobLog | CeleryEvents | JobMetrics | JobTally | JobTraces, job_id: str = ""
 ) -> Callable[[], None]:
     """Return what has a hook observe a job that is routed, and then answered."""
-    (routing, routed), (answering, answered) = _hop("route", _routed), _hop("local", _answered)
+    job_id = job_id or new_id("acme")
+    routing, routed = _hop(job_id, "route", _routed)
+    answering, answered = _hop(job_id, "local", _answered)
 
     def observe() -> None:
         hook.started(routing)
@@ -135,6 +149,26 @@ def _both_hops(
         hook.finished(answering, answered)
 
     return observe
+
+
+def _traced(ratio: float) -> Callable[[], None]:
+    """Return what has spans made and encoded for a share of the jobs."""
+    os.environ[ARGUMENT] = str(ratio)
+    sampling.cache_clear()
+    hook, every = JobTraces(), round(1 / ratio)
+    ways = [_both_hops(hook, _job_id(sampled=not place)) for place in range(every)]
+    turns = itertools.cycle(ways)
+
+    def observe_the_next() -> None:
+        next(turns)()
+
+    return observe_the_next
+
+
+def _job_id(*, sampled: bool) -> str:
+    """Return the id of a job that is sampled, or is not."""
+    ids = (new_id("acme") for _ in itertools.count())
+    return next(i for i in ids if sampling().wants(of_job(i, None), given=False) == sampled)
 
 
 def _sent(url: str) -> Callable[[], None]:
@@ -165,13 +199,13 @@ def _counted(url: str) -> Callable[[], None]:
     return observe_and_write
 
 
-def _hop(hop: str, outcome: Callable[[Claim], Recorded]) -> tuple[Claim, Recorded]:
+def _hop(job_id: str, hop: str, outcome: Callable[[Claim], Recorded]) -> tuple[Claim, Recorded]:
     queue = "local.default" if hop == "local" else hop
     fields = {
         "kind": "generate", "state": "running", "hop": hop, "queue": queue, "egress": "deny",
         "attempts": "1", "created": str(int(time.time() * 1000)), "reasons": "verdict_easy",
     }  # fmt: skip
-    record = Record.from_hash(new_id("acme"), fields)
+    record = Record.from_hash(job_id, fields)
     claim = Claim(record.id, "1-token", record, b"", b"")
     return claim, outcome(claim)
 

@@ -78,7 +78,7 @@ def _architecture(name: str) -> str:
     return f"{match[1]}.{match[2]}"
 
 
-def build(target: Target, home: Path, wheels: Sequence[Path], site: Path) -> Path:
+def build(target: Target, home: Path, wheels: Sequence[Path], site: Path, *, exl3: bool) -> Path:
     """Compile what is not compiled yet, and return the folder of the modules.
 
     Args:
@@ -86,6 +86,7 @@ def build(target: Target, home: Path, wheels: Sequence[Path], site: Path) -> Pat
         home: a folder that is kept.
         wheels: packages to install beside torch: what the machine has, and the source to compile.
         site: the folder of the packages that the machine lacks.
+        exl3: compile exllamav3 too.
     """
     venv = environment(target, home, wheels)
     packages = next(venv.glob("lib/python*/site-packages"))
@@ -104,6 +105,7 @@ def build(target: Target, home: Path, wheels: Sequence[Path], site: Path) -> Pat
         "build",
     ]
     argv += ["--flash-attn-sdist", next((home / "wheels").glob("flash_attn-*.tar.gz"))]
+    argv += ["--exllamav3"] if exl3 else []
     argv += ["--jobs", os.environ["JOBS"]] if os.environ.get("JOBS") else []
     for name in target.architectures:
         argv += ["--arch", name]

@@ -205,7 +205,7 @@ def _loads(bench: Piece, concurrency: tuple[int, ...], prompts: str, rounds: int
 
 
 def _exl3() -> Piece:
-    sys.path.append(str(SITE))
+    sys.path += [str(SITE), *map(str, BUILDS.glob("torch*"))]
     absent = "" if find_spec("exllamav3_ext") else "exllamav3 has no compiled extension here"
     tests = f"exl3 and not supervised and {_short()}"
     argv: Argv = [*PYTEST, "gpu", "-k", tests, CONFORMANCE]

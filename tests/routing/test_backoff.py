@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import formatdate
+
 import pytest
 
 from forebay.routing.errors import Unavailable
 from forebay.routing.store import backoff as backoff_module
-from forebay.routing.store.backoff import backoff, jittered, patiently
+from forebay.routing.store.backoff import MAX_ASKED_S, asked_wait_s, backoff, jittered, patiently
 
 
 def test_a_jittered_wait_is_between_half_and_all_of_it():
@@ -74,3 +77,23 @@ def test_any_other_error_is_final(clock):
     with pytest.raises(ValueError, match="broken"):
         patiently(lambda: int("broken"), patience_s=60)
     assert clock.now == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "wait_s"),
+    [
+        ("7", 7), ("0", 0), (" 1.5 ", 1.5), ("999999999", MAX_ASKED_S), ("", None), ("soon", None),
+        ("-1", None), ("nan", None), ("1e9", None), ("7 s", None),
+        ("Wed, 99 Nov 2026 25:00:00 GMT", None),
+    ],
+)  # fmt: skip
+def test_a_wait_is_asked_for_in_seconds(header, wait_s):
+    assert asked_wait_s(header) == wait_s
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "wait_s"), [(120, 120), (-60, 0), (90_000_000, MAX_ASKED_S), (0, 0)]
+)
+def test_a_wait_is_asked_for_by_a_date(ahead_s, wait_s):
+    header = formatdate(time.time() + ahead_s, usegmt=True)
+    assert asked_wait_s(header) == pytest.approx(wait_s, abs=5)

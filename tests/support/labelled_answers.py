@@ -25,7 +25,7 @@ from forebay.routing.receipts import (
 )
 from forebay.workers.checks.answer_checks import check
 from forebay.workers.engines.engine import Ending
-from labelled_texts import HARD, LOOPS, NEWS, REFUSALS, News
+from labelled_texts import BY_HAND, HARD, LOOPS, NEWS, REFUSALS, News
 
 SEED = 7
 
@@ -100,7 +100,7 @@ def labelled_answers(seed: int = SEED) -> list[Labelled]:
     return [
         *_amounts(draw), *_scales(draw), *_words(), *_dates(draw), *_fields(draw), *_codes(draw),
         *_denied_options(), *_empty(), *_equal(draw), *_loops(draw), *_formats(draw),
-        *_summaries(draw), *_generations(), *_others(), *_hard(),
+        *_summaries(draw), *_generations(), *_others(), *_hard(), *by_hand(),
     ]  # fmt: skip
 
 
@@ -515,3 +515,18 @@ def _hard() -> Iterator[Labelled]:
         kinds = {"extract": Extraction, "summarize": Summary, "generate": Generation}
         field = "data" if request["kind"] == "extract" else "text"
         yield Labelled(language, request, kinds[request["kind"]](**{field: answer}), fault)
+
+
+def by_hand() -> Iterator[Labelled]:
+    """Yield answers that were written without a look at the checks."""
+    for form in BY_HAND["extractions"]:
+        schema = {"type": "object", "properties": form["fields"]}
+        request = {"kind": "extract", "text": form["text"], "schema": schema}
+        for fault, data in [*(("", right) for right in form["right"]), *form["wrong"]]:
+            yield Labelled(form["language"], request, Extraction(data=data), fault)
+    for news in BY_HAND["summaries"]:
+        request = {"kind": "summarize", "text": news["text"], "max_words": 60}
+        for fault, text in [*(("", right) for right in news["right"]), *news["wrong"]]:
+            yield Labelled(news["language"], request, Summary(text=text), fault)
+    for answer in BY_HAND["texts"]:
+        yield _generate(answer["language"], answer["text"], answer["fault"])

@@ -33,3 +33,7 @@ REFUSALS: list[tuple[str, str]] = _TEXTS["refusals"]
 LOOPS: list[tuple[str, str]] = _TEXTS["loops"]
 #: Language, request, answer and the fault; an empty fault marks a right answer.
 HARD: list[tuple[str, dict[str, Any], Any, str]] = _TEXTS["hard"]
+#: Extractions, summaries and texts that were written without a look at the checks.
+BY_HAND: dict[str, list[dict[str, Any]]] = json.loads(
+    Path(__file__).with_name("labelled_by_hand.json").read_text("utf-8")
+)

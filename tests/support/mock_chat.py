@@ -15,6 +15,8 @@ KEY = "sk-mock"
 ERRORS = {
     "throttled": (429, "rate_limit_exceeded", "slow down"),
     "no credit": (429, "insufficient_quota", "no credit"),
+    "unpaid": (402, None, "insufficient credits"),
+    "flagged": (403, None, "the model requires moderation and your input was flagged"),
     "unavailable": (503, None, "overloaded"),
     "internal": (500, None, "failed"),
     "gateway": (502, None, "bad gateway"),
@@ -37,11 +39,13 @@ class MockChat:
     Attributes:
         url: the URL of the service, with its version.
         calls: body and headers of each request, in order.
-        usage: replaces the usage of answers, if it is not `None`.
+        usage: replaces the usage of answers, if it is not `None`; "null" is JSON's.
+        keys: the keys that it takes.
     """
 
     def __init__(self):
         self.calls, self.usage, self._faults = [], None, deque()
+        self.keys = {KEY}
         self.stopped = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads, self._server.block_on_close = True, False
@@ -55,8 +59,8 @@ class MockChat:
 
     def next_fault(self):
         fault = self._faults.popleft() if self._faults else None
-        name, _, number = (fault or "").partition(":")
-        return name, float(number) if number else None
+        name, _, argument = (fault or "").partition(":")
+        return name, argument or None
 
     def __enter__(self):
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -78,18 +82,18 @@ class _Handler(BaseHTTPRequestHandler):
         mock = self.server.mock
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         mock.calls.append((body, dict(self.headers.items())))
-        fault, number = mock.next_fault()
+        fault, argument = mock.next_fault()
         if self.path != "/v1/chat/completions":
             fault = "no model"
-        elif self.headers.get("authorization") != f"Bearer {KEY}":
+        elif self.headers.get("authorization", "").removeprefix("Bearer ") not in mock.keys:
             fault = "wrong key"
         if fault in ERRORS:
-            self._fail(*ERRORS[fault], number)
+            self._fail(*ERRORS[fault], argument)
         elif fault in {"silent", "no response"}:
-            mock.stopped.wait(number or 0)
+            mock.stopped.wait(float(argument or 0))
             self._cut()
         else:
-            mock.stopped.wait((number or 1) if fault == "slow" else 0)
+            mock.stopped.wait(float(argument or 1) if fault == "slow" else 0)
             self._answer(body, fault)
 
     def _answer(self, body, fault):
@@ -103,6 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         prompt = sum(tokens(turn["content"]) for turn in body["messages"])
         usage = {"prompt_tokens": prompt, "completion_tokens": tokens(text)}
         usage = self.server.mock.usage or usage
+        usage = None if usage == "null" else usage
         refusal = "no" if fault == "refused" else None
         message = {"role": "assistant", "content": None if refusal else text, "refusal": refusal}
         if body.get("stream"):
@@ -120,13 +125,16 @@ class _Handler(BaseHTTPRequestHandler):
         chunks += [{"choices": [{"delta": {}, "finish_reason": finish}]}]
         chunks += [{"choices": [], "usage": usage}]
         lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
-        lines = lines[: len(lines) // 2] if fault == "cut off" else [*lines, "data: [DONE]\n\n"]
+        if fault == "cut off":
+            lines = lines[: len(lines) // 2]
+        elif fault != "no done":
+            lines.append("data: [DONE]\n\n")
         data = "".join([": comment\n\n", *lines]).encode()
         self._head(200, "text/event-stream", {"content-length": len(data)})
         self.wfile.write(data)
 
-    def _fail(self, status, code, message, number):
-        extra = {} if number is None else {"retry-after": number}
+    def _fail(self, status, code, message, wait):
+        extra = {} if wait is None else {"retry-after": wait}
         if status == 307:
             extra["location"] = "http://127.0.0.1:9/v1/chat/completions"
         self._send(status, {"error": {"code": code, "message": message}}, extra)

@@ -75,7 +75,7 @@ def _own_answer(decided: DecidedAnswer) -> Answer | None:
 
 def _kept(decided: DecidedAnswer, content: Content) -> RowResult:
     raw, step, opinion = decided.answer.raw, decided.next_step, decided.opinion
-    generations = (decided.first, opinion.raw) if opinion else (decided.first,)
+    generations = (decided.first, *(each.raw for each in (opinion.all if opinion else ())))
     checks = (*decided.answer.checks, *opinion.checks) if opinion else decided.answer.checks
     return RowResult(
         status="done",

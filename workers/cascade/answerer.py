@@ -168,17 +168,17 @@ class Answerer:
         """
         return self._embedded_all(jobs) if jobs[0].kind == "embed" else self._nearest(jobs)
 
-    def begin_second(self, job: Job, prompt_id: str) -> PendingAnswer:
+    def begin_second(self, job: Job, prompt_id: str, *, own: bool = False) -> PendingAnswer:
         """Begin a second answer: from the other model, or from the same model to other words.
 
-        Another model makes mistakes of its own, so it is asked in the same words. Its constraint
-        is enforced as far as that engine can; the checks hold the rest.
+        Another model makes mistakes of its own, so it is asked in the same words (`own`: it is not
+        asked). Its constraint is enforced as far as its engine can; the checks hold the rest.
 
         Raises:
             InvalidJob: The kind has no prompt (`embed`).
         """
-        engine = self._other or self._engine
-        word = bounded.local if self._other else bounded.reworded
+        other = None if own else self._other
+        engine, word = (other, bounded.local) if other else (self._engine, bounded.reworded)
         info = engine.info()
         prompt = word(job, info, prompt_id=prompt_id).model_copy(update={"best_effort": True})
         return _generate(engine, info, job, prompt)
@@ -278,17 +278,17 @@ def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
         raise Lost
     if completion.finish == "deadline":
         raise Expired("the deadline passed while the job was worked")
-    finish = completion.finish
     try:
         content = bounded.parse_answer(
             job,
             completion.text,
             option_logprobs=completion.option_logprobs,
             branch_logprobs=completion.branch_logprobs,
-            finish=finish,
+            finish=completion.finish,
         )
     except BadAnswer:
-        return None, finish
-    if isinstance(content, Generation) and completion.token_logprobs is not None:
-        content = content.model_copy(update={"logprobs": completion.token_logprobs})
-    return content, finish
+        return None, completion.finish
+    if isinstance(content, Generation):
+        told = {"logprobs": completion.token_logprobs, "stop_sequence": completion.stop_sequence}
+        content = content.model_copy(update=told)
+    return content, completion.finish

@@ -52,7 +52,7 @@ def answer_of(decided: DecidedAnswer) -> Answer | None:
     if best.content is None:
         return None
     record = decided.attempt.claim.record
-    generations = [decided.first, *([opinion.raw] if opinion else [])]
+    generations = [decided.first, *(each.raw for each in (opinion.all if opinion else ()))]
     return Answer(
         **record.heading() | {"doubt": step.doubt},
         status="done",

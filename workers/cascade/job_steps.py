@@ -92,6 +92,7 @@ class JobSteps:
         """Cancel what the engines do for a job."""
         self.answerer.cancel(attempt.prompt_id)
         self.answerer.cancel(attempt.second_prompt_id)
+        self.answerer.cancel(attempt.third_prompt_id)
         self.long_texts.cancel(attempt.prompt_id)
 
     def _first_answer(

@@ -2,7 +2,8 @@
 
 The second answer runs in the same batch, or on the engine of another model. It begins beside the
 first answer if it will be wanted in any case, else after it. Nobody waits for it if it cannot
-change the outcome. If it fails, the first answer stands.
+change the outcome. If it fails, the first answer stands. If two opinions are set, a third answer
+comes beside the second: from the first model again, to other words.
 """
 
 from __future__ import annotations
@@ -38,23 +39,26 @@ class SecondOpinions:
     """Decides for one local worker which jobs are answered twice, by `escalation.wants_second`."""
 
     def __init__(
-        self, ledger: Ledger, policy: PolicyFile, frontier: FrontierStatus, answerer: Answerer
-    ) -> None:
+        self, ledger: Ledger, policy: PolicyFile, frontier: FrontierStatus, answerer: Answerer,
+        *, third: bool = False,
+    ) -> None:  # fmt: skip
         self._policy = policy
         self._frontier = frontier
         self._backlog = Backlog(ledger)
         self._answerer = answerer
+        self._third = third
 
     def open(self, attempt: Attempt) -> SecondOpinion:
         """Return the second opinion on one job, which has not begun yet."""
-        return SecondOpinion(self._answerer, attempt, partial(self._wanted, attempt))
+        wanted = partial(self._wanted, attempt)
+        return SecondOpinion(self._answerer, attempt, wanted, third=self._third)
 
     def wants(self, attempt: Attempt, first: Content | None) -> bool:
         """Return True if a job is to be answered twice whose first answer is there."""
         return self._wanted(attempt, prose=_is_prose(first))
 
     def open_wanted(self, attempt: Attempt) -> SecondOpinion:
-        """Return a second opinion that is wanted; whoever asked calls `begin`."""
+        """Return a second opinion that is wanted, without a third; whoever asked calls `begin`."""
         return SecondOpinion(self._answerer, attempt, _not_by_itself)
 
     def _wanted(self, attempt: Attempt, *, prose: bool) -> bool:
@@ -91,13 +95,17 @@ class SecondOpinion:
         possible: it may be wanted.
     """
 
-    def __init__(self, answerer: Answerer, attempt: Attempt, wanted: Wanted) -> None:
+    def __init__(
+        self, answerer: Answerer, attempt: Attempt, wanted: Wanted, *, third: bool = False
+    ) -> None:
         self._answerer = answerer
         self._attempt = attempt
         self._wanted = wanted
         wishes = [wanted(prose=prose) for prose in _possible_forms(attempt.job)]
         self._certain, self.possible = all(wishes), any(wishes)
         self._pending: PendingAnswer | None = None
+        self._takes_third = third
+        self._third: PendingAnswer | None = None
 
     def __enter__(self) -> Self:
         if self._certain:
@@ -108,6 +116,8 @@ class SecondOpinion:
         """Leave nothing running."""
         if self._pending is not None:
             self._answerer.cancel(self._attempt.second_prompt_id)
+        if self._third is not None:
+            self._answerer.cancel(self._attempt.third_prompt_id)
 
     def begin(self, then: Callable[[], object]) -> None:
         """Begin the second answer.
@@ -165,14 +175,32 @@ class SecondOpinion:
         pending, self._pending = self._pending, None
         try:
             raw = pending()
-            return Opinion(raw, self._agreement(first, raw.content))
         except ForebayError:  # too long in these words, no slot, too late: the first one stands
             return None
+        opinion = Opinion(raw, self._agreement(first, raw.content))
+        return self._with_third(opinion, first)
+
+    def _with_third(self, opinion: Opinion, first: Content | None) -> Opinion:
+        """Wait for the third answer; without one, the second opinion stands alone."""
+        pending, self._third = self._third, None
+        if pending is None:
+            return opinion
+        try:
+            raw = pending()
+        except ForebayError:
+            return opinion
+        third = Opinion(raw, self._agreement(first, raw.content))
+        together = self._agreement(opinion.raw.content, raw.content)
+        return replace(opinion, third=third, together=together or 0.0)
 
     def _begin(self) -> None:
         attempt = self._attempt
         with suppress(ForebayError):  # no prompt can be made of other words: the first one stands
             self._pending = self._answerer.begin_second(attempt.job, attempt.second_prompt_id)
+            if self._takes_third:
+                self._third = self._answerer.begin_second(
+                    attempt.job, attempt.third_prompt_id, own=True
+                )
 
     def _agreement(self, first: Content | None, second: Content | None) -> float | None:
         if first is None or second is None:

@@ -80,22 +80,40 @@ class CheckedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """A second answer.
+    """A second answer, and a third one if two are taken.
 
     Attributes:
         agreement: with the first answer, 0 to 1; `None` if either cannot be read.
+        third: another answer, which is compared with the first one too.
+        together: how far second and third answer agree, 0 to 1; 1 if there is no third.
     """
 
     raw: RawAnswer
     agreement: float | None
+    third: Opinion | None = None
+    together: float = 1.0
+
+    @property
+    def all(self) -> tuple[Opinion, ...]:
+        """This opinion, and the third answer's."""
+        return (self, self.third) if self.third else (self,)
+
+    @property
+    def readable(self) -> tuple[Opinion, ...]:
+        """The opinions whose agreement with the first answer is known."""
+        return tuple(opinion for opinion in self.all if opinion.agreement is not None)
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """The check of the first answer that this opinion is, for the receipt."""
-        if self.agreement is None:
-            return ()
-        note = f"agreement {self.agreement:.2f} with {self.raw.model}"
-        return (Check(name="second_opinion", passed=self.agreement >= MIN_AGREEMENT, note=note),)
+        """The checks of the first answer that these opinions are, for the receipt."""
+        return tuple(
+            Check(
+                name="second_opinion", passed=agreement >= MIN_AGREEMENT,
+                note=f"agreement {agreement:.2f} with {opinion.raw.model}",
+            )
+            for opinion in self.all
+            if (agreement := opinion.agreement) is not None
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from forebay.routing.jobs import (
 )
 from forebay.workers.checks import extraction_checks
 from forebay.workers.checks.grounding import Source
+from forebay.workers.checks.reading.refusals import declines
 from forebay.workers.checks.reading.words import count_words, ends_sentence, is_visible, words
 from forebay.workers.checks.repetition import repeats_itself
 from forebay.workers.checks.safe_validation import mismatch
@@ -47,45 +48,11 @@ from forebay.workers.engines.engine import Ending
 INDISPENSABLE = frozenset({"kind", "label", "questions", "schema", "regex", "present", "vectors"})
 
 EXTRA_LENGTH = 0.1  # share by which a summary may be longer than asked, and always by two words
-MIN_SHARED_WORDS = 0.4  # share of a summary's longer words in its text; other topics reach 0.3
+MIN_SHARED_WORDS = 0.34  # share of a summary's longer words in its text; other topics reach 0.3
 MIN_TEXT_WORDS = 20  # the summary of a shorter text may well have other words
 MAX_SUM_ERROR = 0.01  # by how much the probabilities of a question may miss a sum of 1
 MAX_LENGTH_ERROR = 1e-3  # by how much a vector's length may differ from 1
 
-_ENGLISH_REFUSAL = r"""
-    (?: (?: (?:i['\u2019]m|i\ am|we['\u2019]re|we\ are)\s )?
-        (?: (?:very|so|really|truly)\s )? (?:sorry|afraid) \b .{0,60}? \b )?
-    (?: (?:unfortunately|regrettably) ,? \s )?
-    (?: (?:i|we)
-        (?: \scan\s?not | \scan['\u2019]t | \swon['\u2019]t | \swill\snot
-          | (?:['\u2019]m|\sam|['\u2019]re|\sare) \s (?:unable|not\sable) \s to )
-        \s (?:\w+\s)?
-        (?: help | assist|provide|comply|fulfil|create|generate|answer|write|do|discuss
-          | continue|produce|share|support|offer|engage|process|complete|summari[sz]e )
-        (?! \s(?:but|wondering|thinking|feeling|noticing|admiring|smiling) \b )
-      | (?:\w+\s){0,9}? as\san?\s (?:ai|artificial|chatbot|large\slanguage|language\smodel) \b )
-"""
-_OTHER_REFUSALS = r"""
-    (?: (?:es\stut\smir\s(?:sehr\s)?leid|tut\smir\sleid|leider|entschuldigung) \b .{0,40}?
-        \b (?:kann|darf|m\u00f6chte)\s ich .{0,80}? \b nicht \b
-      | (?:es\stut\smir\s(?:sehr\s)?leid|tut\smir\sleid) ,? .{0,20}? \b ich\s (?:kann|darf) \b
-        .{0,80}? \b (?:nicht|keine?n?) \b
-      | ich\s (?:kann|darf) \s .{0,60}? \b (?:nicht|keine?n?)\s .{0,60}?
-        (?:helfen|beantworten|erstellen|zusammenfassen|weiterhelfen)
-      | (?:je\ssuis\s(?:vraiment\s)?d\u00e9sol\u00e9e?|d\u00e9sol\u00e9e?) ,? .{0,20}? \b
-        je\s ne\s (?:peux|suis)\s pas
-      | je\s ne\s (?:peux|suis)\s pas\s (?:en\smesure\s)? (?:de\s|d['\u2019])?
-        (?:vous\s)? (?:aider|fournir|r\u00e9pondre|cr\u00e9er|r\u00e9sumer)
-      | (?:lo\ssiento|disculpa|perd\u00f3n) ,? .{0,20}? \b no\s (?:puedo|me\ses\sposible)
-      | no\s puedo\s (?:ayudar|proporcionar|responder|crear|resumir|cumplir)
-      | (?:desculpe?|sinto\smuito|lamento) ,? .{0,20}? \b n\u00e3o\s posso
-      | n\u00e3o\s posso\s (?:ajudar|fornecer|responder|criar|resumir)
-      | (?:mi\sdispiace|spiacente) ,? .{0,20}? \b non\s posso
-      | non\s posso\s (?:aiutar|fornire|rispondere|creare|riassumere) )
-"""
-_REFUSAL = re.compile(
-    rf"\W*(?:{_ENGLISH_REFUSAL}|{_OTHER_REFUSALS})", re.IGNORECASE | re.DOTALL | re.VERBOSE
-)
 _SENTENCES = re.compile(r"(?<=[.!?\u0964])\s+|(?<=[\u3002\uff01\uff1f])")
 
 
@@ -220,5 +187,5 @@ def _json_fault(schema: dict[str, Any], text: str) -> str | None:
 
 
 def _prose(text: str) -> Iterator[Check]:
-    yield _check("answers", _REFUSAL.match(text) is None, "declines")
+    yield _check("answers", not declines(text), "declines")
     yield _check("repetition", not repeats_itself(text), "repeats itself")

@@ -46,6 +46,11 @@ def final_answer(text: str) -> Decimal | str | bool | None:
     return final_number(text) if is_short or marked is not None or _SUM.search(core) else None
 
 
+def is_number(text: str) -> bool:
+    """Return whether a text comes down to a number."""
+    return isinstance(final_answer(text), Decimal)
+
+
 def final_number(text: str) -> Decimal | None:
     """Return the number that a text's answer is, if the text has a number.
 

@@ -37,6 +37,9 @@ _TEMPLATE = re.compile(
     r"(?:[^{}\s\"'<>\\^`|]|%[0-9A-Fa-f]{2}"
     r"|\{[+#./;?&]?[\w.%]+(?::[1-9]\d{0,3}|\*)?(?:,[\w.%]+(?::[1-9]\d{0,3}|\*)?)*\})*"
 )
+#: OpenAPI's formats of whole numbers, and of bytes in Base64.
+_BITS = {"int32": 32, "int64": 64}
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
 _RELATIVE_POINTER = re.compile(r"(?:0|[1-9]\d*)(?:#|(?:/(?:[^~/]|~[01])*)*)", re.ASCII)
 
@@ -66,7 +69,7 @@ class _Walk:
         if not isinstance(schema, dict) or self._steps > MAX_STEPS:
             return None
         name = schema.get("format")
-        if isinstance(name, str) and isinstance(data, str) and not _conforms(name, data):
+        if isinstance(name, str) and not _conforms(name, data):
             return name
         parts = (*self._applied(schema, data), *_members(schema, data))
         found = (self.violation(part, value) for part, value in parts)
@@ -141,11 +144,13 @@ def _has_type(data: Any, name: Any) -> bool:
 # --- formats -------------------------------------------------------------------------------------
 
 
-def _conforms(name: str, text: str) -> bool:
-    """Return whether a text has a format. Unknown formats say nothing."""
-    is_valid = _FORMATS.get(name)
+def _conforms(name: str, data: Any) -> bool:
+    """Return whether a text or a number has a format. Unknown formats say nothing."""
+    if type(data) is int and name in _BITS:
+        return data.bit_length() < _BITS[name] or data == -(2 ** (_BITS[name] - 1))
+    is_valid = _FORMATS.get(name) if isinstance(data, str) else None
     try:
-        return is_valid(text) if is_valid else True
+        return is_valid(data) if is_valid else True
     except ValueError:  # of the parsers of dates and addresses
         return False
 
@@ -210,6 +215,7 @@ def _matches(pattern: re.Pattern[str]) -> Callable[[str], bool]:
 
 
 _FORMATS: dict[str, Callable[[str], bool]] = {
+    "byte": _matches(_BASE64),
     "date-time": _is_date_time,
     "time": _is_time,
     "duration": _matches(_DURATION),

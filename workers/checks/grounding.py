@@ -6,7 +6,6 @@ Formatting is ignored: `1.234,50` and `1234.5` are one number. Signs and scales 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from functools import cached_property
 
@@ -20,21 +19,27 @@ from forebay.workers.checks.reading.dates import (
     days_of_unknown_months,
     duration_numbers,
     months,
+    possible_times,
     times,
     without_zones,
 )
 from forebay.workers.checks.reading.number_words import spelled_numbers
 from forebay.workers.checks.reading.numerals import (
-    CURRENCIES,
     CURRENCY_NAMES,
     Mention,
     mentions,
     normalized,
 )
-from forebay.workers.checks.reading.words import DEMONYMS, language, may_compare, words
+from forebay.workers.checks.reading.vocabulary import Vocabulary
+from forebay.workers.checks.reading.words import (
+    COMMON_WORDS,
+    DEMONYMS,
+    language,
+    may_compare,
+    words,
+)
 from forebay.workers.checks.repetition import copies_beginning
 
-STEM_CHARS = 5  # the beginning of a word that stands for its stem
 MIN_IDENTIFIER_CHARS, MAX_IDENTIFIER_CHARS = 4, 40
 MIN_IDENTIFIER_DIGITS = 6  # shorter runs of digits occur in a text by chance
 NEW_WORDS = 5  # of so many words of a value, one may be new
@@ -43,6 +48,8 @@ NOUNS_HAVE_CAPITALS = frozenset({"de"})  # languages in which a capitalised word
 
 _NAME = re.compile(r"(?<=[\w,;)] )[A-Z][a-z]{2,}")  # a capitalised word inside a sentence
 _LIST_MARK = re.compile(r"^[^\S\n]*\d{1,2}[.)]\s", re.MULTILINE)
+_TRUNK = re.compile(r"\(0\)")  # of a telephone number: `+44 (0)20 7946 0958`
+_VERSION = re.compile(r"v?(\d+(?:\.\d+){2,}[\w.+-]*)", re.IGNORECASE)
 _YEAR_MONTH = re.compile(r"(\d{4})-(\d{2})")
 _LINK_PREFIX = re.compile(r"\A(?:[a-z][a-z0-9+.-]*:(?://)?)?(?:www\.)?|/\Z", re.IGNORECASE)
 
@@ -52,30 +59,7 @@ class Source:
 
     def __init__(self, text: str) -> None:
         self._text = normalized(text)
-
-    @cached_property
-    def _words(self) -> list[str]:
-        found = words(self._text)
-        return [*found, *self._currency_names(found)]
-
-    def _currency_names(self, found: list[str]) -> Iterator[str]:
-        """Yield the other names of each currency that the text names, `eur` for `€`."""
-        present = {*found, *(char for char in self._text if not char.isalnum())}
-        for names in CURRENCIES:
-            if names & present:
-                yield from sorted(names)
-
-    @cached_property
-    def _vocabulary(self) -> frozenset[str]:
-        return frozenset(self._words)
-
-    @cached_property
-    def _stems(self) -> frozenset[str]:
-        return frozenset(word[:STEM_CHARS] for word in self._vocabulary)
-
-    @cached_property
-    def _spaced_words(self) -> str:
-        return f" {' '.join(self._words)} "
+        self._vocabulary = Vocabulary(self._text)
 
     @cached_property
     def _mentions(self) -> list[Mention]:
@@ -83,7 +67,7 @@ class Source:
 
     @cached_property
     def _numbers(self) -> frozenset[Decimal]:
-        spelled = spelled_numbers(self._words, self._text)
+        spelled = spelled_numbers(self._vocabulary.words, self._text)
         return frozenset(spelled).union(*(mention.values for mention in self._mentions))
 
     @cached_property
@@ -100,11 +84,12 @@ class Source:
 
     @cached_property
     def _times(self) -> frozenset[Time]:
-        return frozenset().union(*(meanings for _, meanings in times(self._text)))
+        written = (meanings for _, meanings in times(self._text))
+        return frozenset(possible_times(self._text)).union(*written)
 
     @cached_property
     def _digits(self) -> str:
-        return "".join(char for char in self._text if char.isdecimal())
+        return "".join(char for char in _TRUNK.sub("", self._text) if char.isdecimal())
 
     # --- numbers and dates -----------------------------------------------------------------------
 
@@ -128,12 +113,14 @@ class Source:
 
     def _has_mention(self, mention: Mention, text: str) -> bool:
         sizes = {abs(value) for value in mention.values}
-        if mention.is_number:
-            return not self._sizes.isdisjoint(sizes)
         digits = text[slice(*mention.span)]  # a version such as 10.0.4, or a list such as 1,2,3
         parts = set(map(Decimal, re.findall(r"\d+", digits)))
+        if mention.is_number and "/" in digits:  # both parts, or their quotient
+            return parts <= self._sizes or not self._sizes.isdisjoint(sizes - parts)
+        if mention.is_number:
+            return not self._sizes.isdisjoint(sizes)
         is_list = "," in digits and parts <= self._sizes
-        return is_list or self._has_phrase(words(digits))
+        return is_list or self._vocabulary.has_phrase(words(digits))
 
     def _without_moments(self, text: str) -> tuple[str, bool]:
         """Return the text without dates and times, and whether this text has all of them."""
@@ -179,8 +166,14 @@ class Source:
         if known is not None:
             return known
         value_words = words(value)
-        if self._has_phrase(value_words) or self._has_phrase(words(_LINK_PREFIX.sub("", value))):
+        if self._vocabulary.has_phrase(value_words) or self._vocabulary.has_phrase(
+            words(_LINK_PREFIX.sub("", value))
+        ):
             return True
+        if version := _VERSION.fullmatch(value.strip()):
+            return (
+                re.search(rf"(?<![\d.])v?{re.escape(version[1])}(?!\.?\w)", self._text) is not None
+            )
         if value.strip(" +()-/.").isdecimal() or not any(char.isalpha() for char in value):
             return self._has_digits(value)
         if self._has_identifier(value):
@@ -201,23 +194,19 @@ class Source:
         """Return whether a code such as `EUR` occurs, in its case; a currency in any spelling."""
         is_written = re.search(rf"(?<!\w){re.escape(code)}(?!\w)", self._text) is not None
         is_currency = code.casefold() in CURRENCY_NAMES
-        return is_written or (is_currency and code.casefold() in self._vocabulary)
+        return is_written or (is_currency and code.casefold() in self._vocabulary.exact)
 
     def count_text(self, value: str) -> int:
         """Count how often a value's words occur in a row."""
-        return self._spaced_words.count(f" {' '.join(words(value))} ") if words(value) else 0
-
-    def _has_phrase(self, value_words: list[str]) -> bool:
-        known = self._vocabulary.issuperset(value_words)  # if not, there is nothing to search for
-        return known and f" {' '.join(value_words)} " in self._spaced_words
+        return self._vocabulary.count(words(value))
 
     def _has_moment(self, value: str) -> bool | None:
         """Return whether a date, time or duration occurs; `None` if the value is none of them."""
         if (numbers := duration_numbers(value)) is not None:
-            return self._has_phrase(words(value)) or self._sizes.issuperset(numbers)
+            return self._vocabulary.has_phrase(words(value)) or self._sizes.issuperset(numbers)
         if month := _YEAR_MONTH.fullmatch(value.strip()):
             year_month = int(month[1]), int(month[2])
-            return year_month in self._months or self._has_phrase(words(value))
+            return year_month in self._months or self._vocabulary.has_phrase(words(value))
         bare = without_zones(re.sub(r"(?<=\d)[Tt](?=\d)", " ", value))
         spans = [span for span, _ in (*dates(bare), *times(bare))]
         if not spans or set(words(blanked(bare, spans))) - WEEKDAYS:
@@ -240,7 +229,7 @@ class Source:
         others = re.sub(r"[\s.,+()-]", "", value[:start] + value[end:]).casefold()
         if others and others not in CURRENCY_NAMES:
             return None
-        if currency - self._vocabulary:
+        if currency - self._vocabulary.exact:
             return False
         if not found[0].values.isdisjoint(self._numbers):
             return True
@@ -251,13 +240,14 @@ class Source:
         return self.has_numbers_of(value) or self._has_run_of_digits(value)
 
     def _has_run_of_digits(self, value: str) -> bool:
-        digits = "".join(char for char in value if char.isdecimal())
+        digits = "".join(char for char in _TRUNK.sub("", value) if char.isdecimal())
         return len(digits) >= MIN_IDENTIFIER_DIGITS and digits in self._digits
 
     def _has_most(self, value_words: list[str]) -> bool:
-        plain = [word for word in value_words if not word.isdecimal() and word not in MONTHS]
-        missing = [word for word in plain if word not in self._vocabulary]
-        return len(missing) <= len(plain) // NEW_WORDS
+        compared = [word for word in value_words if not word.isdecimal() and word not in MONTHS]
+        missing = [word for word in compared if not self._vocabulary.has_form(word)]
+        missing = [word for word in missing if word not in COMMON_WORDS]
+        return len(missing) <= len(compared) // NEW_WORDS
 
     # --- prose -----------------------------------------------------------------------------------
 
@@ -272,7 +262,7 @@ class Source:
             return True
         names = {name.casefold() for name in _NAME.findall(text)}
         names -= MONTHS.keys() | WEEKDAYS | DEMONYMS
-        return all(name[:STEM_CHARS] in self._stems for name in names)
+        return all(map(self._vocabulary.has_stem, names))
 
     def share_of(self, text: str) -> float | None:
         """Return the share of another text's longer words whose stem occurs here.
@@ -282,8 +272,8 @@ class Source:
         long = [word for word in words(text) if 4 <= len(word) <= 20 and word.isalpha()]  # noqa: PLR2004
         if len(long) < MIN_LONG_WORDS or not may_compare(text, self._text):
             return None
-        return sum(word[:STEM_CHARS] in self._stems for word in long) / len(long)
+        return sum(map(self._vocabulary.has_stem, long)) / len(long)
 
     def begins_with(self, text: str) -> bool:
         """Return whether this text begins with the other one, but for a few words, and goes on."""
-        return copies_beginning(self._words, words(text))
+        return copies_beginning(self._vocabulary.words, words(text))

@@ -17,11 +17,13 @@ from forebay.workers.engines.gpu import build, flash_attn_trim, probe, toolchain
 from forebay.workers.engines.settings import EngineSettings
 
 app = typer.Typer(
-    help="Check a GPU machine for the exl2 engine, compile its kernels.",
+    help="Check a GPU machine for the exl2 engine, compile the kernels of the GPU engines.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 
 BUILD = """Compile exllamav2's extension and a trimmed flash-attn. Workers then only load them.
+
+With --exllamav3, compile exllamav3's extension too, which takes hours of one core.
 
 \b
 Needs torch for CUDA, nvcc of the same CUDA version, a C++ compiler and ninja; no GPU.
@@ -50,6 +52,7 @@ Sdist = Annotated[
 Without = Annotated[
     bool, typer.Option("--without-flash-attn", help="For use with FOREBAY_ATTENTION=torch.")
 ]
+Exl3 = Annotated[bool, typer.Option("--exllamav3", help="Also for FOREBAY_ENGINE=exl3.")]
 Again = Annotated[bool, typer.Option("--again", help="Build again even if it is built already.")]
 
 
@@ -77,6 +80,7 @@ def build_kernels(  # noqa: D103 - BUILD is its help
     head_sizes: Heads = "64,128",
     sdist: Sdist = None,
     without: Without = False,
+    exl3: Exl3 = False,
     again: Again = False,
     as_json: Json = False,
 ) -> None:
@@ -85,7 +89,7 @@ def build_kernels(  # noqa: D103 - BUILD is its help
     tools = toolchain.find()
     spec = build.BuildSpec(
         architectures or tuple(toolchain.default_architectures()),
-        jobs or toolchain.default_jobs(), sizes, sdist, again,
+        jobs or toolchain.default_jobs(), sizes, sdist, exl3, again,
     )  # fmt: skip
     place = build.build(spec, tools, lambda line: typer.echo(line, err=True))
     typer.echo(json.dumps({"path": str(place)}) if as_json else str(place))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,15 @@ from forebay.workers.commands.models_convert import convert
 from forebay.workers.commands.models_recommend import recommend
 from forebay.workers.commands.models_verify import LOCK, LockFile, verify
 from forebay.workers.commands.options import print_table
-from forebay.workers.models.catalogue import Folder, Model, catalogue, find, folder
+from forebay.workers.models.catalogue import (
+    DecisionModel,
+    Folder,
+    Model,
+    catalogue,
+    decision_models,
+    find,
+    folder,
+)
 
 if TYPE_CHECKING:
     from forebay.workers.models.hub import Snapshot
@@ -59,23 +68,32 @@ Vram = Annotated[
     typer.Option("--vram-mib", min=1, help="Memory of the card; without it, nvidia-smi is asked."),
 ]
 _HEADER = ("NAME", "SIZE", "LICENCE", "HERE", "ABOUT")
+_DECIDING = ("DECISION MODEL", "SIZE", "LICENCE", "ABOUT")
+_PULL_DECIDING = (
+    "Decision models answer `decide` alone; "
+    "`forebay models pull hf:REPO/FILE@COMMIT --sha256 DIGEST` gets one"
+)
 
 
 @app.command("list")
 def list_models(*, vram_mib: Vram = None, as_json: Json = False) -> None:
-    """List the catalogue and the models that are here. Says which fit the card."""
+    """List the catalogue, decision models, and what is here. Says which models fit the card."""
     from forebay.workers.engines.vram.card import card_bytes  # noqa: PLC0415 - only this command needs it
 
     card = card_bytes() if vram_mib is None else vram_mib << 20
     known = catalogue()
     rows = [_catalogue_row(model) for model in known]
     local = [_local_row(model, card) for model in _uncatalogued(known)]
+    deciding = [{**asdict(model), "decides": True} for model in decision_models()]
     if as_json:
-        _print_json(rows + local)
+        _print_json(rows + local + deciding)
         return
     print_table([_HEADER, *map(_catalogue_cells, rows), *map(_local_cells, local)])
     if not all(row["here"] for row in rows):
         typer.echo("\n-: not downloaded yet; `forebay models pull NAME` does it", err=True)
+    typer.echo()
+    print_table([_DECIDING, *map(_decision_cells, decision_models())])
+    typer.echo(f"\n{_PULL_DECIDING}", err=True)
 
 
 @app.command(help=PULL)
@@ -217,6 +235,11 @@ def _catalogue_cells(row: dict[str, Any]) -> tuple[str, ...]:
     """Return a model of the catalogue under `_HEADER`."""
     here = "here" if row["here"] else "-"
     return row["name"], f"{row['size'] / 1e9:.1f} GB", row["licence"], here, row["good_for"]
+
+
+def _decision_cells(model: DecisionModel) -> tuple[str, ...]:
+    """Return a decision model under `_DECIDING`."""
+    return model.repo, model.parameters, model.licence, model.good_for
 
 
 def _local_cells(row: dict[str, Any]) -> tuple[str, ...]:

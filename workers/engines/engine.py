@@ -132,6 +132,7 @@ class Completion(Frame):
     Attributes:
         finish: `stop`: the model ended the text. `length`: the text was cut at `max_tokens` or at
             the end of the context. `cancelled`, `deadline`: the text so far, which may be empty.
+        stop_sequence: the prompt's stop string that ended the text, if the engine knows it.
         tokens_cached: those of `tokens_in` that the engine had read before, for an earlier prompt.
         low_logprob: the 10 % quantile of the generated tokens' natural-log probabilities, if the
             engine knows them. Unlike a mean, the quantile does not rise with the answer's length.
@@ -149,6 +150,7 @@ class Completion(Frame):
     tokens_cached: int = 0
     tokens_out: int
     finish: Finish
+    stop_sequence: str | None = Field(None, repr=False)
     low_logprob: float | None = None
     option_logprobs: dict[str, float] | None = Field(None, repr=False)
     branch_logprobs: tuple[dict[str, float], ...] | None = Field(None, repr=False)
@@ -185,6 +187,16 @@ class CardMemory(Frame):
     planned_bytes: int
     used_bytes: int
     off: bool
+
+
+class CachePages(Frame):
+    """The pages of an engine's KV cache: how many requests hold, of how many.
+
+    A page that holds nothing but a prefix which no request uses now counts as free.
+    """
+
+    used: int = 0
+    total: int = 0
 
 
 class EngineInfo(Frame):
@@ -267,6 +279,10 @@ class Engine(Protocol):
 
     def steps(self) -> int:
         """Return a counter that rises while the engine makes progress; the watchdog reads it."""
+
+    def pages(self) -> CachePages:
+        """Return how full the KV cache is; without pages if the engine does not tell."""
+        return CachePages()
 
     def close(self) -> None:
         """Stop. Requests in flight end with `EngineDied`. A second call does nothing."""

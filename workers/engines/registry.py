@@ -54,7 +54,7 @@ ENGINES: Mapping[EngineName, EngineEntry] = {
         "forebay.workers.engines.exllama.exl3:Exl3Engine",
         model="folder",
         library="exllamav3",
-        install="install the extra `gpu`, and exllamav3 as a wheel built for your torch and CUDA",
+        install="install the extra `gpu` and exllamav3, and run `forebay gpu build --exllamav3`",
         needs_gpu=True,
     ),
     "openai": EngineEntry("forebay.workers.engines.openai.openai:OpenAIEngine", model="server"),

@@ -22,6 +22,8 @@ class LocalSettings(EnvironmentSettings):
         pool: the pool that this worker serves; its queue is `local.<pool>`.
         second_engine: the engine of a second model, which gives the second opinions
             (`SecondEngineSettings`). If unset, the first engine gives them, from a reworded prompt.
+        second_opinions: how many further answers a second opinion takes: 1, or 2 with a second
+            model: its answer, and one of the first model from a reworded prompt.
         cascade_model: a file that `forebay router train-cascade` wrote. If unset, answers are
             ranked by their doubt.
         cascade_kinds: the kinds whose answers it ranks, separated by commas.
@@ -29,8 +31,19 @@ class LocalSettings(EnvironmentSettings):
 
     pool: str = Field(DEFAULT_POOL, pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
     second_engine: EngineName | None = None
+    second_opinions: int = Field(1, ge=1, le=2)
     cascade_model: Path | None = None
     cascade_kinds: Annotated[tuple[Kind, ...], NoDecode] = ("generate",)
+
+    @model_validator(mode="after")
+    def _has_second_engine(self) -> Self:
+        if self.second_opinions > 1 and self.second_engine is None:
+            raise Misconfigured(
+                "needs a second model, since both answers would be of one: set "
+                "FOREBAY_SECOND_ENGINE, or leave it at 1",
+                field="FOREBAY_SECOND_OPINIONS",
+            )
+        return self
 
     @field_validator("cascade_kinds", mode="before")
     @classmethod

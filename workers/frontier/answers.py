@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forebay.routing.errors import BadAnswer
-from forebay.routing.jobs import Answer, Check
+from forebay.routing.jobs import Answer, Check, Generation
 from forebay.routing.limits.prices import Usage
 from forebay.routing.reasons import Reason, fault
 from forebay.workers.checks import bounded as bounded_checks
@@ -44,6 +44,8 @@ def read_answer(attempt: Attempt, reply: Reply, cost: Cost) -> Answer:
             content = bounded.parse_answer(attempt.job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
+    if isinstance(content, Generation):
+        content = content.model_copy(update={"stop_sequence": reply.stop_sequence})
     usage = reply.usage or Usage()
     estimated = (Reason.COST_ESTIMATED.value,) if cost.estimated else ()
     return Answer(

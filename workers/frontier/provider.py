@@ -49,6 +49,7 @@ class Reply:
         stand_in: whether the mock of Bedrock made the answer, not a model.
         latency_s: seconds from the request to the whole answer.
         enforced: whether the provider enforced the prompt's constraint.
+        stop_sequence: the prompt's stop string that ended the text, if the provider names it.
     """
 
     text: str = field(repr=False)
@@ -59,6 +60,7 @@ class Reply:
     stand_in: bool
     latency_s: float
     enforced: bool = False
+    stop_sequence: str | None = field(default=None, repr=False)
 
 
 class Provider(Protocol):

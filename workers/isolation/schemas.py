@@ -46,7 +46,7 @@ def first_violation(schema: dict[str, Any] | bool, data: Any) -> str | None:  # 
         schema, registry=Registry(), format_checker=Draft202012Validator.FORMAT_CHECKER
     )
     error = next(validator.iter_errors(data), None)
-    return str(error.validator) if error else None
+    return str(error.validator or "false") if error else None  # `false` has no keyword
 
 
 def is_cheap(schema: Any, data: Any) -> bool:

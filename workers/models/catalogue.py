@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from forebay.routing.errors import Misconfigured
 
@@ -51,6 +52,23 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionModel:
+    """A repository of the hub with GGUF files of a decision model, which answers `decide` alone.
+
+    Attributes:
+        repo: `owner/name`.
+        parameters: how many the model has, such as `4B`.
+        licence: an SPDX name.
+        good_for: what the catalogue recommends the model for.
+    """
+
+    repo: str
+    parameters: str
+    licence: str
+    good_for: str
+
+
+@dataclass(frozen=True, slots=True)
 class Folder:
     """A model folder of the hub: EXL2, EXL3 or FP16.
 
@@ -78,8 +96,18 @@ def folder() -> Path:
 
 def catalogue() -> list[Model]:
     """Return the models that have a short name."""
+    return [Model(**entry) for entry in _listed("model")]
+
+
+def decision_models() -> list[DecisionModel]:
+    """Return the decision models that are known."""
+    return [DecisionModel(**entry) for entry in _listed("decision_model")]
+
+
+def _listed(table: str) -> list[dict[str, Any]]:
     text = (files("forebay.workers.models") / "catalogue.toml").read_text()
-    return [Model(**entry) for entry in tomllib.loads(text)["model"]]
+    entries: list[dict[str, Any]] = tomllib.loads(text)[table]
+    return entries
 
 
 def find(name: str, sha256: str | None = None) -> Model | Folder:

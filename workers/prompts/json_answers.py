@@ -18,6 +18,7 @@ _THOUGHTS = re.compile(
 _END_OF_THOUGHTS = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _OPENING = re.compile(r"[{\[]")
 _MARKS = re.compile(r'[{}\[\]]|"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+"?)|(?<=[\w"}\]]),(?=\s{0,200}[}\]])', re.DOTALL)
 _CLOSING = {"{": "}", "[": "]"}
 
 
@@ -99,14 +100,27 @@ def _bracketed(text: str) -> Iterator[str]:
 
 
 def _parsed(text: str) -> Document | None:
-    """Return the document that a text is as a whole; `None` if it is not JSON."""
+    """Return the document that a text is as a whole; `None` if it is not JSON.
+
+    Two slips of models leave no doubt about what is meant, and are mended: line breaks in strings,
+    and a comma after the last item.
+    """
     text = text.strip()
     try:
-        data = json.loads(text, parse_constant=_reject_constant, parse_float=_finite)
-        json.dumps(data, ensure_ascii=False).encode()
+        return Document(_loaded(text), text)
     except (ValueError, RecursionError):  # UnicodeEncodeError of half a pair is a ValueError
+        pass
+    try:
+        data = _loaded(_LAST_COMMA.sub(r"\1", text), strict=False)
+        return Document(data, json.dumps(data, ensure_ascii=False))
+    except (ValueError, RecursionError):
         return None
-    return Document(data, text)
+
+
+def _loaded(text: str, *, strict: bool = True) -> Any:
+    data = json.loads(text, strict=strict, parse_constant=_reject_constant, parse_float=_finite)
+    json.dumps(data, ensure_ascii=False).encode()
+    return data
 
 
 def _reject_constant(_: str) -> NoReturn:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+import celery.apps.worker
 from celery import Celery
 from celery.signals import (
     celeryd_init,
@@ -34,7 +35,7 @@ from forebay.routing.lanes import task_name
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event
-from forebay.routing.settings import Settings
+from forebay.routing.settings import Settings, read
 from forebay.routing.store.connection import connect, reaching_redis
 from forebay.workers.runtime.claims.claim_gate import ClaimGate
 from forebay.workers.runtime.claims.in_flight import InFlight
@@ -181,6 +182,8 @@ class Actor:
             queue = self.queues[0].partition(".")[0]
             instance.hostname = f"{queue}-{os.getpid()}@{host}"
         logs.to_stderr(logging.INFO, worker=instance.hostname)
+        if read(logs.LogSettings).log == "json":
+            _print_nothing(instance)
 
     def _task(self, queue: str) -> Callable[[], None]:
         """Return the function that Celery calls for each doorbell of a queue."""
@@ -272,6 +275,12 @@ class Actor:
             extra=event(Event.WORKER_WEDGED),
         )  # fmt: skip
         self._drain.begin(WEDGED)
+
+
+def _print_nothing(instance: Any) -> None:
+    """Have Celery write no banner and no word at its end, which would stand between the lines."""
+    instance.quiet = True
+    celery.apps.worker.safe_say = lambda *_words: None
 
 
 def _log_to_stderr(loglevel: int = logging.WARNING, **_: Any) -> None:

@@ -50,6 +50,11 @@ class Attempt:
         return f"{self.prompt_id}/2"
 
     @property
+    def third_prompt_id(self) -> str:
+        """The id of the prompt of a third answer."""
+        return f"{self.prompt_id}/3"
+
+    @property
     def degraded(self) -> bool:
         """True if the policy wanted the other lane for this job and could not have it."""
         reasons = self.claim.record.reasons

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Protocol
 
 from forebay.routing.ledger.claim import Claim
@@ -45,36 +44,36 @@ class Observer(JobHook, Protocol):
 def notify_started(hooks: tuple[JobHook, ...], claim: Claim) -> None:
     """Tell every hook that a job was claimed."""
     for hook in hooks:
-        with _contained(hook):
+        try:
             hook.started(claim)
+        except Exception as error:  # noqa: BLE001 - an observer must not break the job
+            _log_defect(hook, error)
 
 
 def notify_finished(hooks: tuple[JobHook, ...], claim: Claim, recorded: Recorded) -> None:
     """Tell every hook what became of a job."""
     for hook in hooks:
-        with _contained(hook):
+        try:
             hook.finished(claim, recorded)
+        except Exception as error:  # noqa: BLE001 - an observer must not break the job
+            _log_defect(hook, error)
 
 
 def notify_swept(hooks: Sequence[Observer], record: Record) -> None:
     """Tell every hook what a sweep did to a job."""
     for hook in hooks:
-        with _contained(hook):
+        try:
             hook.swept(record)
+        except Exception as error:  # noqa: BLE001 - an observer must not break the sweep
+            _log_defect(hook, error)
 
 
-@contextmanager
-def _contained(hook: JobHook) -> Iterator[None]:
-    """Log whatever the hook raises in this block, also if it lacks the method."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - an observer must not break the job
-        name = type(hook).__qualname__
-        # The message may hold content, so there is no traceback.
-        log.error(  # noqa: TRY400 - as said above
-            "hook %s raised %s at %s",
-            name,
-            type(error).__name__,
-            place(error),
-            extra=event(Event.WORKER_HOOK),
-        )
+def _log_defect(hook: JobHook, error: Exception) -> None:
+    """Log what a hook raised, also if it lacks the method; the message may hold content."""
+    log.error(
+        "hook %s raised %s at %s",
+        type(hook).__qualname__,
+        type(error).__name__,
+        place(error),
+        extra=event(Event.WORKER_HOOK),
+    )

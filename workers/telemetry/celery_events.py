@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import time
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from celery.signals import worker_ready, worker_shutdown
@@ -120,19 +122,29 @@ def _why(code: str, note: str | None = None) -> str:
 def brief(record: Record, queue: str = "") -> dict[str, Any]:
     """Return the fields by which a monitor knows a job, as a task in a queue or in its own."""
     tenant, lane = record.id.partition(".")[0], hop_of(queue or record.queue)
-    args = repr((tenant, record.egress, lane))
-    return {"uuid": record.id, "name": record.kind, "args": args}
+    return {
+        "uuid": record.id, "name": record.kind, "args": _arguments(tenant, record.egress, lane)
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _arguments(*of_job: str) -> str:
+    return repr(of_job)
 
 
 def task_of(record: Record, queue: str = "") -> dict[str, Any]:
     """Return all fields by which a monitor knows a job."""
-    return brief(record, queue) | {
-        "kwargs": "{}", "retries": max(0, record.attempts - 1), "eta": None, "expires": None,
+    return {
+        **brief(record, queue), "kwargs": "{}", "retries": max(0, record.attempts - 1),
         "root_id": record.id, "parent_id": record.replay_of,
     }  # fmt: skip
 
 
 def receipt_text(receipt: Receipt) -> str:
     """Return what a monitor shows of a receipt, as JSON without what is empty."""
-    shown = {name: value for name in SHOWN if (value := getattr(receipt, name))}
-    return json.dumps({"reasons": receipt.reasons, **shown})
+    shown = {name: value for name, value in zip(SHOWN, _shown(receipt), strict=True) if value}
+    return _as_json({"reasons": receipt.reasons, **shown})
+
+
+_shown = attrgetter(*SHOWN)
+_as_json = json.JSONEncoder().encode

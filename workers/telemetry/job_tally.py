@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from forebay.routing.books.job_book import JobBook
 from forebay.routing.books.job_counts import (
@@ -24,6 +24,7 @@ from forebay.routing.books.job_counts import (
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Receipt
+from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.record import Record
 from forebay.routing.logs import Event, event
@@ -71,31 +72,21 @@ class JobTally:
         if recorded.state == "lost":
             return
         record, outcome = claim.record, recorded.outcome
-        tenant, counts = record.id.partition(".")[0], Counter[str]()
-        match outcome:
-            case Routed(queue, reason=reason) if queue == "bedrock":
-                counts[up_count(tenant, record.kind, _deciding(reason))] += 1
-            case Escalated(reason, draft):
-                counts[up_count(tenant, record.kind, _deciding(reason))] += 1
-                counts.update(_failed_checks(tenant, record.kind, draft))
-            case Answered(answer):
-                counts.update(_failed_checks(tenant, record.kind, answer))
-        if record.hop == "local" and _is_worked(outcome):
-            counts[worked_count(tenant, record.kind, record.queue)] += 1
+        counts = list(_of_way(record, outcome))
         if isinstance(outcome, ShardAnswered):
             for result in outcome.results:
-                counts.update(_of_row(record, result))
+                counts += _of_row(record, result).items()
         elif recorded.receipt is not None:
-            counts.update(_of_end(record, recorded.receipt, audited=isinstance(outcome, Audited)))
+            audited = isinstance(outcome, Audited)
+            counts += _of_end(record, recorded.receipt, audited=audited).items()
         elif recorded.state == "cancelled":
-            counts.update(job_counts(_group(record, "cancelled"), jobs=record.rows or 1))
+            counts += job_counts(_group(record, "cancelled"), jobs=record.rows or 1).items()
         self._add(counts)
 
     def swept(self, record: Record, /) -> None:
         """Count a job that a sweep ended."""
         if record.state != "waiting" and not record.audit_of:
-            counts = job_counts(_group(record, record.state), jobs=record.rows or 1)
-            self._add(Counter(counts))
+            self._add(job_counts(_group(record, record.state), jobs=record.rows or 1).items())
 
     def flush(self) -> None:
         """Write what was counted; what Redis does not take is kept for the next time."""
@@ -115,12 +106,14 @@ class JobTally:
             with self._lock:
                 self._counts.update(counts)
 
-    def _add(self, counts: Counter[str]) -> None:
+    def _add(self, counts: Iterable[tuple[str, int]]) -> None:
+        """Add numbers to the counts of these names."""
         if not counts:
             return
         with self._lock:
             if len(self._counts) < MAX_WAITING:
-                self._counts.update(counts)
+                for name, number in counts:
+                    self._counts[name] += number
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True, name="job tally")
                 self._thread.start()
@@ -141,14 +134,25 @@ def _group(record: Record, state: str) -> JobGroup:
     return JobGroup(record.id.partition(".")[0], record.kind, record.egress, state)
 
 
-def _is_worked(outcome: Outcome) -> bool:
-    """Return whether a local worker has done its work on a job; a cached answer is no work."""
+def _of_way(record: Record, outcome: Outcome) -> Iterator[tuple[str, int]]:
+    """Yield the counts of where a job goes, and of what was found of its answer."""
+    tenant, kind = record.id.partition(".")[0], record.kind
+    worked, checked = False, None
     match outcome:
+        case Routed(queue, reason=reason):
+            if queue == BEDROCK:
+                yield up_count(tenant, kind, _deciding(reason)), 1
         case Answered(answer):
-            return not answer.cached
-        case Escalated() | Failed():
-            return True
-    return False
+            worked, checked = not answer.cached, answer  # a cached answer is no work
+        case Escalated(reason, draft):
+            worked, checked = True, draft
+            yield up_count(tenant, kind, _deciding(reason)), 1
+        case Failed():
+            worked = True
+    if worked and record.hop == "local":
+        yield worked_count(tenant, kind, record.queue), 1
+    for name in _failed_checks(tenant, kind, checked):
+        yield name, 1
 
 
 def _of_end(record: Record, receipt: Receipt, *, audited: bool) -> dict[str, int]:

@@ -7,7 +7,7 @@ carries none. What a worker does inside, such as a call to Bedrock, is a span of
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import threading
 from typing import Any
 
 from celery.signals import worker_init
@@ -17,34 +17,41 @@ from forebay.routing.jobs import Receipt
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.record import Record
 from forebay.routing.tracing import exporting, spans
+from forebay.routing.tracing.sampling import sampling
 from forebay.routing.tracing.traceparent import of_job
 from forebay.workers.runtime.outcomes import Escalated, Outcome, Recorded, Retry, Routed
 from forebay.workers.runtime.start_up import give_up
 
 MS_NS = 1_000_000
 
-_Open = tuple[AbstractContextManager[spans.Span], spans.Span]
-
 
 class JobTraces:
-    """Records the spans of each job that this worker works or ends."""
+    """Records the spans of each sampled job that this worker works or ends."""
 
     def __init__(self) -> None:
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, spans.Span] = {}
+        self._here = threading.local()
         worker_init.connect(self._start, weak=False)
 
     def started(self, claim: Claim, /) -> None:
         """Begin the span of a claim, in the thread that works it."""
         record = claim.record
-        opened = spans.span(
+        if not _is_sampled(record):
+            spans.skip()
+            return
+        self._open[claim.token] = spans.begin(
             f"forebay.{record.hop}", kind="consumer", parent=of_job(record.id, record.traceparent),
             **_about(record), forebay__queued_ms=record.queued_ms,
         )  # fmt: skip
-        self._open[claim.token] = opened, opened.__enter__()
+        self._here.open = getattr(self._here, "open", 0) + 1
+        if self._here.open > 1:  # jobs that are worked together; what is done inside is of no one
+            spans.skip()
 
     def finished(self, claim: Claim, recorded: Recorded, /) -> None:
         """End the span of the claim, and record the job's whole life if it has ended."""
-        opened, span = self._open.pop(claim.token)
+        span = self._open.pop(claim.token, None)
+        if span is None:
+            return
         code, reason = _why(recorded.outcome)
         receipt = recorded.receipt
         span.set(
@@ -53,13 +60,15 @@ class JobTraces:
         )  # fmt: skip
         if code or (receipt and receipt.error):
             span.fail(code or (receipt and receipt.error) or "")
-        opened.__exit__(None, None, None)
+        span.end()
+        self._here.open -= 1
+        spans.skip()
         if receipt is not None:
             _record_life(claim.record, receipt)
 
     def swept(self, record: Record, /) -> None:
         """Record the life of a job that a sweep ended."""
-        if record.state != "waiting":
+        if record.state != "waiting" and _is_sampled(record):
             _record_life(record, record.to_receipt())
 
     def _start(self, sender: Any, **_: Any) -> None:
@@ -68,6 +77,11 @@ class JobTraces:
             exporting.start("forebay-worker", sender.hostname)
         except Misconfigured as error:
             give_up(error)
+
+
+def _is_sampled(record: Record) -> bool:
+    given = record.traceparent is not None
+    return sampling().wants(of_job(record.id, record.traceparent), given=given)
 
 
 def _record_life(record: Record, receipt: Receipt) -> None:

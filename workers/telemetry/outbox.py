@@ -13,6 +13,7 @@ from celery import Celery
 from celery.events.event import get_exchange
 from celery.utils.time import utcoffset
 from kombu import Producer
+from pydantic_core import to_json
 
 from forebay.routing.logs import Event, event
 
@@ -38,9 +39,9 @@ class Outbox:
 
     def put(self, kind: str, task: dict[str, Any], **fields: Any) -> None:
         """Have an event sent soon."""
-        self._unsent.append((
-            time.monotonic(), {"type": kind, "timestamp": time.time(), **task, **fields},
-        ))  # fmt: skip
+        self._unsent.append(
+            (time.monotonic(), {"type": kind, "timestamp": time.time(), **task, **fields})
+        )
 
     def put_first(self, kind: str, task: dict[str, Any], **fields: Any) -> None:
         """Have an event, and what was put before about its task, sent before all others."""
@@ -74,15 +75,22 @@ class Outbox:
         """Take the events that are sent now, in the order in which they were put."""
         first = {self._first.pop() for _ in range(len(self._first))}
         until = time.monotonic() - HOLD_S
-        due, held = [], []
+        due = []
+        while self._unsent and self._unsent[0][0] <= until:
+            due.append(self._unsent.popleft()[1])
+        return due + self._taken(first) if first else due
+
+    def _taken(self, first: set[str]) -> list[dict[str, Any]]:
+        """Take the events of some tasks from among those that are held back."""
+        taken, held = [], []
         for _ in range(len(self._unsent)):
             put_at, fields = self._unsent.popleft()
-            if put_at <= until or fields["uuid"] in first:
-                due.append(fields)
+            if fields["uuid"] in first:
+                taken.append(fields)
             else:
                 held.append((put_at, fields))
         self._unsent.extendleft(reversed(held))
-        return due
+        return taken
 
     def _send(self, sender: Sender, events: list[dict[str, Any]]) -> None:
         for start in range(0, len(events), MAX_PER_MESSAGE):
@@ -119,15 +127,19 @@ class Sender:
         if self._producer is None:
             self._producer = Producer(self._app.connection_for_write(), auto_declare=False)
         exchange = get_exchange(self._producer.connection, name=self._app.conf.event_exchange)
-        common = {"hostname": self._hostname, "pid": self._pid, "utcoffset": utcoffset()}
+        common = {
+            "hostname": self._hostname, "pid": self._pid, "utcoffset": utcoffset(),
+            "clock": self._app.clock.forward(),
+        }  # fmt: skip
         for fields in batch:
-            fields.update(common, clock=self._app.clock.forward())
+            fields.update(common)
         self._producer.publish(
-            batch,
+            to_json(batch),  # in a third of the time of the serializer of Celery
+            content_type="application/json",
+            content_encoding="utf-8",
             routing_key="task.multi",
             exchange=exchange.name,
             declare=[exchange],
-            serializer=self._app.conf.event_serializer,
             headers={"hostname": self._hostname},
             delivery_mode=1,  # not kept: who does not listen misses it
             retry=False,

@@ -33,7 +33,7 @@ class DurableFile:
     ) -> None:
         self.path = path
         self.size = resume_at or 0
-        with _writable(path):
+        with writable(path):
             self._fd = os.open(path, _flags(resume_at, overwrite=overwrite), 0o666)
         try:
             self._lock()
@@ -87,7 +87,7 @@ class DurableFile:
                 "replaced; begin again with overwrite",
                 field=shown(self.path),
             )
-        with _writable(self.path):
+        with writable(self.path):
             os.ftruncate(self._fd, self.size)
             os.lseek(self._fd, self.size, os.SEEK_SET)
             os.fsync(self._fd)
@@ -133,7 +133,13 @@ def sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def _writable(path: Path) -> Iterator[None]:
+def writable(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into one that names the file that is to be written.
+
+    Raises:
+        InvalidJob: The file exists or cannot be made.
+        Unavailable: The disk is full.
+    """
     try:
         yield
     except FileExistsError:

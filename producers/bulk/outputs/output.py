@@ -48,6 +48,11 @@ class Output(ABC):
         """Give the finished output the place of another one. A crash may leave it half done."""
         self.path.replace(path)
 
+    def discard(self) -> None:
+        """Close the output, and remove what was written."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
     @abstractmethod
     def close(self) -> None:
         """Close the output as it is. A second call does nothing."""

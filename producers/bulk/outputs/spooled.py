@@ -83,6 +83,11 @@ class SpooledOutput(Output):
         if self._spool is not None:
             self._spool.close()
 
+    def discard(self) -> None:
+        """Close the spool and remove it. A file that was to be overwritten stays."""
+        self.close()
+        self._spool_path.unlink(missing_ok=True)
+
     @abstractmethod
     def convert(self, new: Path) -> None:
         """Write the rows of the spool to a new file, and make it durable. May raise `OSError`."""

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from forebay.producers.bulk.names import shown
-from forebay.producers.bulk.options import BulkOptions, Order, RowsLike
-from forebay.producers.bulk.outputs.durable_file import being_written, is_being_written
-from forebay.producers.bulk.running.manifest import SPOOL, Manifest, folder_of
+from forebay.producers.bulk.options import BulkOptions, RowsLike, check_options, timestamp
+from forebay.producers.bulk.outputs.durable_file import being_written, is_being_written, writable
+from forebay.producers.bulk.outputs.new_output import check_apart, check_kind, check_new, path_of
+from forebay.producers.bulk.running.manifest import SPOOL, Manifest, bad_rows_of, folder_of
 from forebay.producers.bulk.running.retry import complete, failed_rows, rows_to_retry, settled
 from forebay.producers.bulk.running.run import BulkRun
-from forebay.producers.bulk.sources.open_source import STDIN, open_source
+from forebay.producers.bulk.sources.open_source import STDIN, check_format, open_source
 from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.template import Template
 from forebay.routing.base import NANO
@@ -56,28 +55,56 @@ def begin(
         Unavailable: Redis cannot be reached.
     """
     made = Template.of(**{**template, "tenant": tenant})
-    path, overwrite = _out_path(options.get("out")), options.get("overwrite", False)
-    folder = folder_of(path)
-    _check_order(options.get("order", "input"))
-    _check_new(path, folder, overwrite=overwrite)
-    folder.mkdir(parents=True, exist_ok=True)
-    opened: Source | None = None
+    path = _new_out(source, options, template.get("kind"))
+    folder, opened = folder_of(path), None
     try:
         opened = _opened(source, options.get("source_format"), folder)
         made.check(opened)
+        if not _is_spooled(source):
+            _check_has_rows(opened, made)
         manifest = _manifest(tenant, source, opened, made, path, options)
         manifest = replace(manifest, id=bulk_id or manifest.id)
         if completes is not None:
             first, numbers = completes
             manifest = replace(manifest, completes=str(first.folder), numbers=numbers)
-        manifest.save()
-        at_end = partial(complete, ledger, manifest)
-        return BulkRun(ledger, manifest, opened, made, overwrite=overwrite, at_end=at_end)
+        with writable(folder):
+            manifest.save()
+        return BulkRun(
+            ledger, manifest, opened, made, overwrite=options.get("overwrite", False),
+            at_end=partial(complete, ledger, manifest),
+        )  # fmt: skip
     except BaseException:
         if opened is not None:
             opened.close()
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _new_out(source: RowsLike, options: BulkOptions, kind: str | None) -> Path:
+    """Check the options, make room for the output, and return its path."""
+    check_options(options)
+    check_format(options.get("source_format"))
+    path = path_of(options.get("out"))
+    check_kind(path, options.get("out_format"), kind)
+    folder = folder_of(path)
+    paths = (path, folder, bad_rows_of(path))
+    if not _is_spooled(source):
+        check_apart(Path(str(source)), paths)
+    if not options.get("overwrite", False):
+        check_new(paths)
+    elif is_being_written(folder / "journal.jsonl"):
+        raise being_written(path)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _check_has_rows(source: Source, template: Template) -> None:
+    """Raise `InvalidJob` for an input without rows, before anything is written."""
+    for _ in source.rows(columns=template.columns):
+        return
 
 
 def _manifest(
@@ -99,7 +126,7 @@ def _manifest(
         out=str(out),
         out_format=options.get("out_format"),
         order=options.get("order", "input"),
-        deadline=_timestamp(options.get("deadline")),
+        deadline=timestamp(options.get("deadline")),
         max_usd=options.get("max_usd"),
         max_cost_usd=options.get("max_cost_usd"),
     )
@@ -113,7 +140,8 @@ def resume(ledger: Ledger, tenant: str, which: str, rows: RowsLike | None = None
         tenant: whose bulk it is.
         which: the id of the bulk, its output or its folder.
         rows: the same input again, from its beginning, if it came from standard input or an
-            iterable and was not read to its end; else it is not looked at.
+            iterable and was not read to its end; else it is not looked at. It is compared with
+            what was read before, and skipped, while the bulk runs.
 
     Raises:
         UnknownJob: There is no such bulk.
@@ -156,6 +184,8 @@ def retry(ledger: Ledger, tenant: str, which: str, bulk_id: str = "") -> BulkRun
             it has not ended.
     """
     manifest, bulks = find(ledger, tenant, which), Bulks(ledger)
+    if manifest.completes:  # a retry: what it left is retried in the bulk itself
+        manifest = Manifest.load(Path(manifest.completes))
     if (state := bulks.state(manifest.id)) and state not in ENDED:
         raise InvalidJob(f"is {state}: it has not ended; `resume` goes on with it", field="bulk")
     again = manifest.folder / "retry.jsonl"
@@ -223,7 +253,8 @@ def source_again(manifest: Manifest, rows: RowsLike | None = None) -> Source:
     change = manifest.fingerprint and source.changed_since(manifest.fingerprint)
     if change:
         source.close()
-        raise InvalidJob(change, field=shown(path))
+        fix = "give it back its old content, or begin a new bulk"
+        raise InvalidJob(f"{change.removeprefix(f'{source.name} ')}: {fix}", field=shown(path))
     return source
 
 
@@ -243,37 +274,5 @@ def _is_spooled(source: RowsLike) -> bool:
     return str(source) == STDIN if isinstance(source, str | PathLike) else True
 
 
-def _check_order(order: str) -> None:
-    if order not in get_args(Order):
-        raise InvalidJob("must be input or any", field="order")
-
-
-def _out_path(out: str | PathLike[str] | None) -> Path:
-    if out is None:
-        return Path(tempfile.mkdtemp(prefix="forebay-bulk-")) / "results.jsonl"
-    return Path(out).resolve()
-
-
-def _check_new(path: Path, folder: Path, *, overwrite: bool) -> None:
-    """Refuse an output that exists, or make room for a new one."""
-    if not overwrite and (path.exists() or folder.exists()):
-        what = path if path.exists() else folder
-        raise InvalidJob(
-            "exists: go on with --resume, or replace it with --overwrite", field=shown(what)
-        )
-    if overwrite and is_being_written(folder / "journal.jsonl"):
-        raise being_written(path)
-    if overwrite:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _spool_format(source: RowsLike, given: str | None) -> str:
     return (given or "jsonl") if isinstance(source, str) else "items"
-
-
-def _timestamp(deadline: datetime | timedelta | None) -> float | None:
-    if isinstance(deadline, timedelta):
-        return (datetime.now(UTC) + deadline).timestamp()
-    if deadline is not None and deadline.tzinfo is None:
-        raise InvalidJob("must have a time zone", field="deadline")
-    return None if deadline is None else deadline.timestamp()

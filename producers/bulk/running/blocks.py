@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -87,6 +88,7 @@ class BlockReader:
         self._keys = RepeatedKeys()
         self._rows: Iterator[TemplatedRow | BadRow] | None = None
         self._at: Position | None = None
+        self._keyed, self._keyed_until = START, START
         source.wait_at_most(MAX_WAIT_S)
 
     def read_again(self, fed: FedBlock) -> Block:
@@ -133,13 +135,33 @@ class BlockReader:
         self._split(block, rows)
         return block
 
-    def remember_keys(self, until: Position) -> None:
-        """Read the keys of the rows up to a position, so that later rows are compared with them."""
-        if self._template.key_column is None or not until.row:
-            return
-        for row in self._templated(START):
-            if row.end.row >= until.row:
-                return
+    def keys_until(self, position: Position) -> None:
+        """Have the keys of the rows up to a position read before other rows are."""
+        if self._template.key_column is not None:
+            self._keyed_until = position
+
+    def remember_keys(self) -> bool:
+        """Read keys for a moment; return whether all that other rows are compared with are read."""
+        if self._has_keys:
+            return True
+        until = time.monotonic() + MAX_READ_S
+        with suppress(NotYet):
+            for row in self._templated(self._keyed):
+                self._keyed = row.end
+                if self._has_keys or time.monotonic() > until:
+                    break
+        return self._has_keys
+
+    @property
+    def rereading(self) -> float | None:
+        """How much of what an earlier process read was read again; `None` if nothing has to be."""
+        if not self._has_keys:
+            return self._keyed.row / self._keyed_until.row
+        return self._source.rereading
+
+    @property
+    def _has_keys(self) -> bool:
+        return self._keyed.row >= self._keyed_until.row
 
     def sync(self) -> None:
         """Make durable what was read of a source that comes only once."""

@@ -66,7 +66,7 @@ class Feeder:
         """
         self._send()
         room = min(MAX_UNDER_WAY - under_way, MAX_UNWRITTEN - unwritten)
-        if self._unsent or room <= 0:
+        if self._unsent or room <= 0 or not self._reader.remember_keys():
             return []
         blocks = self._take(min(room, SHARDS_PER_ROUND_TRIP), _block_rows(rows_per_s))
         self._unsent = [part for block in blocks for part in block.parts]

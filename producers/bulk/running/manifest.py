@@ -61,6 +61,11 @@ class Manifest:
         return folder_of(self.out)
 
     @property
+    def results(self) -> Path:
+        """The file that holds the results at the end; a retry has that of the bulk it completes."""
+        return Path((self.completes or str(self.folder)).removesuffix(FOLDER_SUFFIX))
+
+    @property
     def journal(self) -> Path:
         """The file that says which rows were fed and which results are in the output."""
         return self.folder / "journal.jsonl"
@@ -73,8 +78,7 @@ class Manifest:
     @property
     def bad_rows(self) -> Path:
         """The file of the rows that could not be read."""
-        out = Path(self.out)
-        return out.with_name(f"{out.stem}.bad.jsonl")
+        return bad_rows_of(self.out)
 
     def save(self) -> None:
         """Write the manifest, all of it or nothing."""
@@ -95,7 +99,9 @@ class Manifest:
         try:
             values = json.loads(path.read_text())
         except FileNotFoundError:
-            raise InvalidJob("holds no bulk that could be resumed", field=shown(folder)) from None
+            raise InvalidJob(
+                "holds no bulk: name one by its id or output", field=shown(folder)
+            ) from None
         except (OSError, ValueError):
             raise InvalidJob("cannot be read", field=shown(path)) from None
         if not isinstance(values, dict) or values.get("version") != VERSION:
@@ -105,6 +111,12 @@ class Manifest:
             return cls(**values, fingerprint=Fingerprint(**mark) if mark else None)
         except (TypeError, KeyError):
             raise InvalidJob("cannot be read", field=shown(path)) from None
+
+
+def bad_rows_of(out: str | Path) -> Path:
+    """Return the file of the bad rows of the bulk that writes this output."""
+    path = Path(out)
+    return path.with_name(f"{path.stem}.bad.jsonl")
 
 
 def folder_of(out: str | Path) -> Path:

@@ -19,8 +19,13 @@ class Progress:
     Attributes:
         id: the id of the bulk.
         state: `running`, `paused`, `cancelled`, `done` or `incomplete`.
+        fed: whether a process feeds it and writes its output. If none does, rows that the fleet has
+            go on, and `forebay bulk resume` goes on with the rest.
+        source, out: the names of the input and of the output.
         total: all rows of the source; `None` until it was read to its end.
         share: the part of the source whose rows are over, 0 to 1.
+        rereading: after a resume, how much of what an earlier process read was read again, 0 to 1.
+            New rows come after that. `None` if nothing has to be read again.
         sent: rows that were put on the ledger.
         over: rows that have ended, bad rows included.
         written: rows whose results are in the output.
@@ -43,8 +48,12 @@ class Progress:
 
     id: str
     state: str
+    fed: bool = True
+    source: str = ""
+    out: str = ""
     total: int | None = None
     share: float | None = None
+    rereading: float | None = None
     sent: int = 0
     over: int = 0
     written: int = 0

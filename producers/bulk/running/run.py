@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,12 @@ from typing import Any, Self
 
 from forebay.producers.bulk.outputs.columns import BAD_ROW_COLUMNS, of_bad_row
 from forebay.producers.bulk.outputs.open_output import open_output
-from forebay.producers.bulk.rows import Position
+from forebay.producers.bulk.outputs.output import Output
 from forebay.producers.bulk.running import results
 from forebay.producers.bulk.running.arrivals import Arrivals
 from forebay.producers.bulk.running.blocks import Block, BlockReader
 from forebay.producers.bulk.running.collector import Collector
 from forebay.producers.bulk.running.feeder import Feeder
-from forebay.producers.bulk.running.forecast import Forecast, forecast
 from forebay.producers.bulk.running.journal import Journal
 from forebay.producers.bulk.running.manifest import Manifest
 from forebay.producers.bulk.running.progress import Rate
@@ -27,9 +27,8 @@ from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.template import Template
 from forebay.routing.base import NANO
 from forebay.routing.bulk.bulks import BulkRecord, Bulks, BulkState, jobs_ahead
-from forebay.routing.bulk.row_rates import RowRates
 from forebay.routing.bulk.shards import Shards
-from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
+from forebay.routing.errors import ForebayError, InvalidJob, Unavailable, UnknownJob
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.backoff import patiently
 
@@ -50,9 +49,11 @@ class BulkRun:
     4. At the end the outputs get their final form, and the record of the bulk its final state.
 
     Attributes:
+        source: where its rows come from.
         record: the record of the bulk, at most a second old.
         rate: how fast rows end.
         jobs_ahead: jobs that wait and go before the rows.
+        input_change: at the end, how the input differs from what it was when the bulk began.
         rows: while the caller iterates over results, those of the last step; else empty.
     """
 
@@ -70,30 +71,42 @@ class BulkRun:
         """`at_end` is called once all is written, and again if this process dies meanwhile."""
         self._at_end = at_end
         self.manifest, self._ledger, self._bulks = manifest, ledger, Bulks(ledger)
-        self._source = source
-        self._journal = journal = Journal.open(manifest.journal)
+        self.source, self._resumed = source, resumed
+        self._arrivals = Arrivals(ledger, manifest.tenant)
+        self._looked_at = 0.0
+        self.rate, self.jobs_ahead = Rate(), 0
+        self.input_change: str | None = None
+        self.rows: list[dict[str, Any]] = []
+        with ExitStack() as opened:
+            self._journal = Journal.open(manifest.journal)
+            opened.callback(self._journal.close)
+            self._out, self._bad = self._outputs(opened, overwrite=overwrite)
+            self.record = self._begin()
+            opened.pop_all()
+        self._reader = reader = BlockReader(manifest, source, template)
+        reader.keys_until(self._journal.next_start)
+        self._feeder = Feeder(reader, self._journal, Shards(ledger), self._arrivals.stream)
+        self._collector = Collector(ledger, self._arrivals, manifest.order)
+
+    def _outputs(self, opened: ExitStack, *, overwrite: bool) -> tuple[Output, Output]:
+        """Open the outputs; `opened` undoes that if the bulk cannot begin."""
+        manifest, journal, resumed = self.manifest, self._journal, self._resumed
         begun = resumed and (journal.out_size > 0 or Path(manifest.out).exists())
-        self._out = open_output(
+        out = open_output(
             manifest.out,
             format=manifest.out_format,  # type: ignore[arg-type]  # checked when it is opened
             resume_at=journal.out_size if begun else None,
             overwrite=overwrite,
         )
-        self._bad = open_output(
+        opened.callback(out.close if resumed else out.discard)
+        bad = open_output(
             manifest.bad_rows,
             columns=BAD_ROW_COLUMNS,
             resume_at=journal.bad_size if resumed and manifest.bad_rows.exists() else None,
             overwrite=True,
         )
-        self._arrivals = Arrivals(ledger, manifest.tenant)
-        reader = BlockReader(manifest, source, template)
-        reader.remember_keys(journal.next_start)
-        self._feeder = Feeder(reader, journal, Shards(ledger), self._arrivals.stream)
-        self._collector = Collector(ledger, self._arrivals, manifest.order)
-        self._looked_at = 0.0
-        self.rate, self.jobs_ahead = Rate(), 0
-        self.rows: list[dict[str, Any]] = []
-        self.record = self._begin()
+        opened.callback(bad.close if resumed else bad.discard)
+        return out, bad
 
     def __enter__(self) -> Self:
         return self
@@ -111,9 +124,10 @@ class BulkRun:
         for output in (self._out, self._bad):
             output.close()
         self._journal.close()
-        self._source.close()
+        self.source.close()
         with suppress(ForebayError):
             self._arrivals.close()
+            self._bulks.update(self.manifest.id, fed_at=0)
 
     @property
     def written(self) -> int:
@@ -133,22 +147,13 @@ class BulkRun:
     @property
     def read_share(self) -> float:
         """How much of the source was read, 0 to 1."""
-        size = self._source.size()
+        size = self.source.size()
         return min(1.0, self._journal.next_start.offset / size) if size else 1.0
 
     @property
-    def position(self) -> Position:
-        """The position after the last row that was read."""
-        return self._journal.next_start
-
-    def forecast(self) -> Forecast | None:
-        """Return how long the bulk will take if it begins now; see `BulkHandle.forecast`."""
-        manifest = self.manifest
-        kind, deadline = manifest.template.get("kind"), manifest.deadline
-        with suppress(ForebayError):  # a bulk goes on without it
-            if kind and manifest.source and (rate := RowRates(self._ledger.redis).latest(kind)):
-                return forecast(self._source, rate, deadline)
-        return None
+    def rereading(self) -> float | None:
+        """How much of what an earlier process read was read again; `None` if nothing has to be."""
+        return self._reader.rereading
 
     def steps(self) -> Iterator[BulkRecord]:
         """Work until all is written or the bulk is cancelled; yield its record after each step.
@@ -172,20 +177,36 @@ class BulkRun:
         manifest = self.manifest
         limit = None if manifest.max_usd is None else int(manifest.max_usd * NANO)
         about = {
-            "source": self._source.name, "out": manifest.out, "folder": str(manifest.folder),
-            "kind": manifest.template.get("kind"), "deadline": manifest.deadline,
+            "source": self.source.name, "out": str(manifest.results),
+            "folder": str(manifest.folder), "kind": manifest.template.get("kind"),
+            "deadline": manifest.deadline,
         }  # fmt: skip
         self._bulks.create(manifest.id, about, limit)
         return self._bulks.get(manifest.id)
 
     def _feed(self) -> None:
         waiting = self._collector
-        waiting.add(self._feeder.feed(waiting.shards_under_way, len(waiting), self.rate()))
+        try:
+            waiting.add(self._feeder.feed(waiting.shards_under_way, len(waiting), self.rate()))
+        except InvalidJob:
+            if not (self._resumed or self._journal.next_block):
+                self._withdraw()
+            raise
+
+    def _withdraw(self) -> None:
+        """Leave nothing of a bulk whose input has no row, so that it can be begun again."""
+        self._out.discard()
+        self._bad.discard()
+        self.close()
+        with suppress(ForebayError):
+            self._bulks.update(self.manifest.id, state="cancelled")
+        shutil.rmtree(self.manifest.folder, ignore_errors=True)
 
     def _gather(self) -> None:
         """Wait a moment for rows to end, and collect them."""
         try:
-            ended = self._arrivals.wait(self._collector.awaited(), WAIT_S)
+            wait_s = WAIT_S if self.rereading is None else 0.0
+            ended = self._arrivals.wait(self._collector.awaited(), wait_s)
             self._collector.collect(ended)
             self._feeder.feed_again(self._collector.take_lost())
         except Unavailable:  # Redis is away: the rows wait for it, and so does this process
@@ -222,15 +243,19 @@ class BulkRun:
             fields: dict[str, Any] = {
                 "sent": self._journal.next_start.row, "bad": self._journal.totals["bad"],
                 "written": self.written, "share": f"{self.read_share:.6f}",
+                "rereading": "" if self.rereading is None else f"{self.rereading:.6f}",
+                "rows_per_s": "" if (rate := self.rate()) is None else f"{rate:.3f}",
             }  # fmt: skip
             if self.total is not None:
                 fields["total"] = self.total
             try:
-                self._bulks.update(self.manifest.id, **fields)
+                self._bulks.feeding(self.manifest.id, **fields)
                 self.record = self._bulks.get(self.manifest.id)
                 self.jobs_ahead = jobs_ahead(self._ledger)
             except UnknownJob:  # Redis has lost it
                 self.record = self._begin()
+            if self.record.state == "paused" or self.rereading is not None:
+                self.rate = Rate()
             self.rate.add(self.record.over)
 
     def _final_state(self) -> BulkState:
@@ -244,6 +269,8 @@ class BulkRun:
         self._finish_outputs()
         if self.record.state == "cancelled":
             return
+        if (then := self.manifest.fingerprint) is not None:
+            self.input_change = self.source.changed_since(then)
         self._at_end()
         state = self._final_state()
         patiently(partial(self._bulks.update, self.manifest.id, state=state), patience_s=PATIENCE_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -62,7 +63,7 @@ class DelimitedSource(TextSource):
         start = start if start.row else header.end
         number = start.row
         with self.opened(start.offset) as stream:
-            for record in _records(stream, start, header.delimiter):
+            for record in _records(stream, start, header.delimiter, self.until):
                 number += 1
                 yield self._row(record, number, header)
         self.check_has_rows(number)
@@ -109,8 +110,10 @@ class DelimitedSource(TextSource):
         return Header(names, Position(record.end, 0, record.last), delimiter)
 
 
-def _records(stream: BinaryIO, start: Position, delimiter: str) -> Iterator[Record]:
-    found = lines(stream, offset=start.offset, number=start.line)
+def _records(
+    stream: BinaryIO, start: Position, delimiter: str, until: float = math.inf
+) -> Iterator[Record]:
+    found = lines(stream, offset=start.offset, number=start.line, until=until)
     return iter(Records(found, delimiter))
 
 
@@ -149,4 +152,7 @@ def _column_of(cells: list[str], names: tuple[str, ...]) -> str | None:
 
 def _ragged(record: Record, cells: int, columns: int) -> str:
     where = f" (lines {record.first} to {record.last})" if record.last > record.first else ""
-    return f"has {cells} cells{where}, but the header has {columns} columns"
+    count = f"{cells} cell" if cells == 1 else f"{cells} cells"
+    more = "put a cell that holds a delimiter in quotes"
+    fix = "add what is missing" if cells < columns else more
+    return f"has {count}{where}, but the header has {columns} columns: {fix}"

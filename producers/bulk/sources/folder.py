@@ -135,7 +135,7 @@ def _text(path: Path) -> tuple[str, int]:
 
 def _decoded(data: bytes) -> str:
     if len(data) > MAX_ROW_BYTES:
-        return _Unreadable(f"the file is longer than {MAX_ROW_BYTES:,} bytes")
+        return _Unreadable(f"the file is longer than {MAX_ROW_BYTES:,} bytes: split it")
     if b"\0" in data:
         return _Unreadable("the file has a NUL character: it is no text")
     try:

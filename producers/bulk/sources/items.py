@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from forebay.producers.bulk.sources.jsonl import TOO_LONG, JsonlSource, Mistake, read_object
+from forebay.producers.bulk.sources.jsonl import JsonlSource, Mistake, read_object
 from forebay.producers.bulk.streams.inputs import Input
-from forebay.producers.bulk.streams.lines import Line
+from forebay.producers.bulk.streams.lines import TOO_LONG, Line
 from forebay.routing.base import FrozenModel
 from forebay.routing.jobs import Job, owner
 
@@ -39,7 +39,7 @@ class ItemsSource(JsonlSource):
 
     def _read(self, line: Line) -> dict[str, Any] | Mistake:
         if line.data is None:
-            return TOO_LONG
+            return Mistake(None, TOO_LONG)
         if line.data.startswith(b'"'):
             return Mistake(None, from_json(line.data))
         return read_object(line.data)

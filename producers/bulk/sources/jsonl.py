@@ -14,8 +14,10 @@ from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.rows import START, BadRow, Position, RawRow
 from forebay.producers.bulk.sources.text import TextSource
 from forebay.producers.bulk.streams.lines import (
-    MAX_ROW_BYTES,
+    BOM,
+    HAS_NUL,
     NOT_UTF_8,
+    TOO_LONG,
     Line,
     check_is_text,
     lines,
@@ -53,7 +55,7 @@ class JsonlSource(TextSource):
         """Yield the rows after a position."""
         number = start.row
         with self.opened(start.offset) as stream:
-            for line in lines(stream, offset=start.offset, number=start.line):
+            for line in lines(stream, offset=start.offset, number=start.line, until=self.until):
                 if line.data is not None and not line.data.strip():
                     continue
                 number += 1
@@ -69,14 +71,19 @@ class JsonlSource(TextSource):
     def check_head(self, head: bytes) -> None:
         """Check the first bytes. Raises `InvalidJob`."""
         check_is_text(head, name=self.name)
-        if head.lstrip().startswith(b"["):
+        if head.removeprefix(BOM).lstrip().startswith(b"["):
             raise InvalidJob(
                 "holds a JSON array: write one object a line, as `jq -c '.[]'` does",
                 field=self.name,
             )
+        if head.removeprefix(BOM).strip() == b"{":
+            raise InvalidJob(
+                "holds an object over several lines: write one object a line, as `jq -c .` does",
+                field=self.name,
+            )
 
     def _read(self, line: Line) -> dict[str, Any] | Mistake:
-        return TOO_LONG if line.data is None else read_object(line.data)
+        return Mistake(None, TOO_LONG) if line.data is None else read_object(line.data)
 
 
 class Mistake(NamedTuple):
@@ -84,9 +91,6 @@ class Mistake(NamedTuple):
 
     column: str | int | None
     reason: str
-
-
-TOO_LONG = Mistake(None, f"is longer than {MAX_ROW_BYTES:,} bytes")
 
 
 def read_object(data: bytes) -> dict[str, Any] | Mistake:
@@ -113,7 +117,7 @@ def _mistake(data: bytes) -> Mistake:
     except ValueError as error:
         message = str(error)
     if b"\0" in data:
-        return Mistake(data.index(b"\0") + 1, "has a NUL character")
+        return Mistake(data.index(b"\0") + 1, HAS_NUL)
     found = _PLACE.search(message)
     place = int(found[1]) if found else None
     wrong = _PLACE.sub("", message).replace("EOF while parsing", "the line ends inside")

@@ -17,12 +17,17 @@ from forebay.producers.bulk.sources.items import ItemsSource, ItemStream
 from forebay.producers.bulk.sources.jsonl import JsonlSource
 from forebay.producers.bulk.sources.read_ahead import ReadAhead
 from forebay.producers.bulk.sources.source import Source
+from forebay.producers.bulk.sources.text import HEAD_BYTES
 from forebay.producers.bulk.streams.inputs import FileInput, Input, readable
+from forebay.producers.bulk.streams.lines import check_is_text
 from forebay.producers.bulk.streams.spooled import SpooledInput, part_of, readiness
 from forebay.routing.errors import InvalidJob, Misconfigured
 
 Format = Literal["jsonl", "csv", "tsv", "parquet", "text", "items"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+
+#: What a caller may give: `items` is how Forebay keeps the rows of an iterable.
+GIVEN_FORMATS = tuple(each for each in FORMATS if each != "items")
 
 STDIN = "-"
 
@@ -56,7 +61,7 @@ def open_source(
         InvalidJob: The input does not exist, or has no format that is known.
     """
     if format is not None and format not in FORMATS:
-        raise InvalidJob(f"must be one of {', '.join(FORMATS)}", field="format")
+        raise _unknown_format()
     if isinstance(source, str) and source == STDIN:
         if format in {"parquet", "text"}:
             raise InvalidJob("must be jsonl, csv or tsv for standard input", field="format")
@@ -81,8 +86,7 @@ def _open_path(path: Path, form: Format | None, spool: Path | None) -> Source:
         return FolderSource(path)
     form = form or BY_SUFFIX.get(path.suffix.lower())
     if form is None or form == "text":
-        known = ", ".join(each for each in FORMATS if each != "text")
-        raise InvalidJob(f"has no known format: give one of {known}", field=shown(path))
+        raise _no_format(path, mode)
     if stat.S_ISREG(mode):
         return _parquet(path) if form == "parquet" else _text_source(FileInput(path), form)
     if form == "parquet":
@@ -93,6 +97,25 @@ def _open_path(path: Path, form: Format | None, spool: Path | None) -> Source:
         live.read, path=spool, name=name, ready=readiness(live.fileno()), on_close=live.close
     )
     return _text_source(pipe, form)
+
+
+def check_format(form: str | None) -> None:
+    """Raise `InvalidJob` for a format that a caller cannot give."""
+    if form is not None and form not in GIVEN_FORMATS:
+        raise _unknown_format()
+
+
+def _unknown_format() -> InvalidJob:
+    return InvalidJob(f"must be one of {', '.join(GIVEN_FORMATS)}", field="format")
+
+
+def _no_format(path: Path, mode: int) -> InvalidJob:
+    """Return the error about a file whose name tells no format: what its content tells instead."""
+    if stat.S_ISREG(mode):
+        with readable(shown(path)), path.open("rb") as file:
+            check_is_text(file.read(HEAD_BYTES), name=shown(path))
+    known = ", ".join(each for each in GIVEN_FORMATS if each != "text")
+    return InvalidJob(f"has no known format: give the format, one of {known}", field=shown(path))
 
 
 def _items(source: Iterable[Any], spool: Path | None) -> Source:

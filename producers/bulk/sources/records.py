@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from forebay.producers.bulk.streams.lines import MAX_ROW_BYTES, NOT_UTF_8, Line
+from forebay.producers.bulk.streams.lines import HAS_NUL, MAX_ROW_BYTES, NOT_UTF_8, TOO_LONG, Line
 
 _QUOTES = {
-    "unexpected end of data": "opens a quote that is never closed",
+    "unexpected end of data": "opens a quote that is never closed: close it, or double it",
     "expected after": "has a quote inside a quoted cell: double it",
     "new-line character": "has a carriage return in a cell: put the cell in quotes",
 }
@@ -77,14 +77,14 @@ class Records:
             taken.append(line)
             data = line.data
             if data is None or (size := size + len(data)) > MAX_ROW_BYTES:
-                raise _TooLong(f"is longer than {MAX_ROW_BYTES:,} bytes")
+                raise _TooLong(TOO_LONG)
             try:
                 text = data.decode()
             except UnicodeDecodeError:
                 self._mistake = NOT_UTF_8
                 text = data.decode(errors="surrogateescape")
             if "\0" in text:
-                self._mistake = "has a NUL character"
+                self._mistake = HAS_NUL
             yield text
 
     def _first_line_of_broken(self, error: str) -> Record:

@@ -30,6 +30,11 @@ class Source(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
 
+    @property
+    def rereading(self) -> float | None:
+        """How much of what an earlier process read has come again; `None` if nothing has to."""
+        return None
+
     @abstractmethod
     def columns(self) -> tuple[str, ...] | None:
         """Return the names of the columns; `None` if they are not known before rows are read.

@@ -30,9 +30,19 @@ class TextSource(Source):
         self._may_be_empty = may_be_empty
 
     @property
+    def until(self) -> float:
+        """The offset at which the rows end, even if more is written there later."""
+        return self._content.until
+
+    @property
     def still_comes(self) -> bool:
         """Whether the input is read once and has not come to its end."""
         return not self._content.complete
+
+    @property
+    def rereading(self) -> float | None:
+        """How much of what an earlier process read has come again; `None` if nothing has to."""
+        return self._content.rereading
 
     @abstractmethod
     def check_head(self, head: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,14 @@ class Input(Protocol):
     def complete(self) -> bool:
         """Whether all of the input is there to be read."""
 
+    @property
+    def rereading(self) -> float | None:
+        """How much of what an earlier process read has come again; `None` if nothing has to."""
+
+    @property
+    def until(self) -> float:
+        """The offset at which the rows end, even if more is written there later."""
+
     def open(self, offset: int = 0) -> BinaryIO:
         """Return a stream that begins at the offset. Raises `InvalidJob`."""
 
@@ -55,12 +64,13 @@ class Input(Protocol):
 
 
 class FileInput:
-    """A file."""
+    """A file. Once its fingerprint is known, what is appended later is not read."""
 
     def __init__(self, path: Path, name: str | None = None) -> None:
         self.path = path
         self.name = name or shown(path)
-        self.complete = True
+        self.complete, self.rereading = True, None
+        self.until = math.inf
 
     def open(self, offset: int = 0) -> BinaryIO:
         """Return a stream that begins at the offset. Raises `InvalidJob`."""
@@ -72,15 +82,18 @@ class FileInput:
     def size(self) -> int:
         """Return how many bytes the file has."""
         with readable(self.name):
-            return self.path.stat().st_size
+            return int(min(self.path.stat().st_size, self.until))
 
     def fingerprint(self) -> Fingerprint:
         """Return the fingerprint. Raises `InvalidJob`."""
         with readable(self.name):
-            return fingerprint.of_file(self.path)
+            found = fingerprint.of_file(self.path)
+        self.until = found.size
+        return found
 
     def changed_since(self, then: Fingerprint) -> str | None:
         """Return what changed, or `None`."""
+        self.until = then.size
         return fingerprint.change_of_file(self.path, then)
 
     def wait_at_most(self, seconds: float) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import select
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
@@ -27,7 +28,7 @@ class SpooledInput:
 
     While it comes, the file is named `<path>.part`; at the end of the input it gets its name, and
     can be opened as a file. If a part is there already, the input must begin with the same bytes:
-    reading goes on after them.
+    they are compared and skipped once more than the part is read.
 
     Args:
         read: return the next bytes of the input, at most as many as it is given; none at the end.
@@ -38,7 +39,8 @@ class SpooledInput:
         on_close: closes the input.
 
     Raises:
-        InvalidJob: The file cannot be made, or the input does not begin with what the part holds.
+        InvalidJob: The file cannot be made. When bytes are read: the input does not begin with what
+            the part holds.
     """
 
     def __init__(
@@ -55,22 +57,23 @@ class SpooledInput:
         self._path = path
         self._ready, self._patience_s = ready, math.inf
         self._on_close = on_close
-        self._ended = False
+        self._ended, self.until = False, math.inf
         self._unkept = b""  # what was read while the disk was full
         self._lock = RLock()
         with readable(name if path is None else shown(path)):
             self._file = _opened(path)
         self._size: int = self._file.seek(0, os.SEEK_END)
-        try:
-            self._check_begins_alike()
-        except BaseException:
-            self._file.close()
-            raise
+        self._kept, self._skipped = self._size, 0
 
     @property
     def complete(self) -> bool:
         """Whether the input has come to its end."""
         return self._ended
+
+    @property
+    def rereading(self) -> float | None:
+        """How much of the part that was there has come again, 0 to 1; `None` once all has."""
+        return self._skipped / self._kept if self._skipped < self._kept else None
 
     def open(self, offset: int = 0) -> BinaryIO:
         """Return a stream that begins at an offset that was reached before."""
@@ -90,6 +93,7 @@ class SpooledInput:
 
     def _take(self, size: int) -> None:
         """Move bytes from the live input to the end of the file."""
+        self._skip_kept()
         self._await_bytes()
         data, self._unkept = self._unkept or self._read(size), b""
         if data:
@@ -102,8 +106,24 @@ class SpooledInput:
         else:
             self._end()
 
+    def _skip_kept(self) -> None:
+        """Read the bytes that the part holds once more, and compare them."""
+        until = time.monotonic() + self._patience_s
+        while self._skipped < self._kept:
+            self._await_bytes()
+            data = self._read(min(CHUNK_BYTES, self._kept - self._skipped))
+            if not data or os.pread(self._file.fileno(), len(data), self._skipped) != data:
+                raise InvalidJob(
+                    f"does not begin with the {self._kept:,} bytes that were read before: give the "
+                    "same input again, or begin a new bulk",
+                    field=self.name,
+                )
+            self._skipped += len(data)
+            if time.monotonic() > until:
+                raise NotYet
+
     def wait_at_most(self, seconds: float) -> None:
-        """From now on, raise `NotYet` if reading would wait longer for bytes to come."""
+        """From now on, raise `NotYet` if reading would wait longer for new bytes to come."""
         self._patience_s = seconds
 
     def _await_bytes(self) -> None:
@@ -118,18 +138,6 @@ class SpooledInput:
         if self._path is not None:
             part_of(self._path).rename(self._path)
         self._ended = True
-
-    def _check_begins_alike(self) -> None:
-        at = 0
-        while at < self._size:
-            data = self._read(min(CHUNK_BYTES, self._size - at))
-            if not data or os.pread(self._file.fileno(), len(data), at) != data:
-                raise InvalidJob(
-                    f"does not begin with the {self._size:,} bytes that were read before: give the "
-                    "same input again, or begin a new bulk",
-                    field=self.name,
-                )
-            at += len(data)
 
     def size(self) -> int:
         """Return how many bytes have come."""

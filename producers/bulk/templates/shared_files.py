@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.streams.inputs import readable
 from forebay.routing.errors import InvalidJob, TooLong
+
+#: Between fewer labels there is nothing to choose.
+MIN_LABELS = 2
 
 #: A larger file holds nothing that the contract would accept.
 MAX_BYTES = 8 * 1024 * 1024
@@ -24,10 +27,36 @@ def read_labels(labels: Path | Sequence[Any]) -> Sequence[Any]:
     if not isinstance(labels, Path):
         return labels
     text = _read(labels)
-    if text.lstrip().startswith("["):
-        found: list[Any] = _parse(text, labels)
+    if text.lstrip().startswith(("[", "{")):
+        found = _parse(text, labels)
+        if not isinstance(found, list):
+            raise InvalidJob("must hold one label a line, or a JSON array", field=shown(labels))
+        names = [each.get("name") if isinstance(each, dict) else each for each in found]
+        _check_labels(labels, "item", dict(enumerate(names, start=1)))
         return found
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = {number: line.strip() for number, line in enumerate(text.splitlines(), start=1)}
+    named = {number: line for number, line in lines.items() if line}
+    _check_labels(labels, "line", named)
+    return list(named.values())
+
+
+def _check_labels(path: Path, unit: str, labels: Mapping[int, Any]) -> None:
+    """Check the labels of a file by their lines, or by their places in its array.
+
+    Raises:
+        InvalidJob: A label is no text, empty or repeats another, or there is only one.
+    """
+    seen: dict[str, int] = {}
+    for place, label in labels.items():
+        where = f"{unit} {place}"
+        if not isinstance(label, str) or not label.strip():
+            raise InvalidJob(f"{where} must be text that is not empty", field=shown(path))
+        first = seen.setdefault(label.strip().casefold(), place)
+        if first != place:
+            wrong = f"{where} repeats the label of {unit} {first}: remove one of them"
+            raise InvalidJob(wrong, field=shown(path))
+    if len(seen) < MIN_LABELS:
+        raise InvalidJob("has only one label: it must have at least two", field=shown(path))
 
 
 def read_schema(schema: Path | Any) -> Any:
@@ -52,9 +81,9 @@ def _read(path: Path) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InvalidJob("is not UTF-8 text", field=shown(path)) from None
+        raise InvalidJob("is not UTF-8 text: save it as UTF-8", field=shown(path)) from None
     if not text.strip():
-        raise InvalidJob("is empty", field=shown(path))
+        raise InvalidJob("is empty: it must hold what all rows share", field=shown(path))
     return text
 
 

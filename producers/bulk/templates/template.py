@@ -134,6 +134,12 @@ class Template:
             if column is not None and column not in present:
                 wrong = f"{source.name} has no column {shown(column)!r}"
                 raise InvalidJob(f"{wrong}; {nearest(column, present)}", field=option)
+        if self.columns is None and not {"kind", "request"} & set(present):
+            raise InvalidJob(
+                f"is missing, and the rows of {source.name} are no jobs with a `kind` of their "
+                "own: name the kind of all rows, such as classify",
+                field="kind",
+            )
 
     def row(self, raw: RawRow, *, file: str = "") -> TemplatedRow | BadRow:
         """Return the request of a row, or why there is none.

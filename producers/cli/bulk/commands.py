@@ -12,7 +12,6 @@ import typer
 from forebay.producers.cli import display
 from forebay.producers.cli.bulk.options import (
     Bulk,
-    BulkId,
     By,
     DryRun,
     EgressColumn,
@@ -33,6 +32,8 @@ from forebay.producers.cli.bulk.options import (
     TextField,
     TextForm,
     UserForm,
+    check_modes,
+    naming_options,
 )
 from forebay.producers.cli.clients import current_tenant, open_client
 from forebay.producers.cli.options import Egress, Focus, Json, MaxTokens, MaxWords, TenantName
@@ -97,8 +98,7 @@ def run(  # noqa: D103 - its help says it
     tenant: TenantName = None,
     as_json: Json = False,
 ) -> None:
-    if out is None and not (sample or dry_run):
-        raise InvalidJob("is missing: name the file of the results", field="--out")
+    check_modes(out, resume=resume, overwrite=overwrite, sample=sample, dry_run=dry_run)
     if resume and out:
         _follow_resumed(out, tenant, source, as_json=as_json)
         return
@@ -110,7 +110,7 @@ def run(  # noqa: D103 - its help says it
         "source_format": rows_format, "deadline": by and _read_by(by),
     }  # fmt: skip
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    with open_client(current_tenant(tenant)) as client:
+    with naming_options(), open_client(current_tenant(tenant)) as client:
         if dry_run:
             _validate(client, source, options, as_json=as_json)
         elif sample:
@@ -134,8 +134,9 @@ def retry(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> No
 
 
 @app.command()
-def status(bulk: BulkId, *, tenant: TenantName = None, as_json: Json = False) -> None:
+def status(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """Print how far a bulk is."""
+    bulk = _id_of(bulk)
     with open_client(_tenant_of(tenant, bulk)) as client:
         _print(client.bulk_progress(bulk), as_json=as_json)
 
@@ -156,13 +157,13 @@ def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def pause(bulk: BulkId, *, tenant: TenantName = None, as_json: Json = False) -> None:
+def pause(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """Put a bulk aside. `forebay bulk resume` goes on with it."""
     _set_state(bulk, "paused", tenant, as_json=as_json)
 
 
 @app.command()
-def cancel(bulk: BulkId, *, tenant: TenantName = None, as_json: Json = False) -> None:
+def cancel(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """End a bulk. Results that are in its output stay there."""
     _set_state(bulk, "cancelled", tenant, as_json=as_json)
 
@@ -176,6 +177,8 @@ def _validate(client: Client, source: str, options: dict[str, Any], *, as_json: 
     else:
         for row in found.first_bad:
             display.text(str(row))
+        if (more := found.bad - len(found.first_bad)) > 0:
+            display.text(f"and {more:,} more bad rows")
         display.text(f"{found.rows:,} valid rows, {found.bad:,} bad rows")
     if found.bad:
         raise typer.Exit(display.FAILURE)
@@ -196,6 +199,7 @@ def _estimate(
 
 
 def _set_state(bulk: str, state: Any, tenant: str | None, *, as_json: bool) -> None:
+    bulk = _id_of(bulk)
     with open_client(_tenant_of(tenant, bulk)) as client:
         _print(client.set_bulk_state(bulk, state), as_json=as_json)
 
@@ -229,10 +233,14 @@ def _follow(bulk: BulkHandle, *, as_json: bool, by: bool = False) -> None:
                 f"detached: the rows that the fleet has go on; `forebay bulk resume {bulk.id}` "
                 "goes on with the rest"
             )
-            raise
+            raise typer.Exit(display.INTERRUPTED) from None
     _print(end, as_json=as_json)
+    if bulk.input_change:
+        display.note(f"the input changed while it was read: {bulk.input_change}")
     if end.bad:
-        display.note(f"{end.bad} bad rows: see {bulk.bad_rows}")
+        display.note(f"{end.bad:,} bad rows: see {bulk.bad_rows}")
+    if end.failed or end.expired or end.degraded:
+        display.note(f"`forebay bulk retry {bulk.out}` answers failed and degraded rows again")
     if end.state != "done":
         raise typer.Exit(display.FAILURE)
 
@@ -245,6 +253,14 @@ def _print(progress: Progress, *, as_json: bool) -> None:
         return
     for line in report_lines(progress):
         display.text(line)
+
+
+def _id_of(which: str) -> str:
+    """Return the id of a bulk that is named by its id or by its output."""
+    from forebay.producers.bulk.running.manifest import Manifest, folder_of
+    from forebay.routing.jobs import owner
+
+    return which if owner(which) else Manifest.load(folder_of(Path(which).resolve())).id
 
 
 def _tenant_of(option: str | None, which: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+
+from forebay.routing.errors import ForebayError, InvalidJob
 
 Rows = Annotated[
     str, typer.Argument(metavar="FILE", help="The rows: a file, a folder, or - for stdin.")
@@ -78,4 +82,35 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Validate all rows, and 
 Bulk = Annotated[
     str, typer.Argument(metavar="BULK", help="The id of a bulk, or the path of its output.")
 ]
-BulkId = Annotated[str, typer.Argument(metavar="ID", help="The id of a bulk.")]
+
+#: The options whose names differ from those that errors of the Python API name.
+_OTHER_NAMES = {"deadline": "--by", "max_cost_usd": "--max-cost"}
+_NAMES = frozenset(
+    {"kind", "text", "text_field", "system", "user", "labels", "schema", "key", "egress", "order",
+     "egress_column", "max_usd", "format", "out", "max_words", "focus", "max_tokens"}
+)  # fmt: skip
+
+
+def check_modes(
+    out: str | None, *, resume: bool, overwrite: bool, sample: int, dry_run: bool
+) -> None:
+    """Raise `InvalidJob` if no output was given, or two options that exclude each other."""
+    if out is None and not (sample or dry_run):
+        raise InvalidJob("is missing: name the file of the results", field="--out")
+    if resume and overwrite:
+        raise InvalidJob("cannot be combined with --resume: give one of them", field="--overwrite")
+    if dry_run and sample:
+        raise InvalidJob("cannot be combined with --dry-run: give one of them", field="--sample")
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Name the option of the command line in an error about an argument."""
+    try:
+        yield
+    except ForebayError as error:
+        name = error.field or ""
+        if name in _NAMES:
+            error.field = f"--{name.replace('_', '-')}"
+        error.field = _OTHER_NAMES.get(name, error.field)
+        raise

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from forebay.producers.bulk.running.forecast import Forecast
@@ -15,22 +16,44 @@ from forebay.producers.bulk.sample import Estimate
 
 LINE_EVERY_S = 5.0  # in a pipe
 MAX_EXAMPLE_CHARS = 120  # of an answer that fails a check
-HEADER = ("BULK", "STATE", "ROWS", "LOCAL", "BEDROCK", "DEGRADED", "FAILED", "BAD", "SPENT")
+BAR_WIDTH = 24
+DETACHED = "detached"  # a running bulk that no process feeds
+HEADER = (
+    "BULK",
+    "STATE",
+    "ROWS",
+    "LOCAL",
+    "BEDROCK",
+    "DEGRADED",
+    "FAILED",
+    "BAD",
+    "SPENT",
+    "OUTPUT",
+)
 
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
 @contextmanager
 def live(note: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
-    """Yield a function that shows progress: a live line on a terminal, else a line every 5 s."""
+    """Yield a function that shows progress: a live bar on a terminal, else a line every 5 s."""
     from rich.console import Console  # noqa: PLC0415 - 80 ms, and few commands wait
+    from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
+    from rich.progress import Progress as Bar  # noqa: PLC0415
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _now_and_then(note)
         return
-    with console.status("reading") as status:
-        yield lambda progress: status.update(line(progress))
+    text = TextColumn("{task.description}", markup=False)
+    with Bar(BarColumn(BAR_WIDTH), text, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def show(progress: Progress) -> None:
+            total = None if progress.share is None else 1.0
+            bar.update(task, completed=progress.share, total=total, description=line(progress))
+
+        yield show
 
 
 def line(progress: Progress) -> str:
@@ -41,18 +64,26 @@ def line(progress: Progress) -> str:
     left = f" · {span(progress.left_s)} left" if progress.left_s else ""
     state = "" if progress.state == "running" else f"{progress.state}: "
     rows = f"{state}{progress.over:,}{total} rows{share}"
-    return f"{rows}{rate}{left}{_ahead(progress)}{_ends(progress)}{_money(progress)}"
+    again = "" if progress.rereading is None else f" · {progress.rereading:.0%} read again"
+    return f"{rows}{again}{rate}{left}{_ahead(progress)}{_ends(progress)}{_money(progress)}"
 
 
 def report_lines(progress: Progress) -> Iterator[str]:
     """Yield the lines of a report for people."""
-    yield f"bulk {progress.id}: {progress.state}"
-    yield line(progress)
-    yield f"answered locally {progress.local:,}, on Bedrock {progress.bedrock:,}"
+    yield f"bulk {progress.id}: {_state(progress)}"
+    if _state(progress) == DETACHED:
+        yield f"no process feeds it: `forebay bulk resume {progress.id}` goes on"
+    yield line(replace(progress, state="running"))
+    yield (
+        f"answered locally {progress.local:,}, on Bedrock {progress.bedrock:,}; "
+        f"${progress.spent_usd:.6f} spent"
+    )
     if progress.checks:
         yield f"failed checks: {_counted(progress.checks)}"
     if progress.errors:
         yield f"failed rows: {_counted(progress.errors)}"
+    if progress.written and progress.out:
+        yield f"results: {progress.out}"
 
 
 def estimate_lines(found: Estimate) -> Iterator[str]:
@@ -60,7 +91,7 @@ def estimate_lines(found: Estimate) -> Iterator[str]:
     yield f"{found.rows:,} valid rows, {found.bad:,} bad rows; {found.sampled:,} answered"
     yield (
         f"the whole: {span(found.whole_s)} at {found.rows_per_s:,.1f} rows/s, "
-        f"${found.whole_usd:.4f} on Bedrock"
+        f"${found.whole_usd:.6f} on Bedrock"
     )
     shares = {
         "local": found.local, "Bedrock": found.bedrock, "degraded": found.degraded,
@@ -70,7 +101,12 @@ def estimate_lines(found: Estimate) -> Iterator[str]:
     for name, number in found.checks.items():
         yield f"fails the check {name}: {number:,}"
         for row in found.examples[name]:
-            yield f"  row {row['row']}: {_shortened(row['answer'])}"
+            note = next((check["note"] for check in row["checks"] if check["name"] == name), "")
+            yield f"  row {row['row']}: {_shortened(row['answer'])}{note and f' ({note})'}"
+    for code, number in found.errors.items():
+        yield f"has no answer, {code}: {number:,}"
+        for row in found.examples[code]:
+            yield f"  row {row['row']}: {row['error_note'] or code}"
 
 
 def forecast_line(found: Forecast | None) -> str:
@@ -88,9 +124,9 @@ def cells(progress: Progress) -> list[str]:
     """Return the cells of a table's row."""
     total = "?" if progress.total is None else f"{progress.total:,}"
     return [
-        progress.id, progress.state, f"{progress.over:,}/{total}", f"{progress.local:,}",
+        progress.id, _state(progress), f"{progress.over:,}/{total}", f"{progress.local:,}",
         f"{progress.bedrock:,}", f"{progress.degraded:,}", f"{progress.failed:,}",
-        f"{progress.bad:,}", f"${progress.spent_usd:.4f}",
+        f"{progress.bad:,}", f"${progress.spent_usd:.6f}", progress.out,
     ]  # fmt: skip
 
 
@@ -114,6 +150,10 @@ def next_time_of_day(text: str) -> datetime | None:
     return then if then > now else then + timedelta(days=1)
 
 
+def _state(progress: Progress) -> str:
+    return DETACHED if progress.state == "running" and not progress.fed else progress.state
+
+
 def _ahead(progress: Progress) -> str:
     """Say what goes before the bulk, and whether it will be done by its deadline."""
     jobs = f" · {progress.jobs_ahead:,} jobs go first" if progress.jobs_ahead else ""
@@ -130,9 +170,9 @@ def _shortened(answer: object) -> str:
 
 def _ends(progress: Progress) -> str:
     named = {
-        "on Bedrock": progress.bedrock, "going up": progress.up, "degraded": progress.degraded,
-        "failed": progress.failed, "expired": progress.expired, "cancelled": progress.cancelled,
-        "bad": progress.bad,
+        "local": progress.local, "on Bedrock": progress.bedrock, "going up": progress.up,
+        "degraded": progress.degraded, "failed": progress.failed, "expired": progress.expired,
+        "cancelled": progress.cancelled, "bad": progress.bad,
     }  # fmt: skip
     return "".join(f" · {number:,} {name}" for name, number in named.items() if number)
 
@@ -141,8 +181,8 @@ def _money(progress: Progress) -> str:
     if not (progress.spent_usd or progress.reserved_usd):
         return ""
     limit = "" if progress.max_usd is None else f" of ${progress.max_usd:.2f}"
-    whole = "" if progress.projected_usd is None else f", ${progress.projected_usd:.4f} projected"
-    return f" · ${progress.spent_usd:.4f}{limit} spent{whole}"
+    whole = "" if progress.projected_usd is None else f", ${progress.projected_usd:.6f} projected"
+    return f" · ${progress.spent_usd:.6f}{limit} spent{whole}"
 
 
 def _counted(numbers: Mapping[str, int]) -> str:

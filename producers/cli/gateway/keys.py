@@ -97,7 +97,7 @@ def rotate(key_id: KeyId, *, overlap: Overlap = None, as_json: Json = False) -> 
 
 @app.command()
 def revoke(key_id: KeyId, *, as_json: Json = False) -> None:
-    """Delete a key. Within two seconds no gateway lets it in any more."""
+    """Delete a key. Within half a second no gateway lets it in any more."""
     if not _store_with(key_id).revoke(key_id):
         raise UnknownJob("no such key; `forebay keys list` shows all", field="id")
     if as_json:

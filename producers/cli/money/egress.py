@@ -18,6 +18,7 @@ from forebay.producers.cli.options import Json
 if TYPE_CHECKING:
     from forebay.routing.books.egress_entry import Entry
     from forebay.routing.books.egress_log import EgressLog, Head
+    from forebay.routing.books.signed_heads import KeptHead
     from forebay.routing.books.verification import Fault
 
 Invocations = Annotated[
@@ -40,6 +41,21 @@ Kept = Annotated[
         help="An entry that you have kept elsewhere (see `forebay egress heads`). Repeat it.",
     ),
 ]  # fmt: skip
+KeptFile = Annotated[
+    Path | None,
+    typer.Option("--heads", metavar="FILE", help="Heads that you have kept elsewhere, one a line."),
+]
+PublicKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--public-key", metavar="FILE",
+        help="Each head of --heads must be signed by the owner of this key (Ed25519, PEM).",
+    ),
+]  # fmt: skip
+Sign = Annotated[
+    Path | None,
+    typer.Option("--sign", metavar="FILE", help="Sign each head with this key (Ed25519, PEM)."),
+]
 Out = Annotated[
     Path,
     typer.Option("--out", metavar="FILE", help="The file (.jsonl) to which entries are added."),
@@ -80,6 +96,8 @@ def verify(
     *,
     file: Exported = None,
     head: Kept = None,
+    heads: KeptFile = None,
+    public_key: PublicKey = None,
     invocations: Invocations = None,
     as_json: Json = False,
 ) -> None:
@@ -87,8 +105,12 @@ def verify(
 
     The exit code is 1 if something differs.
     """
-    entries, log = _entries(file or []), _log()
-    faults = list(_faults(entries, log, _kept(head or []), invocations))
+    if public_key and not heads:
+        raise typer.BadParameter("needs the file of --heads", param_hint="--public-key")
+    in_file = _kept([line for line in _lines(heads, "--heads") if line.strip()], "--heads")
+    faults = _unsigned(in_file, public_key) if public_key else []
+    entries, log = _entries(file or [], faults), _log()
+    faults += _faults(entries, log, [*_kept(head or [], "--head"), *in_file], invocations)
     first = entries[0].seq if entries else 0
     if as_json:
         display.document({
@@ -107,7 +129,7 @@ def export(*, out: Out, as_json: Json = False) -> None:
 
     Redis removes the oldest; the file keeps all.
     """
-    from forebay.producers.cli.money.appending import append_text, last_line
+    from forebay.producers.cli.money.files.appending import append_text, last_line
     from forebay.routing.books.egress_entry import Entry
     from forebay.routing.errors import Misconfigured
 
@@ -125,14 +147,19 @@ def export(*, out: Out, as_json: Json = False) -> None:
 
 
 @app.command()
-def heads(*, as_json: Json = False) -> None:
+def heads(*, sign: Sign = None, as_json: Json = False) -> None:
     """Print the last entry of each day. Keep them elsewhere: they show if the log is replaced."""
-    days = _log().heads()
+    from forebay.routing.books.signed_heads import KeptHead, private_key
+
+    found = [KeptHead(day, head, "") for day, head in _log().heads().items()]
+    if sign is not None:
+        key = private_key(sign)
+        found = [head.signed(key) for head in found]
     if as_json:
-        display.document({day: f"{head.seq}:{head.hash}" for day, head in days.items()})
+        display.document({one.day: one.line.partition("  ")[2] for one in found})
         return
-    for day, head in days.items():
-        display.text(f"{day}  {head.seq}:{head.hash}")
+    for one in found:
+        display.text(one.line)
 
 
 def _log() -> EgressLog:
@@ -148,46 +175,83 @@ def _read() -> list[Entry]:
         return list(_log().read())
 
 
-def _entries(files: list[Path]) -> list[Entry]:
-    """Return the entries of Redis and of exported files, each number once, in order."""
-    from forebay.routing.books.egress_entry import Entry
-    from forebay.routing.errors import InvalidJob
+def _entries(files: list[Path], faults: list[Fault]) -> list[Entry]:
+    """Return the entries of Redis and of exported files, each number once, in order.
+
+    What does not stand in order in one of them is added to `faults`.
+    """
+    from forebay.routing.books.verification import of_order
 
     found: dict[tuple[int, str, str], Entry] = {}
-    for path in files:
-        try:
-            lines = path.read_text().splitlines()
-        except (OSError, UnicodeDecodeError):
-            raise InvalidJob(f"{path} cannot be read", field="--file") from None
-        for entry in map(Entry.of_line, lines):
-            found[entry.seq, entry.hash, entry.text] = entry
-    for entry in _read():
-        found.setdefault((entry.seq, entry.hash, entry.text), entry)
+    for entries in (*map(_exported, files), _read()):
+        faults += of_order(entries)
+        for entry in entries:
+            found.setdefault((entry.seq, entry.hash, entry.text), entry)
     return sorted(found.values(), key=lambda entry: entry.seq)
 
 
-def _kept(heads: list[str]) -> dict[str, Head]:
-    from forebay.routing.books.egress_log import Head
+def _exported(path: Path) -> list[Entry]:
+    from forebay.routing.books.egress_entry import Entry
+    from forebay.routing.errors import InvalidJob
 
-    kept = {}
-    for text in heads:
-        seq, _, last = text.rpartition("  ")[2].partition(":")
-        if not seq.isdecimal() or len(last) != 64:  # noqa: PLR2004 - hexadecimal digits of SHA-256
-            hint = "must be NUMBER:HASH, as `forebay egress heads` prints it"
-            raise typer.BadParameter(hint, param_hint="--head")
-        kept[f"--head {seq}"] = Head(int(seq), last)
-    return kept
+    entries = []
+    for number, line in enumerate(_lines(path, "--file"), 1):
+        try:
+            entries.append(Entry.of_line(line))
+        except InvalidJob:
+            hint = f"line {number} of {path} is no entry of the egress log"
+            raise InvalidJob(hint, field="--file") from None
+    return entries
+
+
+def _lines(path: Path | None, option: str) -> list[str]:
+    from forebay.routing.errors import InvalidJob
+
+    try:
+        return path.read_text().splitlines() if path else []
+    except (OSError, UnicodeDecodeError):
+        raise InvalidJob(f"{path} cannot be read", field=option) from None
+
+
+def _kept(lines: list[str], option: str) -> list[KeptHead]:
+    """Return the heads that were kept elsewhere."""
+    from forebay.routing.books.signed_heads import read_head
+    from forebay.routing.errors import InvalidJob
+
+    try:
+        return [read_head(line) for line in lines]
+    except InvalidJob as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _unsigned(kept: list[KeptHead], key: Path) -> list[Fault]:
+    """Return the heads that the owner of a key did not sign."""
+    from forebay.routing.books.signed_heads import public_key
+    from forebay.routing.books.verification import Fault
+
+    owner = public_key(key)
+    text = "is not signed by the owner of the public key"
+    return [
+        Fault(
+            "head_not_signed", str(one.head.seq), f"the kept head of {one.day or 'no day'} {text}"
+        )
+        for one in kept
+        if not one.is_signed_by(owner)
+    ]
 
 
 def _faults(
-    entries: list[Entry], log: EgressLog, kept: dict[str, Head], invocations: Path | None
+    entries: list[Entry], log: EgressLog, kept: list[KeptHead], invocations: Path | None
 ) -> list[Fault]:
     from forebay.routing.books import verification
     from forebay.routing.books.call_book import CallBook
     from forebay.routing.books.invocations import read_invocations
 
+    days = {f"the last entry of {day}": head for day, head in log.heads().items()}
+    named = {f"the kept head {one.head.seq}:{one.head.hash[:8]}": one.head for one in kept}
     faults = [
-        *verification.of_chain(entries, log.heads() | kept, log.head()),
+        *verification.of_chain(entries, days | named, log.head()),
+        *verification.of_kept(entries, named),
         *verification.of_denied(entries),
         *verification.of_calls(entries, CallBook(open_reader().redis).calls()),
     ]

@@ -18,6 +18,7 @@ from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json
 
 if TYPE_CHECKING:
+    from forebay.routing.books.targets.targets import Target
     from forebay.routing.books.usage_report import UsageReport
 
 Grouping = Annotated[
@@ -54,14 +55,14 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Report jobs, tokens and dollars, and what the local lane saved."""
-    found = _report(between(since, until), tenant, by, frontier, prices)
+    found, reached = _report(between(since, until), tenant, by, frontier, prices)
     if html is not None:
+        from forebay.producers.cli.money.files.tables import replace_file
         from forebay.producers.cli.money.pages.report_page import page
-        from forebay.producers.cli.money.tables import replace_file
 
-        replace_file(html, page(found, tenant).encode(), "--html")
+        replace_file(html, page(found, reached, tenant).encode(), "--html")
     if as_json:
-        display.document(document(found))
+        display.document(document(found, reached))
         return
     rows = [(name, *cells(found, sums)) for name, sums in sorted(found.groups.items())]
     if rows:
@@ -69,6 +70,8 @@ def report(
         display.table((by.upper(), *header(found)), [*rows, total])
     for name, value in (*headlines(found).items(), *_rankings(found)):
         display.text(f"{name:32}  {value}")
+    for line in (line for target in reached for line in target.lines()):
+        display.text(line)
     for assumption in found.assumptions():
         display.note(assumption)
 
@@ -87,10 +90,11 @@ def _report(
     by: str,
     frontier: str | None,
     prices: Path | None,
-) -> UsageReport:
-    from forebay.producers.cli.money.spend import read_prices
+) -> tuple[UsageReport, list[Target]]:
+    from forebay.producers.cli.money.books import read_prices
     from forebay.routing.books.call_book import CallBook
     from forebay.routing.books.job_book import JobBook
+    from forebay.routing.books.targets.targets import targets
     from forebay.routing.books.usage_report import By, usage_report
     from forebay.routing.overview.all_jobs import for_operators
     from forebay.routing.policy.policy_file import Policy
@@ -109,6 +113,7 @@ def _report(
         start_ms, end_ms = int(span[0] * 1_000), int(span[1] * 1_000)
         calls = [call for one in readers for call in CallBook(one.redis).calls(start_ms, end_ms)]
         counts = chain(*(JobBook(one.redis).read(*span) for one in readers))
-        return usage_report(
+        found = usage_report(
             counts, calls, read_prices(prices), model, span, by=grouping, tenant=tenant
         )
+        return found, targets([one.redis for one in readers], policy, found)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from forebay.routing.books.targets.targets import Target
     from forebay.routing.books.usage_report import Sums, UsageReport
 
 HEADER = ("JOBS", "TOKENS IN", "TOKENS OUT", "DOLLARS", "SAVED", "DEGRADED", "CACHED")
 TOP = 12  # reasons and checks that are shown
 
 
-def document(found: UsageReport) -> dict[str, Any]:
+def document(found: UsageReport, targets: Sequence[Target]) -> dict[str, Any]:
     """Return the report as JSON data."""
     return {
         "since": _iso(found.since_s), "until": _iso(found.until_s), "by": found.by,
@@ -32,7 +34,8 @@ def document(found: UsageReport) -> dict[str, Any]:
         "escalation_reasons": dict(found.reasons.most_common()),
         "failed_checks": dict(found.checks.most_common()),
         "audits": {"agreed": found.audits[True], "differed": found.audits[False]},
-        "audit_agreement": found.agreement, "assumptions": found.assumptions(),
+        "audit_agreement": found.agreement, "targets": [target.row() for target in targets],
+        "assumptions": found.assumptions(),
     }  # fmt: skip
 
 

@@ -4,36 +4,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from forebay.producers.cli import display
-from forebay.producers.cli.money import tables
+from forebay.producers.cli.money.books import calls_of_fleets, read_prices
 from forebay.producers.cli.money.call_rows import COLUMNS, HEADER, cells, row, summary, sums
+from forebay.producers.cli.money.files import tables
 from forebay.producers.cli.money.options import (
     Model,
     Out,
     PricesFile,
     Tenant,
 )
-from forebay.producers.cli.operator.readers import open_readers
-from forebay.producers.cli.operator.spans import Since, Until, between
+from forebay.producers.cli.money.reconcile import reconcile, settle
+from forebay.producers.cli.operator.readers import settings_of_fleet
+from forebay.producers.cli.operator.spans import Since, Until
 from forebay.producers.cli.options import Json, Limit
 
 if TYPE_CHECKING:
     from forebay.routing.books.call_book import CallRecord
-    from forebay.routing.books.reconcile import Difference
-    from forebay.routing.ledger.reader import LedgerReader
     from forebay.routing.limits.prices import Prices
 
-File = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FILE", help="Bedrock's invocation log (JSON), or a Cost and Usage Report (CSV)."
-    ),
-]
 Form = Annotated[
     str | None,
     typer.Option("--format", metavar="FORMAT", help="csv, parquet, json or jsonl."),
@@ -44,13 +37,8 @@ Append = Annotated[
         "--append", help="Add the closed calls that the file lacks (.csv or .jsonl): for cron."
     ),
 ]
-Apply = Annotated[
-    bool,
-    typer.Option("--apply", help="Settle the calls of unknown outcome by what the log says."),
-]
-
 app = typer.Typer(
-    help="List, export, reprice or reconcile calls to the frontier.",
+    help="List, export, reprice, reconcile or settle calls to the frontier.",
     no_args_is_help=True, add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
 
@@ -66,7 +54,7 @@ def print_list(
     as_json: Json = False,
 ) -> None:
     """List calls, the newest first: tokens, price and state of each."""
-    calls = _calls(since, until, tenant, model)
+    calls = calls_of_fleets(since, until, tenant, model)
     newest = calls[::-1][:limit]
     if as_json:
         rows = [row(call) for call in newest]
@@ -93,10 +81,11 @@ def export(
     if append and out is None:
         raise typer.BadParameter("is needed with --append", param_hint="--out")
     chosen = tables.format_of(form or ("json" if as_json and out is None else None), out)
-    calls = _calls(since, until, tenant, model)
+    calls = calls_of_fleets(since, until, tenant, model)
     if append and out is not None:
-        from forebay.producers.cli.money import appending
+        from forebay.producers.cli.money.files import appending
 
+        settings_of_fleet()  # the entries of several fleets have no order
         rows = sorted((row(call) for call in calls if call.entry), key=_place)
         done = {"added": appending.add(rows, COLUMNS, chosen, out)}
     else:
@@ -119,7 +108,9 @@ def reprice(
 ) -> None:
     """Say what the same calls would have cost by another price list. No book is changed."""
     listed, models = read_prices(prices), defaultdict[str, list[int]](lambda: [0, 0, 0])
-    settled = [call for call in _calls(since, until, tenant, None) if call.state == "settled"]
+    settled = [
+        call for call in calls_of_fleets(since, until, tenant, None) if call.state == "settled"
+    ]
     real = [call for call in settled if not call.stand_in]
     unpriced = 0
     for call in real:
@@ -147,69 +138,6 @@ def reprice(
         display.note(f"{mock:,} calls of the mock are left out: what it bills is no money")
 
 
-@app.command()
-def reconcile(
-    file: File,
-    *,
-    prices: PricesFile = None,
-    since: Since = "52w",
-    until: Until = None,
-    apply: Apply = False,
-    as_json: Json = False,
-) -> None:
-    """List what the book of calls and AWS's own bill differ in. The exit code is 1 if they do."""
-    from forebay.routing.books import invocations, reconcile
-    from forebay.routing.limits.budget import Budget
-
-    calls, settled = _calls(since, until, None, None), list[Any]()
-    if invocations.is_cost_report(file):
-        if apply:
-            hint = "needs an invocation log: a cost report does not name calls"
-            raise typer.BadParameter(hint, param_hint="--apply")
-        found = list(reconcile.with_cost_report(calls, invocations.read_cost_report(file)))
-    else:
-        listed, logged = read_prices(prices), invocations.read_invocations(file)
-        if apply:
-            for reader in open_readers().values():  # a call is settled in the fleet that made it
-                own, budget = _calls_of(reader, since, until), Budget(reader.redis)
-                settled += reconcile.settle_known(budget, own, logged, listed)
-            calls = _calls(since, until, None, None)
-        found = list(reconcile.with_invocations(calls, logged, listed))
-    _print_differences(found, [call.id for call in settled], as_json=as_json)
-    if found:
-        raise typer.Exit(1)
-
-
-def read_prices(path: Path | None) -> Prices:
-    """Return the price list of an option, of `FOREBAY_PRICES_FILE`, or the packaged list."""
-    import os
-
-    from forebay.routing.limits.prices import VARIABLE, Prices
-
-    named = os.environ.get(VARIABLE)
-    return Prices.load(path or (Path(named) if named else None))
-
-
-def _calls(
-    since: str, until: str | None, tenant: str | None, model: str | None
-) -> list[CallRecord]:
-    calls = [call for reader in open_readers().values() for call in _calls_of(reader, since, until)]
-    calls.sort(key=lambda call: (call.at_ms, call.id))
-    return [
-        call for call in calls
-        if tenant in {None, call.tenant} and model in {None, call.model}
-    ]  # fmt: skip
-
-
-def _calls_of(reader: LedgerReader, since: str, until: str | None) -> list[CallRecord]:
-    from forebay.routing.books.call_book import CallBook
-    from forebay.routing.overview.all_jobs import for_operators
-
-    start, end = between(since, until)
-    with for_operators():
-        return CallBook(reader.redis).calls(int(start * 1_000), int(end * 1_000))
-
-
 def _repriced(call: CallRecord, prices: Prices) -> int | None:
     from forebay.routing.errors import NoPrice
 
@@ -228,22 +156,5 @@ def _place(one: tables.Row) -> tuple[int, int]:
     return int(ms), int(number)
 
 
-def _print_differences(found: list[Difference], settled: list[str], *, as_json: bool) -> None:
-    if as_json:
-        from dataclasses import asdict
-
-        display.document({"differences": [asdict(one) for one in found], "settled": settled})
-        return
-    if found:
-        rows = [
-            (one.what, one.about, _dollars(one.booked_nusd), _dollars(one.billed_nusd), one.note)
-            for one in found
-        ]
-        display.table(("WHAT", "CALL OR DAY", "BOOKED", "BILLED", "NOTE"), rows)
-    if settled:
-        display.note(f"{len(settled):,} calls of unknown outcome settled")
-    display.note(f"{len(found):,} differences" if found else "the book and the bill agree")
-
-
-def _dollars(nusd: int | None) -> str:
-    return "unknown" if nusd is None else f"{nusd / 1e9:.9f}"
+app.command()(reconcile)
+app.command()(settle)

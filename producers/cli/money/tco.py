@@ -88,8 +88,8 @@ def tco(  # noqa: D103 - its help says it
         frontier_usd = frontier_price(model, prices).blended(output_share)
     found = BreakEven(machine, frontier_usd)
     if html is not None:
+        from forebay.producers.cli.money.files.tables import replace_file
         from forebay.producers.cli.money.pages.tco_page import page
-        from forebay.producers.cli.money.tables import replace_file
 
         replace_file(html, page(found, against).encode(), "--html")
     if as_json:
@@ -105,7 +105,7 @@ def frontier_price(model: str, prices: Path | None) -> FrontierPrice:
     Raises:
         NoPrice: The model has none.
     """
-    from forebay.producers.cli.money.spend import read_prices
+    from forebay.producers.cli.money.books import read_prices
     from forebay.routing.limits.prices import Usage
 
     listed, thousand = read_prices(prices), 1_000

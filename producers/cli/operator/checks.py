@@ -11,7 +11,8 @@ from itertools import groupby
 from statistics import median
 
 from forebay.producers.cli import display
-from forebay.producers.cli.operator.readers import open_reader
+from forebay.producers.cli.operator.fleet_checks import in_each_fleet
+from forebay.producers.cli.operator.readers import fleet_option, open_reader
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import Misconfigured, Unavailable
 from forebay.routing.ledger.reader import LedgerReader
@@ -32,7 +33,7 @@ FEW_JOBS = 5  # in a minute; their mean says little
 def probes() -> list[Probe]:
     """Return the checks about jobs."""
     checks = (fleet_policy, workers, dead_jobs, oldest_waiting, leases, pauses)
-    return [_if_reached(probe) for probe in checks]
+    return in_each_fleet(_if_reached(probe) for probe in checks)
 
 
 def _if_reached(probe: Probe) -> Probe:
@@ -87,7 +88,9 @@ def _fault_of(worker: SeenWorker, seen: Sequence[SeenWorker]) -> Finding | None:
     if worker.state == "stuck":
         return Finding(name, "warn", "stuck: it takes no jobs", "it ends itself; see its log")
     if worker.state == "drained":
-        return Finding(name, "warn", "drained", f"forebay workers resume {status.name}")
+        return Finding(
+            name, "warn", "drained", f"forebay workers resume {status.name}{fleet_option()}"
+        )
     if status.retries_minute > max(status.jobs_minute, FEW_JOBS):
         what = f"{status.retries_minute:,} jobs went back to their queue in the last minute"
         return Finding(name, "warn", what, "its log says why: engine.ended, engine.broke")
@@ -157,7 +160,7 @@ def pauses() -> Iterator[Finding]:
     for pause in paused:
         since = datetime.fromtimestamp(pause.since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         why = f": {pause.reason}" if pause.reason else ""
-        mend = f"forebay resume {pause.scope}"
+        mend = f"forebay resume {pause.scope}{fleet_option()}"
         yield Finding("paused", "warn", f"{pause.scope} since {since}{why}", mend)
 
 

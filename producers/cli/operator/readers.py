@@ -85,6 +85,12 @@ def settings_of_fleet() -> Settings:
     return next(iter(found.values()))
 
 
+def fleet_option() -> str:
+    """Return the option that names the chosen fleet, for a command that is recommended."""
+    name = chosen.get()
+    return f" --fleet {name}" if name else ""
+
+
 def open_readers() -> dict[str, LedgerReader]:
     """Return a reader of each fleet, or of the chosen one, by name; raise as above."""
     return {name: _reader(settings) for name, settings in settings_by_fleet().items()}

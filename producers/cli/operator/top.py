@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from forebay.producers.cli import display
 from forebay.producers.cli.operator import workers
 from forebay.producers.cli.operator.readers import open_readers
 from forebay.routing.base import NANO
-from forebay.routing.overview.adding_up import added_snapshots
+from forebay.routing.overview.adding_up import added_snapshots, of_each
 from forebay.routing.overview.all_jobs import ranked
 from forebay.routing.overview.snapshot import QueueLine, Snapshot, Snapshots
 from forebay.routing.overview.workers import SeenWorker
@@ -32,7 +33,8 @@ def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
     fleets = {name: Snapshots(reader) for name, reader in open_readers().items()}
 
     def take() -> Snapshot:
-        return added_snapshots({name: snapshots.take() for name, snapshots in fleets.items()})
+        found, unreached = of_each({name: each.take for name, each in fleets.items()})
+        return replace(added_snapshots(found), unreached=unreached)
 
     if as_json:
         display.document(document(take()))
@@ -52,7 +54,7 @@ def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
 def screen(now: Snapshot, before: Snapshot | None, width: int) -> RenderableType:
     """Return the screen: one column of tables, or two if there is room."""
     left: list[RenderableType] = [_queues(now, before), *_delayed(now), _workers(now)]
-    right: list[RenderableType] = [_money(now), _failures(now, width)]
+    right: list[RenderableType] = [_money(now), _failures(now)]
     if width < WIDE:
         return Group(_head(now), *left, *right)
     grid = Table.grid(expand=True, padding=(0, 2))
@@ -80,7 +82,7 @@ def document(now: Snapshot) -> dict[str, Any]:
         "reserved_usd": {name: sums[1] / NANO for name, sums in now.spent.items()},
         "workers": [workers.document(worker) for worker in now.workers],
         "budgets_usd": budgets, "budget_usd": (budgets or {}).get("*"),
-        "bedrock_shut": now.shut, "paused": now.paused,
+        "bedrock_shut": now.shut, "paused": now.paused, "fleets_unreached": now.unreached,
         "dead": [
             {"tenant": tenant, "kind": kind, "code": code, "jobs": count}
             for (tenant, kind, code), count in ranked(now.dead)
@@ -95,10 +97,13 @@ def _head(now: Snapshot) -> Text:
     sweepers = sum(len(line.workers) for line in now.queues if line.queue == "sweep")
     parts = [
         ("forebay", "bold"), (clock, ""), (f"memory {memory}", ""),
-        (f"sweepers {sweepers}", "" if sweepers else "bold red"),
+        (f"sweepers {sweepers}", "" if sweepers and not now.unswept else "bold red"),
         (f"leases recovered {now.recovered}/h", "yellow" if now.recovered else ""),
     ]  # fmt: skip
     head = Text("  ").join(Text(words, style) for words, style in parts)
+    if now.unreached:
+        missing = f"cannot be reached, and not counted: {', '.join(now.unreached)}"
+        head = head.append(f"\n{missing}", "bold red")
     return head.append(f"\npaused: {', '.join(now.paused)}", "bold yellow") if now.paused else head
 
 
@@ -112,7 +117,7 @@ def _queues(now: Snapshot, before: Snapshot | None) -> Table:
         waiting = sum(line.waiting.values())
         unserved, late = waiting and not line.workers, line.oldest_s > LATE_S
         table.add_row(
-            line.queue, f"{line.waiting['interactive']:,}", f"{line.waiting['bulk']:,}",
+            _name(line.queue), f"{line.waiting['interactive']:,}", f"{line.waiting['bulk']:,}",
             _change(line, earlier.get(line.queue), now, before),
             display.duration(line.oldest_s) if waiting else "",
             f"{line.running:,}", f"{len(line.workers)}",
@@ -142,6 +147,7 @@ def _change(
 def _workers(now: Snapshot) -> Table:
     """Return the table of workers: what each serves, how busy and how fast it is."""
     table = _table("WORKER", "SERVES", "STATE", "BUSY", "JOBS/MIN", "S/JOB")
+    table.columns[1].no_wrap = False  # a worker may serve many queues
     told = {worker.status.name: worker for worker in now.workers}
     served: dict[str, list[str]] = {name: list(told[name].status.queues) for name in told}
     for line in now.queues:
@@ -149,7 +155,7 @@ def _workers(now: Snapshot) -> Table:
             if name not in told:
                 served.setdefault(name, []).append(line.queue)
     for name, queues in sorted(served.items()):
-        table.add_row(name, ", ".join(queues), *_pace(told.get(name)))
+        table.add_row(_name(name), _name(", ".join(queues)), *_pace(told.get(name)))
     return table
 
 
@@ -168,7 +174,7 @@ def _money(now: Snapshot) -> Table:
     table.add_row(state, _dollars(settled), _dollars(reserved), _budget(now, "*"))
     tenants = [(name, sums) for name, sums in now.spent.items() if name != "*" and ":" not in name]
     for name, sums in sorted(tenants, key=lambda item: -sum(item[1]))[:MAX_TENANTS]:
-        table.add_row(f"  {name}", _dollars(sums[0]), _dollars(sums[1]), _budget(now, name))
+        table.add_row(_name(f"  {name}"), _dollars(sums[0]), _dollars(sums[1]), _budget(now, name))
     if now.budgets is None:
         table.caption = Text(OTHER_POLICY, "yellow")
         table.caption_justify = "left"
@@ -183,25 +189,29 @@ def _budget(now: Snapshot, name: str) -> str:
     return "no limit" if limit is None else f"${limit / NANO:,.2f}"
 
 
-def _failures(now: Snapshot, width: int) -> Table:
+def _failures(now: Snapshot) -> Table:
     """Return the table of the newest dead jobs."""
     table = _table(f"DEAD ({now.dead.total():,})", "AGE", "KIND", "CODE", "LANE")
-    table.columns[0].overflow = "ellipsis"  # `forebay dead list` has all of the id
-    table.columns[0].max_width = max(24, (width if width < WIDE else width // 2) - 40)
     for record in now.failures:
         age = display.duration((now.at_ms - record.ended) / 1000)
-        table.add_row(record.id, age, record.kind, record.error or "", record.hop)
+        table.add_row(_name(record.id), age, record.kind, record.error or "", record.hop)
     return table
 
 
 def _table(*columns: str) -> Table:
-    """Return an empty table whose numbers are aligned to the right."""
+    """Return an empty table whose numbers are aligned to the right, and never cut off."""
     table = Table(box=None, pad_edge=False, expand=True, header_style="bold cyan", title=" ")
     numbers = {"INTERACTIVE", "BULK", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS", "SPENT",
                "RESERVED", "BUDGET", "AGE", "BUSY", "JOBS/MIN", "S/JOB"}  # fmt: skip
     for name in columns:
         table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
+    table.columns[0].no_wrap = False  # so this column is the one that gives way: see `_name`
     return table
+
+
+def _name(name: str) -> Text:
+    """Return the name in the first column of a table, cut off at the end if there is no room."""
+    return Text(name, no_wrap=True, overflow="ellipsis")
 
 
 def _dollars(nusd: int) -> str:

@@ -10,8 +10,10 @@ from pydantic_core import PydanticCustomError
 
 from forebay.producers.gateway.asking.tools import Call, Tool, ToolName, result, said
 from forebay.producers.gateway.errors import InvalidRequest
-from forebay.producers.gateway.wire import Body, Ignored, PartsText
+from forebay.producers.gateway.wire import Body, Ignored, PartsText, only
 from forebay.routing.base import tagged_by
+
+_NO_EXAMPLES = "describe the input in `description`; leave it out"
 
 
 class TextPart(Body):
@@ -85,7 +87,7 @@ class CustomTool(Body):
     type: Literal["custom"] | None = None
     cache_control: Ignored = None
     strict: Ignored = None  # arguments are held to their schema in any case
-    input_examples: Ignored = None
+    input_examples: Annotated[Any, only([], why=_NO_EXAMPLES)] = None
     eager_input_streaming: Ignored = None
 
     def tool(self) -> Tool:

@@ -10,9 +10,16 @@ from typing_extensions import TypedDict
 from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.chats import reply_of, was_cut
 from forebay.producers.gateway.asking.tools import Call, Tools
-from forebay.routing.jobs import Answer, Content
+from forebay.routing.jobs import Answer, Content, Generation
 
-StopReason = Literal["end_turn", "max_tokens", "tool_use"]
+StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
+
+
+class Ending(TypedDict):
+    """Why the text ended, and the stop sequence that ended it."""
+
+    stop_reason: StopReason | None
+    stop_sequence: str | None
 
 
 class TextBlock(TypedDict):
@@ -40,7 +47,7 @@ class MessageUsage(TypedDict):
     cache_read_input_tokens: int
 
 
-class MessageObject(TypedDict):
+class MessageObject(Ending):
     """The answer to a chat."""
 
     id: str
@@ -48,8 +55,6 @@ class MessageObject(TypedDict):
     role: Literal["assistant"]
     model: str
     content: list[TextBlock | ToolUseBlock]
-    stop_reason: StopReason | None
-    stop_sequence: None
     usage: MessageUsage
     forebay: NotRequired[origin.Origin]
 
@@ -73,7 +78,7 @@ def message(answer: Answer, tools: Tools | None = None) -> MessageObject:
     return {
         **empty(answer.id, answer.model or ""),
         "content": [*tool_uses(answer.id, calls)] if calls else [{"type": "text", "text": text}],
-        "stop_reason": stop_reason(answer.content, calls),
+        **ending(answer.content, calls),
         "usage": usage(answer),
         "forebay": origin.origin(answer),
     }
@@ -90,11 +95,15 @@ def tool_uses(job_id: str, calls: Sequence[Call]) -> list[ToolUseBlock]:
     ]  # fmt: skip
 
 
-def stop_reason(content: Content, calls: Sequence[Call] = ()) -> StopReason:
-    """Return why the text ended. Whether a stop sequence ended it, no engine tells."""
+def ending(content: Content, calls: Sequence[Call] = ()) -> Ending:
+    """Return why the text ended, and the stop sequence that ended it if the engine says so."""
     if calls:
-        return "tool_use"
-    return "max_tokens" if was_cut(content) else "end_turn"
+        return {"stop_reason": "tool_use", "stop_sequence": None}
+    stop = content.stop_sequence if isinstance(content, Generation) else None
+    if stop is not None:
+        return {"stop_reason": "stop_sequence", "stop_sequence": stop}
+    reason: StopReason = "max_tokens" if was_cut(content) else "end_turn"
+    return {"stop_reason": reason, "stop_sequence": None}
 
 
 def usage(answer: Answer) -> MessageUsage:

@@ -13,6 +13,7 @@ from forebay.producers.gateway.asking.tools import MAX_TOOLS, Tools, chosen
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body, Ignored, PartsText, only
 
+_NO_PLACE = "the operator says where content may go, and `forebay.egress` if it may leave at all"
 _NOT_HERE = "there is no such thing here; leave it out"
 
 
@@ -52,7 +53,7 @@ class MessagesRequest(Body):
     metadata: Metadata | None = None
     service_tier: Ignored = None
     cache_control: Ignored = None
-    inference_geo: Ignored = None
+    inference_geo: Annotated[Any, only("global", why=_NO_PLACE)] = None
     user_profile_id: Ignored = None
     workspace_id: Ignored = None
     top_k: Annotated[Any, only(why="engines sample by top_p alone; leave it out")] = None

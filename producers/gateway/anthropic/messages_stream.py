@@ -11,7 +11,7 @@ from starlette.requests import Request
 from forebay.producers.gateway.anthropic.messages_reply import (
     ToolUseBlock,
     empty,
-    stop_reason,
+    ending,
     tool_uses,
     usage,
 )
@@ -61,7 +61,7 @@ def _ending(told: Told, *, begun: bool) -> Iterator[bytes]:
         yield _event("content_block_stop", index=0)
     yield _event(
         "message_delta",
-        delta={"stop_reason": stop_reason(answer.content, told.calls), "stop_sequence": None},
+        delta=ending(answer.content, told.calls),
         usage=usage(answer),
         forebay=told.end(),
     )

@@ -118,13 +118,13 @@ async def _results(
 ) -> list[Result[Any]]:
     """Wait for all results, as long as the client waits too."""
     gone: asyncio.Future[None] = asyncio.ensure_future(disconnected(request))
-    together: asyncio.Future[list[Result[Any]]] = asyncio.gather(*futures)
+    together: asyncio.Future[Any] = futures[0] if len(futures) == 1 else asyncio.gather(*futures)
     try:
         within = caller.gateway.settings.gateway_wait_s
         either: list[asyncio.Future[Any]] = [together, gone]
         await asyncio.wait(either, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         if together.done():
-            return together.result()
+            return [together.result()] if len(futures) == 1 else together.result()
         if gone.done():
             await _leave(caller, jobs, ids)
             raise HTTPException(GONE, "the client went away")

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import Field
@@ -26,6 +27,8 @@ HEADERS = {
     "forebay-metadata": "metadata",
     "idempotency-key": "idempotency_key",
 }
+_PREFIX = "forebay-"  # of our own headers: a mistyped one would change nothing, in silence
+MAX_NAME_SHOWN = 60  # characters of an unknown header in its error
 _SPAN = re.compile(r"(\d{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BOOL = {"true": True, "1": True, "false": False, "0": False}
@@ -67,13 +70,21 @@ def job_options(headers: Mapping[str, str], own: Own | None = None) -> dict[str,
     """Return the options of a job: from the headers, and over them from the body.
 
     Raises:
-        InvalidRequest: A header cannot be read.
+        InvalidRequest: A header cannot be read, or is not one of ours.
     """
+    for name in headers:
+        if name.startswith(_PREFIX) and name not in HEADERS:
+            raise InvalidRequest(_unknown(name), field=name[:MAX_NAME_SHOWN])
     given = {field: headers[name] for name, field in HEADERS.items() if name in headers}
     options: dict[str, Any] = {
         field: _READERS.get(field, str)(value) for field, value in given.items()
     }
     return options | own.options() if own else options
+
+
+def _unknown(name: str) -> str:
+    close = get_close_matches(name[:MAX_NAME_SHOWN], HEADERS, n=1)
+    return f"is not a header that Forebay knows{f'; did you mean {close[0]}?' if close else ''}"
 
 
 def span(text: str) -> timedelta | None:

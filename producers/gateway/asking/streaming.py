@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ class Telling:
     _used: int = 0
     _future: asyncio.Future[Result[Any]] | None = None
     _open: ExitStack = field(default_factory=ExitStack)
-    _pieces: Pieces = field(default_factory=asyncio.Queue)
+    _pieces: Pieces = field(default_factory=Pieces)
 
     @classmethod
     def of(cls, caller: Caller, job: Job, tools: Tools | None = None) -> Self:
@@ -114,14 +115,12 @@ class Telling:
         """
         assert self._future is not None
         spoken = Spoken()
-        try:
-            async with asyncio.timeout(self.caller.gateway.settings.gateway_wait_s):
-                async for part in self._parts(self._future, spoken):
-                    yield part
-        except TimeoutError:
+        async for part in self._parts(self._future, spoken):
+            yield part
+        if not self._future.done():
             self._future.cancel()
             self._used = estimate(self.job)
-            raise late(self.job_id) from None
+            raise late(self.job_id)
         result = self._future.result()
         self._used = result.tokens_in + result.tokens_out
         answer = answer_of(result)
@@ -132,11 +131,17 @@ class Telling:
     async def _parts(
         self, future: asyncio.Future[Result[Any]], spoken: Spoken
     ) -> AsyncIterator[Part]:
-        """Yield text until the job has ended."""
-        while not future.done():
+        """Yield text until the job has ended, or has taken too long.
+
+        The time is looked at here. A time-out around the loop would belong to the task that began
+        it, and would hit a client that reads slowly while it is sent to.
+        """
+        end = time.monotonic() + self.caller.gateway.settings.gateway_wait_s
+        while not future.done() and (left := end - time.monotonic()) > 0:
             piece = asyncio.ensure_future(self._pieces.get())
             either: list[asyncio.Future[Any]] = [piece, future]
-            await asyncio.wait(either, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED)
+            within = min(QUIET_S, left)
+            await asyncio.wait(either, timeout=within, return_when=asyncio.FIRST_COMPLETED)
             if piece.done():
                 if (part := spoken.hear(piece.result())).text:
                     yield part

@@ -129,6 +129,15 @@ class Tools:
         return Reply(answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False))
 
 
+def form_of(text: str) -> Tools | None:
+    """Return the form of an answer if it calls tools, of a request that is not known any more.
+
+    An answer without a call cannot be told from what a caller's own schema may allow.
+    """
+    form = Tools(())
+    return form if text.startswith(f'{{"{CALLS}"') and form.reply(text).calls else None
+
+
 def chosen(
     tools: Sequence[Tool], choice: str | None, *, named: str | None, parallel: bool, field: str
 ) -> Tools | None:

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
 
 from forebay.producers.bulk.handle import progress_of
-from forebay.producers.bulk.running.progress import Progress, Rate
+from forebay.producers.bulk.running.progress import Progress
 from forebay.producers.bulk.templates.template import Template
 from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.batch_endpoints.making import checked_window, linked
@@ -221,7 +221,7 @@ def _shown(by: Caller, batch: Batch) -> dict[str, Any]:
     except UnknownJob:
         progress = Progress(id=batch.id, state="failed" if batch.failed_at else "waiting")
     else:
-        progress = progress_of(record, Rate(), jobs_ahead(ledger))
+        progress = progress_of(record, None, jobs_ahead(ledger))
     problem = batch.errors[0] if batch.errors else None
     return {**asdict(progress), "problem": problem, "retries": batch.terms.retries or None}
 

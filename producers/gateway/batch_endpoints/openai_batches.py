@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired
 
 from fastapi import APIRouter, Query
-from pydantic import Field, StringConstraints
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -22,7 +22,7 @@ from forebay.producers.gateway.batch_endpoints.making import (
 )
 from forebay.producers.gateway.batches.batch import Batch, BatchState, Terms
 from forebay.producers.gateway.documents import documented
-from forebay.producers.gateway.wire import Body, respond
+from forebay.producers.gateway.wire import Body, Metadata, respond
 from forebay.producers.gateway.wire import read as read_body
 from forebay.routing.errors import UnknownJob
 
@@ -39,16 +39,13 @@ class OutputExpiresAfter(Body):
     seconds: int
 
 
-Entry = Annotated[str, StringConstraints(max_length=512)]
-
-
 class BatchRequest(Body):
     """The body of `POST /v1/batches`."""
 
     input_file_id: str = Field(max_length=100)
     endpoint: Literal["/v1/chat/completions", "/v1/responses", "/v1/embeddings"]
     completion_window: str = Field(min_length=2, max_length=20)
-    metadata: dict[str, Entry] | None = Field(default=None, max_length=16)
+    metadata: Metadata | None = None
     output_expires_after: OutputExpiresAfter | None = None
     forebay: BatchOptions | None = None
 

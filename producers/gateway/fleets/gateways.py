@@ -47,6 +47,10 @@ class Gateways:
         """The gateway of tenants that the map does not name."""
         return self._named(self._file.current().default if self._file else SINGLE)
 
+    def map_version(self) -> str | None:
+        """Return the version of the map in force; `None` if there is no map."""
+        return self._file.current().version if self._file else None
+
     def all(self) -> list[Gateway]:
         """Return the gateways of all fleets."""
         return [self._named(name) for name in self._names()]

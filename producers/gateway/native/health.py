@@ -22,12 +22,14 @@ class Health(TypedDict):
     status: Literal["ok"]
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", **documented(None, Health, error="NativeError"))
 async def healthz() -> Response:
     """Say that the process lives. Ask nothing else for it."""
     return respond({"status": "ok"}, {})
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", **documented(None, Health, error="NativeError"))
 async def readyz(request: Request) -> Response:
     """Say that Redis answers, so that the gateway can take jobs."""

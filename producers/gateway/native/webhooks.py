@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,8 +13,12 @@ from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.documents import documented
+from forebay.producers.gateway.errors import InvalidRequest
+from forebay.producers.gateway.webhooks.addresses import NoAddress, NotAllowed, address_of
 from forebay.producers.gateway.webhooks.webhook import MAX_URL_CHARS, EventType, Webhook
 from forebay.producers.gateway.wire import Body, read, respond
+
+LOOK_UP_S = 5.0  # for the address of a new webhook
 
 router = APIRouter(prefix="/webhooks", tags=["Webhooks"])
 
@@ -88,6 +93,7 @@ async def add_webhook(request: Request) -> Response:
     """Be told of what has ended. The secret in the response is shown only once."""
     by = await caller(request, "admin")
     body = read(NewWebhook, await request.body())
+    await _check_address(by, body.url)
     webhook, secret = await by.gateway.on_thread(
         by.gateway.webhooks.add, by.tenant, body.url, events=body.events, content=body.content
     )
@@ -123,6 +129,20 @@ async def test_webhook(request: Request, webhook_id: str) -> Response:
     outcome = await by.gateway.courier.test(webhook)
     delivered = outcome.startswith("HTTP 2")
     return respond({"id": webhook_id, "delivered": delivered, "outcome": outcome}, by.headers)
+
+
+async def _check_address(by: Caller, url: str) -> None:
+    """Raise `InvalidRequest` if the URL may not be called; each delivery looks again.
+
+    A host that has no address now may have one later.
+    """
+    try:
+        async with asyncio.timeout(LOOK_UP_S):
+            await address_of(url, by.gateway.settings.gateway_webhook_networks)
+    except (NoAddress, TimeoutError, ValueError):  # what is no URL is refused as one
+        return
+    except NotAllowed as error:
+        raise InvalidRequest(str(error), field="url") from None
 
 
 async def _found(by: Caller, webhook_id: str) -> Webhook:

@@ -18,7 +18,7 @@ from forebay.producers.gateway.openai.chat_tools import (
     ToolCall,
     ToolMode,
 )
-from forebay.producers.gateway.wire import Body, Ignored, PartsText, only
+from forebay.producers.gateway.wire import Body, Ignored, Metadata, PartsText, only
 
 MAX_CHOICES = 8  # each is a job of its own
 _NO_FUNCTIONS = "functions are called by `tools`; leave it out"
@@ -143,7 +143,7 @@ class ChatRequest(Body):
     temperature: float | None = None
     top_p: float | None = None
     response_format: ResponseFormat | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     service_tier: ServiceTier | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -210,8 +210,10 @@ class ChatRequest(Body):
         """Return what the body says about the chat.
 
         Raises:
-            InvalidRequest: A schema, a text or a tool is missing.
+            InvalidRequest: A schema, a text or a tool is missing, or a field needs another one.
         """
+        if self.stream_options is not None and not self.stream:
+            raise InvalidRequest("needs stream", field="stream_options")
         newer = self.max_completion_tokens is not None
         return Chat(
             messages=turns(self.messages),

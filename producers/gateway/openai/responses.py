@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -11,10 +11,11 @@ from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.asking import origin
-from forebay.producers.gateway.asking.asking import ask, submit
-from forebay.producers.gateway.asking.chats import jobs
+from forebay.producers.gateway.asking.asking import ask, estimate_in, submit
+from forebay.producers.gateway.asking.chats import jobs, text_of
 from forebay.producers.gateway.asking.model_names import asked_of
 from forebay.producers.gateway.asking.streaming import Telling
+from forebay.producers.gateway.asking.tools import form_of
 from forebay.producers.gateway.documents import EVENTS, documented
 from forebay.producers.gateway.errors import NotSupported
 from forebay.producers.gateway.openai import responses_reply as reply
@@ -27,6 +28,8 @@ from forebay.routing.errors import ForebayError, UnknownJob
 from forebay.routing.jobs import Job
 
 RESULT_S = 30.0  # how long reading the answer of an ended job may take
+_NO_REPLAY = "get the response without it until its status is completed; only its creation streams"
+_NO_INPUT = "what a response was asked is erased as soon as it is answered; keep it with the caller"
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -37,6 +40,21 @@ class DeletedResponse(TypedDict):
     id: str
     object: Literal["response"]
     deleted: bool
+
+
+class CountedInput(TypedDict):
+    """About how many tokens an input has."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int
+
+
+class ItemList(TypedDict):
+    """A page of the items of a response's input."""
+
+    object: Literal["list"]
+    data: list[Any]
+    has_more: bool
 
 
 @router.post("/v1/responses", **documented(ResponsesRequest, ResponseObject, media=EVENTS))
@@ -64,11 +82,35 @@ async def create_response(request: Request) -> Response:
     return respond(_with_input(response, body), {**by.headers, **origin.headers([answer])})
 
 
+@router.post("/v1/responses/input_tokens", **documented(ResponsesRequest, CountedInput))
+async def count_input_tokens(request: Request) -> Response:
+    """Estimate the tokens of an input from its length; it is checked, and not answered."""
+    by = await caller(request, "submit")
+    body = read(ResponsesRequest, await request.body())
+    wanted = await asked_of(by, body.model)
+    (job,) = jobs(body.chat(), wanted, body.forebay, request.headers, by.tenant)
+    tokens = max(1, estimate_in(job))
+    return respond({"object": "response.input_tokens", "input_tokens": tokens}, by.headers)
+
+
 @router.get("/v1/responses/{response_id}", **documented(None, ResponseObject))
-async def get_response(request: Request, response_id: str) -> Response:
-    """Return a response: its state, and its answer once it has one."""
+async def get_response(
+    request: Request, response_id: str, *, stream: bool = False, starting_after: int | None = None
+) -> Response:
+    """Return a response: its state, and its answer once it has one. It is not streamed again."""
     by = await caller(request, "read")
+    if stream or starting_after is not None:
+        field = "stream" if stream else "starting_after"
+        raise NotSupported(f"is not supported: {_NO_REPLAY}", field=field)
     return respond(await _current(by, reply.job_id_of(response_id, by.tenant)), {})
+
+
+@router.get("/v1/responses/{response_id}/input_items", **documented(None, ItemList))
+async def list_input_items(request: Request, response_id: str) -> Response:
+    """Refuse: the input of a response is erased as soon as it is answered."""
+    by = await caller(request, "read")
+    await _current(by, reply.job_id_of(response_id, by.tenant))
+    raise NotSupported(f"is not supported: {_NO_INPUT}", field="input_items")
 
 
 @router.post("/v1/responses/{response_id}/cancel", **documented(None, ResponseObject))
@@ -76,6 +118,7 @@ async def cancel_response(request: Request, response_id: str) -> Response:
     """Cancel a response that has not ended yet."""
     by = await caller(request, "submit")
     job_id = reply.job_id_of(response_id, by.tenant)
+    await _current(by, job_id)
     await by.gateway.client(by.tenant).cancel(job_id)
     return respond(await _current(by, job_id), {})
 
@@ -135,12 +178,16 @@ def _choice(body: ResponsesRequest) -> str | dict[str, str]:
 async def _current(by: Caller, job_id: str) -> ResponseObject:
     """Return the response of a job as it is now."""
     client = by.gateway.client(by.tenant)
-    status = await client.status(job_id)
+    try:
+        status = await client.status(job_id)
+    except UnknownJob:
+        raise UnknownJob("there is no such response", field="response_id") from None
     response = reply.waiting(status, status.receipt.model or "auto" if status.receipt else "auto")
     if status.receipt is None:
         return response
     try:
-        return reply.answered(response, await client.result(job_id, timeout=RESULT_S))
+        answer = await client.result(job_id, timeout=RESULT_S)
+        return reply.answered(response, answer, form_of(text_of(answer.content)))
     except ForebayError as error:
         if error.receipt is None:
             raise

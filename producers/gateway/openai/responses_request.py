@@ -19,7 +19,7 @@ from forebay.producers.gateway.openai.responses_items import (
     NamedFunction,
     turns,
 )
-from forebay.producers.gateway.wire import Body, Ignored, only
+from forebay.producers.gateway.wire import Body, Ignored, Metadata, only
 
 _NO_LIMIT = "an answer ends with its calls; leave it out"
 _NO_MEMORY = "send the whole conversation as `input`; leave it out"
@@ -78,7 +78,7 @@ class ResponsesRequest(Body):
     temperature: float | None = None
     top_p: float | None = None
     text: TextConfig | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     service_tier: ServiceTier | None = None
     stream: bool | None = None
     tools: list[FunctionTool] | None = Field(default=None, max_length=MAX_TOOLS)

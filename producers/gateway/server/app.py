@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -30,6 +33,7 @@ from forebay.producers.gateway.batch_endpoints import (
 from forebay.producers.gateway.decisions import endpoints as decisions
 from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.fleets.gateways import Gateways
+from forebay.producers.gateway.fleets.publishing import publish_map
 from forebay.producers.gateway.native import health, jobs, tenants, webhooks
 from forebay.producers.gateway.openai import chat, embeddings, models, responses
 from forebay.producers.gateway.server.background import Background
@@ -134,10 +138,12 @@ def _lifespan(settings: GatewaySettings, fleet: Settings, shown: StatusSettings)
         app.state.gateway, app.state.doors = gateways.default, Doors(gateways)
         app.state.status = StatusPage(gateways, app.state.doors, fleet, shown)
         gateways.all()
+        publisher = asyncio.create_task(publish_map(gateways))
         gc.freeze()  # what is there now stays, so no collection need look at it again
         try:
             yield
         finally:
+            publisher.cancel()
             await background.stop()
             await app.state.status.close()
             await gateways.close()
@@ -146,7 +152,19 @@ def _lifespan(settings: GatewaySettings, fleet: Settings, shown: StatusSettings)
 
 
 async def _explain(request: Request, error: Exception) -> Response:
-    return error_response(request.url.path, fault_of(error), request_id(request))
+    response = error_response(request.url.path, fault_of(error), request_id(request))
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["allow"] = ", ".join(sorted(_methods(request)))
+    return response
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods that the path of a request has."""
+    path = request.url.path
+    routers = (*ROUTERS, status.router)
+    routes = [one for router in routers for one in router.routes if isinstance(one, APIRoute)]
+    matching = [route for route in routes if route.path_regex.match(path)]
+    return {method for route in matching for method in route.methods or ()} or {"GET"}
 
 
 def _add_metrics(app: FastAPI, figures: Figures) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -13,6 +14,7 @@ import uvicorn
 from forebay.producers.gateway.access import is_loopback
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.status.settings import StatusSettings
+from forebay.routing import logs
 from forebay.routing.errors import Misconfigured
 from forebay.routing.settings import read, read_settings
 
@@ -29,6 +31,7 @@ def serve(host: str, port: int, processes: int) -> None:
         Misconfigured: A setting is wrong, the gateway would be open to the network without keys, or
             the address is taken.
     """
+    logs.to_stderr(logging.INFO)  # lines of uvicorn have the format of all others
     settings, shown = read(GatewaySettings), read(StatusSettings)
     read_settings()  # a mistake is one error here, and not a traceback of every process
     check_open(settings, host)
@@ -41,7 +44,7 @@ def serve(host: str, port: int, processes: int) -> None:
         uvicorn.run(
             APPLICATION, factory=True, host=host, port=port, workers=processes,
             timeout_graceful_shutdown=int(settings.gateway_grace_s), access_log=False,
-            log_level="info", server_header=False, date_header=False,
+            log_config=None, log_level="info", server_header=False, date_header=False,
         )  # fmt: skip
 
 

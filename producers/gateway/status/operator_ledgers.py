@@ -21,7 +21,7 @@ class OperatorLedgers:
         self._file = map_file(path) if path else None
         url = shown.status_redis_url
         self._single = fleet.model_copy(update={"redis_url": url}) if url else fleet
-        self._ledgers: dict[str, Ledger] = {}
+        self._ledgers: dict[tuple[str, str], Ledger] = {}
 
     def all(self) -> dict[str, Ledger]:
         """Return the ledgers by the names of their fleets."""
@@ -42,8 +42,9 @@ class OperatorLedgers:
             ledger.redis.close()
 
     def _named(self, name: str) -> Ledger:
-        if name not in self._ledgers:
-            file = self._file
-            settings = file.current().settings(name, self._single) if file else self._single
-            self._ledgers[name] = Ledger(connect(settings), settings, packaged_template)
-        return self._ledgers[name]
+        file = self._file
+        settings = file.current().settings(name, self._single) if file else self._single
+        key = name, settings.redis_url
+        if key not in self._ledgers:
+            self._ledgers[key] = Ledger(connect(settings), settings, packaged_template)
+        return self._ledgers[key]

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from forebay.producers.explain import explanation
 from forebay.producers.gateway.access import Doors
@@ -21,12 +22,13 @@ from forebay.producers.gateway.status.views.adding_up import AllFleets
 from forebay.producers.gateway.status.views.attention import problems
 from forebay.producers.gateway.status.views.fleet_view import FleetView
 from forebay.producers.gateway.status.views.job_page import JobPage
-from forebay.producers.gateway.status.views.sources import FleetSource, TenantSource, now_ms
+from forebay.producers.gateway.status.views.sources import TenantSource, now_ms
 from forebay.routing.books.job_history import History, Minute, added_minutes
 from forebay.routing.errors import UnknownJob
 from forebay.routing.jobs import owner
 from forebay.routing.ledger.dead_letters import DeadLetters
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.overview.adding_up import of_each
 from forebay.routing.settings import Settings
 
 EVERY_S = 2.0  # so often the fleet is read while somebody looks
@@ -108,8 +110,9 @@ class StatusPage:
         return await self._gateway.on_thread(self._minutes, number)
 
     def _minutes(self, number: int) -> list[Minute]:
-        ledgers = self._operator.all().values()
-        return added_minutes(History(ledger.redis).last(number) for ledger in ledgers)
+        histories = {name: History(each.redis) for name, each in self._operator.all().items()}
+        found, _ = of_each({name: partial(each.last, number) for name, each in histories.items()})
+        return added_minutes(found.values())
 
     async def job(self, viewer: Viewer, job_id: str) -> JobPage:
         """Return what the page of a job shows.
@@ -165,8 +168,7 @@ class StatusPage:
         """Return what reads a view: all fleets, or the part of a tenant, in its home."""
         policy = self._gateway.policy
         if tenant is None:
-            ledgers = self._operator.all().items()
-            return AllFleets({name: FleetSource(one, policy) for name, one in ledgers}).take
+            return AllFleets(self._operator.all, policy).take
         return lambda: TenantSource(self._gateways.home(tenant).ledger, policy, tenant).take()
 
     def _latest(self, viewer: Viewer) -> Latest:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import h11
 
-from forebay.producers.gateway.webhooks.addresses import Network, NotAllowed, is_in, resolved
+from forebay.producers.gateway.webhooks.addresses import Network, NotAllowed, address_of, port_of
 
 TIMEOUT_S = 15.0  # for the whole exchange
 MAX_HEAD_BYTES = 32 * 1024  # of a response; its body is not read
@@ -53,19 +53,16 @@ async def _exchange(
 ) -> int:
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
-    port = parts.port or (443 if secure else 80)
-    address = await resolved(host, port, networks)
-    if not secure and not is_in(address, networks):
-        raise NotAllowed("must begin with https://, except in a network that is allowed by setting")
+    address = await address_of(url, networks)
     reader, writer = await asyncio.open_connection(
-        str(address), port, ssl=_tls() if secure else None,
+        str(address), port_of(parts), ssl=_tls() if secure else None,
         server_hostname=host if secure else None,
     )  # fmt: skip
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         name = f"[{host}]" if ":" in host else host
         sent = {
-            "host": name if parts.port is None else f"{name}:{port}",
+            "host": name if parts.port is None else f"{name}:{parts.port}",
             "content-length": str(len(body)), "connection": "close", **headers,
         }  # fmt: skip
         request = h11.Request(method="POST", target=target, headers=list(sent.items()))

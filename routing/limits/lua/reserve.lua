@@ -22,9 +22,10 @@
 --                                         accounts (JSON: owner and book of each sum it counts in)
 --        fb:spend:job:<job id>    string  the call that may be running; expires with its term
 --        fb:spend:day:<day>       hash    the books: <owner>:settled, <owner>:reserved,
---                                         <owner>:calls (settled calls), <owner>:alerted and
---                                         <owner>:refused. The owner is a tenant, `*` for all,
---                                         <tenant>:<purpose>, or `*:<model>`
+--                                         <owner>:calls (settled calls), <owner>:alerted,
+--                                         <owner>:refused and <owner>:last_refused (ms of the first
+--                                         and the last refused call), and <owner>:refusals. The owner
+--                                         is a tenant, `*` for all, <tenant>:<purpose>, or `*:<model>`
 --        fb:spend:from:<s>:<e>    hash    the same for a window that is no day of UTC
 --        fb:spend:open:<day>      zset    open calls of the day -> reserved at (ms)
 -- A day is the number of days since 1970, UTC. All keys of a day expire together with its books.
@@ -52,10 +53,17 @@ local function left_of(limit, settled, reserved)
 end
 
 -- Note something once about an owner in a book. -> 1 if it is new
-local function note(book, owner, what, ends)
-  local new = redis.call('HSETNX', book, owner .. ':' .. what, '1')
-  redis.call('EXPIREAT', book, ends)
+local function note(limit, what, value)
+  local new = redis.call('HSETNX', limit.book, limit.owner .. ':' .. what, value)
+  redis.call('EXPIREAT', limit.book, limit.ends)
   return new
+end
+
+-- Note that a limit refuses a call, and when. -> 1 if it is the first in its window
+local function note_refusal(limit)
+  redis.call('HSET', limit.book, limit.owner .. ':last_refused', now)
+  redis.call('HINCRBY', limit.book, limit.owner .. ':refusals', 1)
+  return note(limit, 'refused', now)
 end
 
 local known = redis.call('HMGET', call, 'state', 'job', 'tenant', 'reserved')
@@ -103,8 +111,7 @@ end
 for _, limit in ipairs(limits) do
   local left = left_of(limit.hard, limit.sums[1], limit.sums[2])
   if tonumber(amount) > left then
-    local new = note(limit.book, limit.owner, 'refused', limit.ends)
-    return {'over', limit.number, string.format('%.0f', left), new}
+    return {'over', limit.number, string.format('%.0f', left), note_refusal(limit)}
   end
 end
 
@@ -128,7 +135,7 @@ for _, limit in ipairs(limits) do
     redis.call('EXPIREAT', limit.book, limit.ends)
   end
   if limit.soft and tonumber(amount) >= left_of(limit.soft, limit.sums[1], limit.sums[2])
-    and note(limit.book, limit.owner, 'alerted', limit.ends) == 1 then
+    and note(limit, 'alerted', '1') == 1 then
     reply[#reply + 1] = limit.number
   end
 end

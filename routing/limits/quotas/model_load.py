@@ -2,7 +2,7 @@
 
 The number of calls that run at once follows the service (AIMD): it grows with each good answer, and
 is halved when the service asks to slow down. A model that fails several times in a row rests, and
-then one call probes it.
+then one call probes it: for the tenant whose calls failed, or for all if it fails for others too.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ class ModelLoad:
         used: int | None = None,
         retry_after: float | None = None,
     ) -> float:
-        """Give a slot back once its call has ended; return the seconds for which the model rests.
+        """Give a slot back once its call has ended.
+
+        Return the seconds for which the model rests, for all tenants or for that of the call.
 
         Args:
             slot: what was taken.
@@ -105,20 +107,21 @@ class ModelLoad:
             Unavailable: Redis cannot be reached. The slot is free once the job's claim is.
         """
         back = 0 if used is None else slot.tokens - used
-        rest_ms, is_new = self._run(
+        rest_ms, is_new, for_all = self._run(
             "give_slot", slot.model, slot.call_id, slot.job_id, slot.token, ending,
             int((retry_after or 0) * 1_000), slot.rules.max_calls or MAX_CALLS, back,
         )  # fmt: skip
         rest_s = float(rest_ms) / 1_000
         if rest_s and is_new:
+            whose = "" if for_all else f" for the calls of {slot.job_id.partition('.')[0]}"
             _log.warning(
-                "%s rests for %.1f s (%s)", slot.model, rest_s, ending,
+                "%s rests for %.1f s%s (%s)", slot.model, rest_s, whose, ending,
                 extra=event(Event.BEDROCK_RESTS, model=slot.model),
             )  # fmt: skip
         return rest_s
 
     def resting(self) -> dict[str, float]:
-        """Return the models that rest, and for how many seconds more."""
+        """Return the models that rest for all tenants, and for how many seconds more."""
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.zrange(_RESTING_KEY, 0, MAX_RESTING - 1, withscores=True)
@@ -126,16 +129,20 @@ class ModelLoad:
         left = {model.decode(): until_ms / 1_000 - _seconds(now) for model, until_ms in rests}
         return {model: left_s for model, left_s in left.items() if left_s > 0}
 
-    def all_rest_s(self, models: Iterable[str]) -> float:
-        """Return the seconds until one of these models may be called; 0 if one may be now."""
-        names = list(models)
+    def all_rest_s(self, models: Iterable[str], tenant: str = "") -> float:
+        """Return the seconds until one of these models may be called; 0 if one may be now.
+
+        With a `tenant`, what rests for its calls alone counts too.
+        """
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
-            for model in names:
-                pipe.hget(_load_key(model), "rest_until")
-            now, *rests = pipe.execute()
-        now_ms = _seconds(now) * 1_000
-        return max(0.0, min((float(rest or 0) - now_ms for rest in rests), default=0.0)) / 1_000
+            for model in models:
+                pipe.hget(f"fb:spillway:load:{model}", "rest_until")
+                pipe.hget(f"fb:spillway:load:{model} {tenant}", "rest_until")
+            now, *found = pipe.execute()
+        until_ms = [float(rest or 0) for rest in found]
+        rests_ms = map(max, until_ms[::2], until_ms[1::2])
+        return max(0.0, min(rests_ms, default=0.0) / 1_000 - _seconds(now))
 
     def _run(self, script: str, *args: Any) -> Any:
         with reaching_redis():
@@ -144,7 +151,3 @@ class ModelLoad:
 
 def _seconds(time: tuple[int, int]) -> float:
     return time[0] + time[1] / 1_000_000
-
-
-def _load_key(model: str) -> str:
-    return f"fb:spillway:load:{model}"

@@ -6,12 +6,13 @@ import pytest
 
 from forebay.producers.cli import doctor
 from forebay.producers.cli import main as cli
-from forebay.routing.diagnostics import Finding, examine
+from forebay.routing.diagnostics import Finding
 from forebay.routing.errors import Misconfigured
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import without_password
+from patience import examined
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def config(redis):
 
 
 def findings():
-    return {finding.name: finding for finding in examine([doctor.ledger])}
+    return {finding.name: finding for finding in examined([doctor.ledger])}
 
 
 def states():
@@ -178,7 +179,7 @@ def test_a_fault_of_a_model_names_it(redis):
 
 def test_a_wrong_password_is_not_told_to_start_redis(monkeypatch, redis, redis_url):
     monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url.replace("://", "://nobody:hunter2@"))
-    [found] = examine([doctor.ledger])
+    [found] = examined([doctor.ledger])
     assert (found.state, "WRONGPASS" in found.seen) == ("fail", True)
     assert "start Redis" not in found.mend
     assert "FOREBAY_REDIS_URL" in found.mend
@@ -192,9 +193,9 @@ def test_the_policy_file_is_checked(monkeypatch, tmp_path):
     assert [finding.seen for finding in doctor.policy()] == ["no file: the defaults apply"]
     file = tmp_path / "policy.toml"
     monkeypatch.setenv("FOREBAY_POLICY_FILE", str(file))
-    (missing,) = examine([doctor.policy])
+    (missing,) = examined([doctor.policy])
     file.write_text("[nonsense]\nx = 1\n")
-    (wrong,) = examine([doctor.policy])
+    (wrong,) = examined([doctor.policy])
     assert (missing.state, wrong.state) == ("fail", "fail")
     assert "misconfigured" in missing.seen
     file.write_text("[fleet]\n")
@@ -213,7 +214,7 @@ def test_a_broken_probe_is_a_finding_and_stops_no_other():
     def fine():
         yield Finding("after", "ok", "seen")
 
-    found = list(examine([broken, wrong, fine]))
+    found = examined([broken, wrong, fine])
     assert [(finding.name, finding.state) for finding in found] == [
         ("before", "ok"), ("broken", "fail"), ("wrong", "fail"), ("after", "ok"),
     ]  # fmt: skip

@@ -122,7 +122,7 @@ def test_an_idempotency_key_leads_to_the_first_job(openai_client):
     first, second = (complete(openai_client, extra_headers=headers) for _ in range(2))
     assert first.id == second.id
     other = [{"role": "user", "content": "Something else."}]
-    error = refused(openai_client, 400, messages=other, extra_headers=headers)
+    error = refused(openai_client, 409, messages=other, extra_headers=headers)
     assert error.body["job_id"] == first.forebay["job_id"]
 
 
@@ -144,6 +144,11 @@ def test_an_idempotency_key_leads_to_the_first_job(openai_client):
         ({"extra_body": {"forebay": {"focus": "x"}}}, 400, "forebay.focus", "invalid_request"),
         ({"extra_headers": {"forebay-cache": "maybe"}}, 400, "forebay-cache", "invalid_request"),
         ({"extra_headers": {"forebay-deadline": "soon"}}, 400, "deadline", "invalid_job"),
+        ({"extra_headers": {"forebay-egres": "allow"}}, 400, "forebay-egres", "invalid_request"),
+        ({"metadata": {str(n): "x" for n in range(17)}}, 400, "metadata", "invalid_request"),
+        ({"metadata": {"k" * 65: "x"}}, 400, "metadata", "invalid_request"),
+        ({"metadata": {"k": "x" * 513}}, 400, "metadata", "invalid_request"),
+        ({"stream_options": {"include_usage": True}}, 400, "stream_options", "invalid_request"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_error_that_names_the_field(openai_client, options, status, param, code):
@@ -151,6 +156,23 @@ def test_a_mistake_is_one_error_that_names_the_field(openai_client, options, sta
     assert (error.param, error.code) == (param, code)
     assert param in error.body["message"]
     assert error.response.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_key_of_another_request_is_a_conflict_which_no_client_repeats(openai_client, stream):
+    first = complete(openai_client, extra_headers={"idempotency-key": f"kept {stream}"})
+    other = [{"role": "user", "content": "Something else."}]
+    headers = {"idempotency-key": f"kept {stream}"}
+    with pytest.raises(openai.ConflictError) as caught:
+        complete(openai_client, other, extra_headers=headers, stream=stream)
+    assert (caught.value.code, caught.value.param) == ("key_reused", "idempotency_key")
+    assert caught.value.body["job_id"] == first.forebay["job_id"]
+    assert caught.value.response.headers["x-should-retry"] == "false"
+
+
+def test_metadata_within_the_limits_are_taken(openai_client):
+    metadata = {f"{number:064}": "x" * 512 for number in range(16)}
+    assert complete(openai_client, metadata=metadata).choices[0].finish_reason == "stop"
 
 
 def test_an_image_is_refused_by_its_place(openai_client):

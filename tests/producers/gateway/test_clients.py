@@ -29,15 +29,19 @@ class Weather(BaseModel):
     celsius: bool
 
 
-@pytest.fixture(scope="module")
-def asked(served, key):
+def by_node(program, served, key):
     """Return what OpenAI's client for Node.js got from the gateway."""
     env = {**os.environ, "OPENAI_BASE_URL": f"{served.gateway_url}/v1", "OPENAI_API_KEY": key}
     done = subprocess.run(
-        [NODE, NPM / "ask.mjs"], env=env, capture_output=True, text=True, timeout=60, check=False
+        [NODE, NPM / program], env=env, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def asked(served, key):
+    return by_node("ask.mjs", served, key)
 
 
 def test_node_chats_and_streams(asked):
@@ -51,6 +55,12 @@ def test_node_gets_calls_vectors_decisions_and_models(asked):
     assert len(set(asked["vectors"])) == 1
     assert asked["decision"] == "parcels"
     assert asked["models"][:2] == ["auto", "local"]
+
+
+def test_node_has_a_batch_answered_and_unwraps_a_webhook(served, key):
+    later = by_node("later.mjs", served, key)
+    assert later["batch"] == {"status": "completed", "texts": {"one": "one", "two": "two"}}
+    assert later["webhook"] == {"type": "response.completed", "same": True, "text": "Hi."}
 
 
 def test_node_gets_an_error_that_names_the_field(asked):

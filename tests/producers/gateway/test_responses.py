@@ -203,3 +203,26 @@ def test_a_mistake_is_one_error_that_names_the_field(openai_client, options, par
 def test_an_unknown_response_is_not_found(openai_client, given):
     with pytest.raises(openai.NotFoundError):
         openai_client.responses.retrieve(given)
+
+
+def test_what_a_response_no_longer_has_is_refused_by_name(openai_client):
+    response = create(openai_client)
+    for ask, param in (
+        (lambda: openai_client.responses.retrieve(response.id, stream=True), "stream"),
+        (lambda: openai_client.responses.input_items.list(response.id), "input_items"),
+    ):
+        with pytest.raises(openai.BadRequestError) as caught:
+            ask()
+        assert (caught.value.param, caught.value.code) == (param, "not_supported")
+
+
+@pytest.mark.parametrize("ask", ["retrieve", "cancel", "delete"])
+def test_a_response_that_is_not_there_is_named_as_one(openai_client, ask):
+    with pytest.raises(openai.NotFoundError) as caught:
+        getattr(openai_client.responses, ask)(f"resp_{0:032}")
+    assert caught.value.param == "response_id"
+
+
+def test_the_tokens_of_an_input_are_estimated(openai_client):
+    counted = openai_client.responses.input_tokens.count(model="auto", input="Hello there, all.")
+    assert (counted.object, counted.input_tokens) == ("response.input_tokens", 4)

@@ -26,6 +26,20 @@ def test_health_needs_no_key(served):
     for path in ("/healthz", "/readyz"):
         response = httpx2.get(f"{served.gateway_url}{path}")
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
+        assert httpx2.head(f"{served.gateway_url}{path}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/v1/chat/completions", "POST"),
+        (f"/v1/responses/resp_{0:032}", "DELETE, GET"),
+        ("/healthz", "GET, HEAD"),
+    ],
+)
+def test_another_method_is_refused_with_those_that_there_are(served, path, allow):
+    response = httpx2.put(f"{served.gateway_url}{path}")
+    assert (response.status_code, response.headers["allow"]) == (405, allow)
 
 
 def test_figures_count_requests_by_route_and_status_and_name_no_id(served, openai_client, http):

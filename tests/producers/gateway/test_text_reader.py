@@ -7,9 +7,10 @@ import threading
 
 import pytest
 
-from forebay.producers.gateway.text_reader import TextReader
+from forebay.producers.gateway.text_reader import JOINED_CHARS, Pieces, TextReader
+from forebay.routing.receipts import TokenLogprob
 from forebay.routing.store.encryption import PLAIN
-from forebay.routing.store.text_stream import TextWriter
+from forebay.routing.store.text_stream import Piece, TextWriter
 
 JOBS = [f"acme.{number:032x}" for number in range(50)]
 
@@ -67,6 +68,34 @@ def test_every_listener_hears_a_text_from_its_beginning(reader, writer):
             assert await heard(early, "two") == "two"
             take("!")
             assert await heard(early, "!") == "!"
+
+    asyncio.run(main())
+
+
+def test_a_listener_that_does_not_read_holds_the_text_and_little_else(reader, writer):
+    words = [f"{number} " for number in range(5_000)]
+
+    async def main():
+        take = writer.open(JOBS[2])
+        with reader.reading(JOBS[2]) as slow, reader.reading(JOBS[2]) as quick:
+            for word in words:
+                take(word)
+            await heard(quick, "".join(words))
+            assert slow.qsize() <= len("".join(words)) // JOINED_CHARS + 1
+            assert await heard(slow, "".join(words)) == "".join(words)
+            with reader.reading(JOBS[2]) as late:
+                assert await heard(late, "".join(words)) == "".join(words)
+
+    asyncio.run(main())
+
+
+def test_pieces_of_other_attempts_and_their_tokens_stay_apart():
+    async def main():
+        pieces, token = Pieces(), TokenLogprob(token="a", logprob=-1.0)
+        for piece in (Piece("1", "a", (token,)), Piece("1", "b"), Piece("2", "c")):
+            pieces.put_nowait(piece)
+        assert await pieces.get() == Piece("1", "ab", (token,))
+        assert await pieces.get() == Piece("2", "c")
 
     asyncio.run(main())
 

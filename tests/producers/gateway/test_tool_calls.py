@@ -111,6 +111,7 @@ def test_a_response_calls_a_tool_and_takes_its_result(openai_client):
     (call,) = response.output
     assert (call.type, call.name, response.status) == ("function_call", "weather", "completed")
     assert fits(json.loads(call.arguments))
+    assert openai_client.responses.retrieve(response.id).output == response.output
     result = {"type": "function_call_output", "call_id": call.call_id}
     after = respond([*ASK, call, {**result, "output": RAIN[0]["content"]}])
     assert after.output_text == "It rains."

@@ -8,8 +8,16 @@ import pytest
 from egress import HAIKU, leaving
 from forebay.routing.books.call_book import CallRecord
 from forebay.routing.books.egress_entry import Entry
+from forebay.routing.books.egress_log import Head
 from forebay.routing.books.invocations import Invocation
-from forebay.routing.books.verification import of_calls, of_chain, of_denied, of_invocations
+from forebay.routing.books.verification import (
+    of_calls,
+    of_chain,
+    of_denied,
+    of_invocations,
+    of_kept,
+    of_order,
+)
 from forebay.routing.limits.prices import Usage
 
 MINUTE = 60_000
@@ -108,3 +116,46 @@ def test_bedrocks_log_is_compared_with_the_entries():
 def test_a_log_of_a_part_of_the_time_says_nothing_of_the_rest():
     entries = chain()
     assert found(of_invocations(entries, [logged(entry) for entry in entries[8:10]])) == []
+
+
+PROFILE = f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.{HAIKU}"
+
+
+def test_a_profile_is_logged_by_its_arn_and_a_record_may_come_twice():
+    entries = chain()
+    log = [logged(entry, model=PROFILE, request=str(entry.seq)) for entry in entries]
+    assert found(of_invocations(entries, [*log, *log])) == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"region": "us-east-1 by s3://bucket"},
+        {"region": "eu-west-1"},
+        {"region": "endpoint mine at host"},
+        {"purpose": "count"},
+    ],
+)
+def test_what_this_log_cannot_have_is_not_missed(fields):
+    """Records of batches, calls in other regions or of other services, and counts of tokens."""
+    entries = chain()
+    entries[10] = replace(entries[10], leaving=replace(entries[10].leaving, **fields))
+    log = [logged(entry, request=str(entry.seq)) for entry in entries if entry.seq != 11]
+    assert found(of_invocations(entries, log)) == []
+
+
+def test_entries_out_of_order_show_although_their_numbers_are_right():
+    entries = chain(5)
+    assert found(of_order(entries)) == []
+    assert found(of_order([entries[0], entries[2], entries[1], *entries[3:]])) == [
+        ("out_of_order", "2")
+    ]
+    assert found(of_order([*entries, entries[4]])) == [("out_of_order", "5")]
+
+
+def test_a_kept_head_that_is_too_old_to_be_checked_is_told():
+    entries = chain(5)[2:]
+    kept = {"the kept head": Head(1, "x" * 64)}
+    assert found(of_chain(entries, kept)) == []
+    assert found(of_kept(entries, kept)) == [("head_unchecked", "1")]
+    assert found(of_kept(chain(5), kept)) == []

@@ -10,7 +10,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from forebay.routing.errors import EgressDenied, InvalidJob, Lost, Unavailable, UnknownJob
+from forebay.routing.errors import (
+    EgressDenied,
+    InvalidJob,
+    KeyReused,
+    Lost,
+    Unavailable,
+    UnknownJob,
+)
 from forebay.routing.jobs import Job, Receipt, Summarize, Summary, new_id
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.dead_letters import DeadLetters
@@ -49,8 +56,8 @@ def test_a_repeated_idempotency_key_gives_the_first_job_and_other_content_is_an_
     elsewhere = job("globex", idempotency_key="k")
     made = ledger.create([first, again, other, elsewhere])
     assert made[:2] == [first.id, first.id]
-    assert isinstance(made[2], InvalidJob)
-    assert made[2].field == "idempotency_key"
+    assert isinstance(made[2], KeyReused)
+    assert (made[2].field, made[2].job_id) == ("idempotency_key", first.id)
     assert made[3] == elsewhere.id
 
 

@@ -188,13 +188,13 @@ def race(name):
             unknown.append(call)
     return reserved, unknown
 
-with multiprocessing.get_context("fork").Pool(16) as pool:
-    print(json.dumps(pool.map(race, range(16), chunksize=1)))
+with multiprocessing.get_context("fork").Pool(64) as pool:
+    print(json.dumps(pool.map(race, range(64), chunksize=1)))
 """
 
 
 @pytest.mark.slow
-def test_sixteen_processes_overrun_no_budget_while_windows_roll_over(budget, redis_url, redis):
+def test_sixty_four_processes_overrun_no_budget_while_windows_roll_over(budget, redis_url, redis):
     limit, peaks = 500, {}
     argv = [sys.executable, "-c", RACER, redis_url, str(limit)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as racers:

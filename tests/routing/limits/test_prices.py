@@ -143,6 +143,12 @@ BANDS = "must begin with a band above = 0, and ascend"
         ("2026-01-01", '"someday"', "date", "must be a valid date or datetime, input is too short"),
         (
             "models.m.bands",
+            "models.m.can = { efforts = ['huge'] }\nmodels.m.bands",
+            "[models.m.can] efforts[0]",
+            "must be 'low', 'medium', 'high', 'xhigh' or 'max'",
+        ),
+        (
+            "models.m.bands",
             "models.m.tiers = { turbo = 1 }\nmodels.m.bands",
             "[models.m.tiers] turbo",
             "must be 'default', 'flex', 'priority', 'reserved' or 'batch'",

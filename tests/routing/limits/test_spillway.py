@@ -54,3 +54,14 @@ def test_no_job_probes_while_a_fault_is_fresh(spillway, worked):
     spillway.fail(MODEL, "misconfigured", "access to the model is denied")
     assert 0 < spillway.admit(MODEL, worked().id).wait_s <= 5
     assert spillway.admit("another", worked().id).wait_s == 0
+
+
+def test_a_spillway_is_shut_for_the_jobs_of_one_tenant(redis):
+    ledger = Ledger(redis, Settings(), BELL)
+    redis.zadd("fb:serving:bedrock", {"worker": 2**50})
+    spillway = Spillway(ledger.redis)
+    spillway.shut("unavailable", 30, "vandal")
+    assert [spillway.gate(tenant) for tenant in ("vandal", "acme")] == ["shut", "open"]
+    assert spillway.shut_for_s() == 0
+    spillway.shut("unavailable", 30)
+    assert Spillway(redis).gate("acme") == "shut"

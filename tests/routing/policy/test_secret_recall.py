@@ -142,6 +142,50 @@ SECRETS = {
 }  # fmt: skip
 
 
+def uuid_text() -> str:
+    return str(uuid.UUID(int=RNG.getrandbits(128)))
+
+
+SECRETS |= {
+    "neon": token("napi_", (LOWER + DIGITS, 64)),
+    "cloudflare origin": token("v1.0-", (HEX, 24), "-", (HEX, 146)),
+    "tencent": token("AKID", (ALNUM, 32)),
+    "yandex": token("AQVN", (URL, 36)),
+    "okta": token("Authorization: SSWS 00", (URL, 40)),
+    "fireworks": token("fw_", (ALNUM, 24)),
+    "buildkite": token("bkua_", (HEX, 40)),
+    "circleci": token("CCIPAT_", (ALNUM, 22), "_", (HEX, 40)),
+    "crates.io": token("cio", "a1", (ALNUM, 30)),
+    "sonar": token("squ_", (HEX, 40)),
+    "prefect": token("pnu_", (ALNUM, 36)),
+    "harness": token("pat.", (URL, 22), ".", (HEX, 24), ".", (ALNUM, 20)),
+    "launchdarkly": f"sdk-{uuid_text()}",
+    "readme": token("rdme_", (LOWER + DIGITS, 70)),
+    "teams webhook": f"https://acme.webhook.office.com/webhookb2/{uuid_text()}@{uuid_text()}/Incoming",
+    "zapier webhook": token("https://hooks.zapier.com/hooks/catch/", (DIGITS, 7), "/", (ALNUM, 7)),
+    "resend": token("re_", "a1", (ALNUM, 6), "_", (ALNUM, 24)),
+    "plaid": f"access-production-{uuid_text()}",
+    "easypost": token("EZAK", (ALNUM, 54)),
+    "shippo": token("shippo_live_", (HEX, 40)),
+    "lob": token("live_", (HEX, 35)),
+    "asana": token("1/", (DIGITS, 16), ":", (HEX, 32)),
+    "contentful": token("CFPAT-", (URL, 43)),
+    "typeform": token("tfp_", (URL, 59)),
+    "frame.io": token("fio-u-", (URL, 64)),
+    "adafruit": token("aio_", (ALNUM, 28)),
+    "mapbox": token("sk.eyJ", (URL, 80), ".", (URL, 22)),
+    "bearer, opaque": token("Authorization: Bearer ", "a1", (URL, 38)),
+    "basic": token("authorization: Basic ", "a1", (B64, 26), "=="),
+    "token of a service": token("HCLOUD_TOKEN=", "a1", (ALNUM, 62)),
+    "key of a service": token("ALGOLIA_ADMIN_KEY = '", "a1", (HEX, 30), "'"),
+    "session token": token("aws_session_token=", "a1", (B64, 200)),
+    "password": token("My password: ", "a1", (ALNUM, 12)),
+    "password, de": token("Das Passwort lautet ", "a1", (ALNUM, 12)),
+    "password, fr": token("Mon mot de passe est ", "a1", (ALNUM, 12)),
+    "password, es": token("La contrase\u00f1a es: ", "a1", (ALNUM, 12)),
+}  # fmt: skip
+
+
 def iban(country: str = "DE", size: int = 18) -> str:
     account = some(DIGITS, size)
     digits = "".join(str(int(char, 36)) for char in f"{account}{country}00")
@@ -160,6 +204,13 @@ def reference() -> str:
     return f"RF{some(DIGITS, 2)} {card()[:4]} {groups} {some(DIGITS, 4)}"
 
 
+OF_PASSWORDS = [
+    "I forgot my password, ticket 12345", "password: at least 8 characters and 1 digit",
+    "Das Passwort ist seit dem 3.5.2025 falsch", "PRIMARY_KEY = customer_id_2024_table",
+    "Mot de passe : voir la lettre du 12 mai", "the password is wrong, error 401",
+    "Authorization: none, since it is an internal call", "SORT_KEY=created_at_2024_and_name",
+    "Reset the password within 24h", "contrase\u00f1a: la misma de siempre, creo",
+]  # fmt: skip
 HARMLESS = {
     "order number": (40, lambda: f"{RNG.choice(ORDERS)} {card(RNG.choice(['4', '51', '37']))}"),
     "order number behind": (10, lambda: f"{card()} is the order number, please check"),
@@ -185,6 +236,7 @@ HARMLESS = {
         10,
         lambda: f"tracking 1Z{some(UPPER + DIGITS, 16)}, parcel JJD{some(DIGITS, 18)}",
     ),
+    "talk of passwords": (20, lambda: RNG.choice(OF_PASSWORDS)),
     "words": (20, lambda: RNG.choice(WORDS)),
 }
 ORDERS = (

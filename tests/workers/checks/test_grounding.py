@@ -134,3 +134,44 @@ def test_any_text_is_searched_without_an_error(text, other, number):
     assert source.has_numbers_of(text)
     assert isinstance(source.has_text(other), bool)
     assert isinstance(source.has_number(number), bool)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "other"),
+    [
+        ("Closed from 3 to 15 May 2025.", "2025-05-03", "2025-05-04"),
+        ("On 8, 15 and 22 May 2025.", "2025-05-08", "2025-05-09"),
+        ("May 1-15, 2025", "2025-05-15", "2025-05-16"),
+        ("二〇二五年三月十五日", "2025-03-15", "2025-03-16"),
+        ("Pays from 04/2025 on.", "2025-04", "2025-05"),
+        ("at quarter past three", "3:15 pm", "2:45 pm"),
+        ("um halb drei", "14:30", "15:30"),
+        ("Breakfast 7-10:30", "07:00", "08:00"),
+        ("das 9h às 17h30", "09:00", "10:00"),
+        ("Version v2.14.0", "2.14.0", "2.14"),
+        ("tel. +44 20 7946 0958", "+44 (0)20 7946 0958", "+44 (0)20 7946 0957"),
+        ("Église de Müller", "Eglise de Mueller", "Eglise de Moller"),
+        ("signed for Acme B.V. by J. P. Smit", "Acme BV", "Acme AG"),
+        ("500 Oracle Pkwy", "500 Oracle Parkway", "500 Oracle Road"),
+        ("SKU AB-00912/7", "AB-00912/7", "AB-00921/7"),
+        ("three nuts", "nut", "net"),
+    ],
+)
+def test_a_value_is_found_in_another_spelling_and_another_value_is_not(text, value, other):
+    source = Source(text)
+    assert source.has_text(value)
+    assert not source.has_text(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "other"),
+    [
+        ("8,5 M€ en cinq ans", 8_500_000, 85),
+        ("résultat de 2,3 Mds €", 2_300_000_000, 23),
+        ("six grand", 6_000, 60),
+        ("R$ 12.345,67", 12_345.67, 12.345),
+    ],
+)
+def test_a_number_is_found_at_its_scale_and_another_is_not(text, value, other):
+    assert Source(text).has_number(value)
+    assert not Source(text).has_number(other)

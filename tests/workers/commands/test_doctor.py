@@ -6,20 +6,21 @@ import stat
 import pytest
 
 from checkpoint import write_exl2
-from forebay.routing.diagnostics import examine
 from forebay.workers.commands import doctor
 from local.fleet import ROOT
+from patience import examined
 
 
 @pytest.fixture(autouse=True)
 def _no_fleet(monkeypatch):
-    """Keep the checks from asking a fleet that happens to run on this machine."""
+    """Keep the checks from asking a fleet that happens to run on this machine; give them time."""
     monkeypatch.setenv("FOREBAY_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setattr(doctor, "ANSWER_S", 60)
 
 
 def only(probe):
     """Return the single finding of a probe."""
-    (finding,) = examine([probe])
+    (finding,) = examined([probe])
     return finding
 
 
@@ -164,10 +165,10 @@ def test_the_second_model_is_checked_too(monkeypatch):
 def test_a_machine_that_only_submits_needs_no_engine(monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda _: None)
     monkeypatch.setattr("forebay.workers.frontier.bedrock.checkup.find_spec", lambda _: None)
-    found = {finding.name: finding.state for finding in examine(doctor.checks(online=False))}
+    found = {finding.name: finding.state for finding in examined(doctor.checks(online=False))}
     assert found == {"settings": "ok", "local worker": "ok", "prices": "ok", "aws": "warn"}
     monkeypatch.setenv("FOREBAY_ENGINE", "llamacpp")
-    found = {finding.name: finding.state for finding in examine(doctor.checks(online=False))}
+    found = {finding.name: finding.state for finding in examined(doctor.checks(online=False))}
     assert (found["engine"], found["embedder"]) == ("fail", "fail")
 
 
@@ -192,21 +193,21 @@ def test_a_value_that_a_setting_may_not_have_fails_once_by_its_name(monkeypatch,
 
 def test_a_second_engine_without_a_model_of_its_own_fails(monkeypatch):
     monkeypatch.setenv("FOREBAY_SECOND_ENGINE", "llamacpp")
-    found = [finding for finding in examine([doctor.model]) if finding.state == "fail"]
+    found = [finding for finding in examined([doctor.model]) if finding.state == "fail"]
     assert [finding.name for finding in found] == ["second engine"]
     assert "FOREBAY_SECOND_MODEL_FILE" in found[0].mend
 
 
 def test_a_second_engine_that_needs_a_folder_and_has_none_is_told_which_setting_to_set(monkeypatch):
     monkeypatch.setenv("FOREBAY_SECOND_ENGINE", "exl2")
-    [found] = [finding for finding in examine([doctor.model]) if finding.state == "fail"]
+    [found] = [finding for finding in examined([doctor.model]) if finding.state == "fail"]
     assert found.name == "second model"
     assert "set FOREBAY_SECOND_MODEL_DIR" in found.mend
 
 
 def test_settings_of_a_second_engine_that_is_not_named_fail(monkeypatch, tmp_path):
     monkeypatch.setenv("FOREBAY_SECOND_MODEL_FILE", str(tmp_path / "model.gguf"))
-    found = [finding for finding in examine([doctor.model]) if finding.state == "fail"]
+    found = [finding for finding in examined([doctor.model]) if finding.state == "fail"]
     assert len(found) == 1
     assert "FOREBAY_SECOND_MODEL_FILE" in found[0].seen
     assert "FOREBAY_SECOND_ENGINE" in found[0].mend

@@ -11,12 +11,12 @@ from typing import get_args
 
 import pytest
 
-from forebay.routing.diagnostics import examine
 from forebay.workers.commands import doctor
 from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.registry import ENGINES, EngineName
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.weights.architecture import GpuEngineName
+from patience import examined
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
@@ -55,7 +55,7 @@ def test_every_engine_whose_memory_is_planned_is_in_the_table_and_loads_a_folder
 
 def test_the_doctor_examines_every_engine_and_its_model(name, monkeypatch):
     monkeypatch.setenv("FOREBAY_ENGINE", name)
-    findings = list(examine([doctor.engine, doctor.model]))
+    findings = examined([doctor.engine, doctor.model])
     assert len(findings) >= 2
     assert findings[-1].name == "model"
     assert all(finding.seen for finding in findings)

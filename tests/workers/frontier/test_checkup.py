@@ -4,10 +4,10 @@ import socket
 
 import pytest
 
-from forebay.routing.diagnostics import examine
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy
 from forebay.workers.frontier.bedrock import checkup
+from patience import examined
 
 HAIKU = "anthropic.claude-haiku-5-5"
 PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6"
@@ -21,17 +21,17 @@ def policy(monkeypatch, tmp_path):
         file = tmp_path / "policy.toml"
         file.write_text(text)
         monkeypatch.setenv("FOREBAY_POLICY_FILE", str(file))
-        return [each for each in examine([checkup.models]) if each.name != "prices"]
+        return [each for each in examined([checkup.models]) if each.name != "prices"]
 
     return found
 
 
 def settings(*, online=False):
-    return list(examine([lambda: checkup.frontier(online=online)]))
+    return examined([lambda: checkup.frontier(online=online)])
 
 
 def test_the_defaults_pass():
-    assert [(each.name, each.state) for each in examine([checkup.models])] == [("prices", "ok")]
+    assert [(each.name, each.state) for each in examined([checkup.models])] == [("prices", "ok")]
     assert [(each.name, each.state) for each in settings()] == [("region", "ok")]
 
 
@@ -73,7 +73,7 @@ def test_a_policy_that_wants_no_model_is_fine(policy):
 
 def test_a_price_file_that_is_not_there_fails_with_its_variable_and_its_path(monkeypatch):
     monkeypatch.setenv("FOREBAY_PRICES_FILE", "/nope")
-    [found] = examine([checkup.models])
+    [found] = examined([checkup.models])
     assert (found.name, found.state) == ("prices", "fail")
     assert found.seen.startswith("FOREBAY_PRICES_FILE: /nope cannot be read")
 
@@ -119,7 +119,7 @@ def test_an_endpoint_is_connected_to_only_online(monkeypatch):
 
 
 def aws():
-    return list(examine([lambda: checkup.aws(online=False)]))
+    return examined([lambda: checkup.aws(online=False)])
 
 
 def test_on_a_fleet_that_uses_the_mock_no_credentials_are_wanted(

@@ -90,6 +90,18 @@ def test_a_count_that_is_no_possible_number_of_tokens_makes_the_usage_unusable(c
     assert read(spoiled(("usage", "outputTokens"), count)).usage is None
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"inputTokens": 0}, {"outputTokens": 0}, {"totalTokens": -5}, {"totalTokens": "13"},
+        {"cacheDetails": [{"ttl": "5m", "inputTokens": -3}]},
+        {"cacheDetails": [{"ttl": "5m", "inputTokens": 3}]},
+    ],
+)  # fmt: skip
+def test_counts_that_cannot_be_of_this_answer_make_the_usage_unusable(counts):
+    assert read(spoiled(("usage",), GOOD["usage"] | counts)).usage is None
+
+
 def test_counts_of_the_cache_that_contradict_each_other_make_the_usage_unusable():
     cache = {"cacheWriteInputTokens": 5, "cacheDetails": [{"ttl": "1h", "inputTokens": 50}]}
     assert read(spoiled(("usage",), GOOD["usage"] | cache)).usage is None

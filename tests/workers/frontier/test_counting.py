@@ -125,6 +125,14 @@ def test_a_count_that_fails_falls_back_to_the_bytes_and_rests(lane, mock, redis,
     assert events.count("bedrock.uncounted") == 1
 
 
+def test_a_prompt_that_cannot_be_counted_stops_counting_for_its_tenant_alone(lane, mock):
+    worker, rules = patient(lane, mock), RULES + 'count_tokens = "always"\n'
+    mock.faults.plan(["invalid"])
+    for tenant in ("vandal", "vandal", "acme"):
+        lane.work(rules, request=ASK, worker=worker, cache=False, tenant=tenant)
+    assert operations(mock) == ["count-tokens", "converse", "converse", "count-tokens", "converse"]
+
+
 def test_a_model_that_counts_no_tokens_is_not_asked(lane, mock):
     lane.work('[defaults]\nmodels = ["amazon.nova-lite-v1:0"]\ncount_tokens = "always"\n')
     assert operations(mock) == ["converse"]

@@ -64,6 +64,17 @@ def test_a_model_that_fails_three_times_shuts_the_spillway_if_it_is_the_only_one
     assert isinstance(lane.work(), Answered)
 
 
+def test_calls_of_one_tenant_that_fail_shut_the_spillway_for_its_jobs_alone(lane, mock, redis):
+    lane.work(tenant="alpha")
+    mock.faults.plan(["unavailable"] * 3)
+    for _ in range(4):
+        assert isinstance(lane.work(tenant="vandal"), Retry)
+    assert len(mock.calls) == 4, "the fourth job of the vandal is not sent"
+    assert isinstance(lane.work(tenant="alpha"), Answered)
+    gates = [Spillway(redis).gate(tenant) for tenant in ("vandal", "alpha")]
+    assert (Spillway(redis).shut_for_s(), gates[0]) == (0, "shut")
+
+
 def test_two_workers_share_the_calls_at_once(lane, mock):
     rules = f'[fleet.models."{HAIKU}"]\nmax_calls = 1\n'
     lane.work(rules)

@@ -87,3 +87,7 @@ def test_what_counts_as_cheap_takes_moments(schema, data):
     began = time.process_time()
     first_violation(schema, data)
     assert time.process_time() - began < 0.2
+
+
+def test_a_value_that_a_false_schema_forbids_is_named_as_such():
+    assert first_violation({"properties": {"a": False}}, {"a": 1}) == "false"

@@ -437,7 +437,17 @@ def test_the_list_says_what_is_here():
     file.parent.mkdir(parents=True)
     file.write_bytes(b"GGUF")
     done = CliRunner().invoke(models.app, ["list"])
-    _, *lines = done.stdout.splitlines()
+    catalogued, deciding = done.stdout.split("\n\n")
+    _, *lines = catalogued.splitlines()
     assert "forebay models pull NAME" in done.stderr
     assert len(lines) == len(catalogue.catalogue())
     assert [line.split()[0] for line in lines if " here " in line] == ["qwen2.5-0.5b"]
+    _, *named = deciding.splitlines()
+    assert [line.split()[0] for line in named] == [
+        model.repo for model in catalogue.decision_models()
+    ]
+    assert all(model.licence in deciding for model in catalogue.decision_models())
+    rows = json.loads(CliRunner().invoke(models.app, ["list", "--json"]).stdout)
+    assert [row["repo"] for row in rows if row.get("decides")] == [
+        line.split()[0] for line in named
+    ]

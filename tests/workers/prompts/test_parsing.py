@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import Classification, Extraction, Generation, Job, Summary, parse_job
 from forebay.workers.checks.answer_checks import check
+from forebay.workers.prompts.json_answers import document
 from forebay.workers.prompts.parsing import parse_answer
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
@@ -326,3 +327,22 @@ def test_a_long_text_is_parsed_in_linear_time(start, unit):
     for task in (CLASSIFY, EXTRACT, FORM, PATTERN, job("summarize", text="a text")):
         with contextlib.suppress(BadAnswer):
             assert check(task, parse_answer(task, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ('{"a": [1, 2,], }', {"a": [1, 2]}),
+        ('{"a": "two\nlines\tand a tab"}', {"a": "two\nlines\tand a tab"}),
+        ('Here:\n```json\n{"a": "x, }",\n}\n```', {"a": "x, }"}),
+    ],
+)
+def test_slips_that_leave_no_doubt_about_the_document_are_mended(text, data):
+    found = document(text)
+    assert (found.data, json.loads(found.text)) == (data, data)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1,,}', "{,}", '{"a": 1 "b": 2}', "[1, 2,, 3]"])
+def test_other_slips_are_no_json(text):
+    with pytest.raises(BadAnswer):
+        document(text)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import signal
+import time
 import urllib.request
 
 import pytest
 import redis as redis_py
 
 from forebay.producers.client import Client
+from forebay.routing.bedrock_batches.groups import WaitingGroups
 from forebay.routing.errors import ForebayError
+from forebay.routing.fleets.moving import state
 from forebay.routing.jobs import Classify, Extract, Generate, Label, Message, Summarize
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.settings import Settings
@@ -81,14 +84,15 @@ def shown(tmp_path_factory):
                 ]:
                     wait(future)
                 wait(client.submit_future(ask("hello"), egress=egress, cache=True))
-            Pauses(client._ledger.redis).pause("tenant:nobody")
+            hold_back(client._ledger.redis)
             client.submit(ask("[[echo: delay=0.2]] one two three four five six seven eight"))
             scrapes = {part: scrape(fleet, part) for part in ACTORS}
             scrapes["gateway"] = scrape_gateway(fleet)
         served = names(fleet.url)
         fleet.stop()
         logs = {part: lines(fleet, part) for part in ACTORS}
-    return {"scrapes": scrapes, "logs": logs, "served": served}
+        texts = {part: text(fleet, part) for part in (*ACTORS, "gateway")}
+    return {"scrapes": scrapes, "logs": logs, "texts": texts, "served": served}
 
 
 def wait(future) -> None:
@@ -96,6 +100,15 @@ def wait(future) -> None:
         future.result(60)
     except ForebayError:
         return
+
+
+def hold_back(redis) -> None:
+    """Pause a tenant, begin a move of another, and have a job wait for a batch of a model."""
+    Pauses(redis).pause("tenant:nobody")
+    state.write(redis, "nobody", state.begin("west", "east"))
+    redis.sadd("fb:bedrock:groups", "nobody m")
+    redis.zadd("fb:bedrock:group:nobody m", {"nobody.1": time.time() * 1000})
+    WaitingGroups(redis).rest("m", 600, "refused")
 
 
 def lose_a_worker(fleet, client) -> None:
@@ -110,9 +123,12 @@ def lose_a_worker(fleet, client) -> None:
     client.result(slow, timeout=60)
 
 
+def text(fleet, part) -> str:
+    return "".join(path.read_text() for path in fleet.logs.glob(f"{part}*.log"))
+
+
 def lines(fleet, part) -> list[dict]:
-    text = (fleet.logs / f"{part}1.log").read_text()
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in text(fleet, part).splitlines() if line.startswith("{")]
 
 
 def scrape(fleet, part) -> str:
@@ -180,6 +196,14 @@ def test_every_line_carries_the_workers_one_name_and_a_known_event(shown):
         assert name.startswith(f"{part}1@")
         assert name in shown["served"]
     assert len(shown["served"]) == len(ACTORS)
+
+
+def test_every_line_is_json_with_its_time_and_its_event(shown):
+    """From the start to the end of each process, lines of Celery and uvicorn among them."""
+    for part, written in shown["texts"].items():
+        told = [json.loads(line) for line in written.splitlines()]
+        assert told, part
+        assert all({"time", "level", "event", "message"} <= line.keys() for line in told)
 
 
 def test_dead_jobs_and_recovered_leases_are_warnings_about_the_job(shown):

@@ -37,6 +37,7 @@ def traced(tmp_path_factory):
     with Collector() as collector:
         env = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "OTEL_TRACES_SAMPLER": "parentbased_always_on",
             "FOREBAY_POLICY_FILE": str(policy), "FOREBAY_MAX_ATTEMPTS": "1",
             "FOREBAY_SWEEP_S": "0.2", "no_proxy": "127.0.0.1",
         }  # fmt: skip
@@ -137,6 +138,66 @@ def test_the_trace_of_a_job_whose_producer_does_not_trace_is_found_by_the_jobs_i
     until_traced(collector, trace, "forebay.local", "forebay.job")
     spans = traces(collector, trace)
     assert {span.error for span in spans if span.name == "forebay.job"} == {"too_long"}
+
+
+def test_of_jobs_that_are_not_sampled_no_worker_makes_a_span():
+    """A batch of the router is worked in one thread: no span of one job is below another's."""
+    program = """
+import os
+from types import SimpleNamespace
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+kept = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(kept))
+trace.set_tracer_provider(provider)
+from forebay.routing.jobs import new_id
+from forebay.routing.ledger.record import Record
+from forebay.routing.tracing import spans
+from forebay.routing.tracing.sampling import sampling
+from forebay.routing.tracing.traceparent import current
+from forebay.workers.runtime.outcomes import Dropped, Recorded
+from forebay.workers.telemetry.job_traces import JobTraces
+hook = JobTraces()
+
+def claim(token, traceparent=""):
+    fields = {"kind": "embed", "state": "running", "hop": "route", "queue": "route",
+              "egress": "deny", "traceparent": traceparent}
+    record = Record.from_hash(new_id("acme"), fields)
+    return SimpleNamespace(id=record.id, token=token, record=record)
+
+def work(*claims):
+    for each in claims:
+        hook.started(each)
+    with spans.span("inside"):
+        spans.record("past", 1)
+    for each in claims:
+        hook.finished(each, Recorded(each.id, Dropped(), "lost"))
+    names = sorted(span.name for span in kept.get_finished_spans())
+    kept.clear()
+    assert current() == "", current()
+    return names
+
+work(claim("0"))  # so the worker's thread has worked a job before
+os.environ["OTEL_TRACES_SAMPLER_ARG"] = "0"
+sampling.cache_clear()
+assert work(claim("1")) == []
+given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
+assert work(claim("2", given + "0")) == []
+assert work(claim("3", given + "1")) == ["forebay.route", "inside", "past"]
+assert work(claim("4", given + "1"), claim("5", given + "1"), claim("6")) == ["forebay.route"] * 2
+assert work(claim("7")) == []
+os.environ["OTEL_TRACES_SAMPLER_ARG"] = "1"
+sampling.cache_clear()
+assert work(claim("8")) == ["forebay.route", "inside", "past"]
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], check=False, text=True, timeout=60,
+        capture_output=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_no_span_holds_content(traced):

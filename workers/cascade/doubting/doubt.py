@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import fmean
 
 import redis
 
@@ -40,11 +41,12 @@ class Doubter:
         if not compared.answer.passed:
             return DoubtedAnswer(compared, None)
         known = self._with_rate(evidence(compared), compared)
-        opinion = compared.opinion
+        several = known.agreements if len(known.agreements) > 1 else None
         doubt = Doubt(
             probability=self._model.probability(known),
-            agreement=opinion.agreement if opinion else None,
-            second=opinion.raw.model if opinion else None,
+            agreement=fmean(known.agreements) if known.agreements else None,
+            agreements=several,
+            second=_second(compared),
             version=self._model.version_for(known),
         )
         doubt = self._calibrated(doubt, compared)
@@ -58,10 +60,13 @@ class Doubter:
         """Add how often the two models agree, and count this answer for later ones."""
         if compared.opinion is None or not known.agreements:
             return known
-        job, models = compared.attempt.job, (compared.answer.raw.model, compared.opinion.raw.model)
-        rate = self._rates.rate(job.tenant, job.kind, *models, self._model.usual_rate)
-        self._rates.count(job.tenant, job.kind, *models, known.agreements[0])
-        return replace(known, rates=(rate,))
+        rates = []
+        for opinion, agreement in zip(compared.opinion.readable, known.agreements, strict=True):
+            job, models = compared.attempt.job, (compared.answer.raw.model, opinion.raw.model)
+            pair = job.tenant, job.kind, *models
+            rates.append(self._rates.rate(*pair, self._model.usual_rate))
+            self._rates.count(*pair, agreement)
+        return replace(known, rates=tuple(rates))
 
     def _calibrated(self, doubt: Doubt, compared: ComparedAnswer) -> Doubt:
         job = compared.attempt.job
@@ -94,14 +99,14 @@ def evidence(compared: ComparedAnswer) -> Evidence:
     """Return what is known about an answer, as numbers."""
     record, answer, opinion = compared.attempt.claim.record, compared.answer, compared.opinion
     verdict, content = record.verdict, answer.content
-    agreement = opinion.agreement if opinion else None
+    readable = opinion.readable if opinion else ()
     return Evidence(
         kind=record.kind,
         verdict_probability=verdict.probability if verdict else UNKNOWN_PROBABILITY,
         verdict_score=verdict.score if verdict else 0.0,
-        agreements=() if agreement is None else (agreement,),
-        own=opinion is not None and opinion.raw.revision == answer.raw.revision,
-        bounded=agreement is not None and _is_bounded(content),
+        agreements=tuple(each.agreement or 0.0 for each in readable),
+        own=tuple(each.raw.revision == answer.raw.revision for each in readable),
+        bounded=bool(readable) and _is_bounded(content),
         low_logprob=answer.raw.low_logprob,
         label_probability=(
             content.probability if isinstance(content, Classification | Decisions) else None
@@ -109,8 +114,16 @@ def evidence(compared: ComparedAnswer) -> Evidence:
     )
 
 
+def _second(compared: ComparedAnswer) -> str | None:
+    """Return the name of the model that gave the second answer, or both names."""
+    opinion = compared.opinion
+    if opinion is None:
+        return None
+    return " and ".join(each.raw.model for each in opinion.readable) or opinion.raw.model
+
+
 def _is_bounded(content: Content | None) -> bool:
-    """Return whether an answer is one of few options, such as a label, a choice or a yes."""
+    """Return whether wrong answers are often the same, as labels and words are, and numbers not."""
     if isinstance(content, Generation):
-        return isinstance(final_answer.final_answer(content.text), str | bool)
+        return not final_answer.is_number(content.text)
     return isinstance(content, Classification | Decisions)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import Self
 
 from forebay.routing.base import Kind
+from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Doubt
 from forebay.routing.learning.verdicts import features as job_features
 from forebay.routing.scoring.cascade_model import CascadeModel, with_verdict
 from forebay.routing.scoring.request_features import request_features
-from forebay.workers.cascade.stages import ComparedAnswer
+from forebay.workers.cascade.stages import ComparedAnswer, Opinion
 from forebay.workers.checks.answer_features import answer_features, as_text
 from forebay.workers.engines.settings import LocalSettings
 
@@ -31,26 +31,40 @@ class Ranking:
 
     @classmethod
     def configured(cls, settings: LocalSettings) -> Self | None:
-        """Return the ranking that the settings name, or `None` if they name none."""
-        path: Path | None = settings.cascade_model
-        return cls(CascadeModel.load(path), settings.cascade_kinds) if path else None
+        """Return the ranking that the settings name, or `None` if they name none.
+
+        Raises:
+            Misconfigured: The file cannot be read, or is for another number of further answers.
+        """
+        if settings.cascade_model is None:
+            return None
+        model, taken = CascadeModel.load(settings.cascade_model), settings.second_opinions
+        if model.others != taken:
+            raise Misconfigured(
+                f"was fitted to {model.others} further answers, and this worker takes {taken}: set "
+                f"FOREBAY_SECOND_OPINIONS to {model.others}, or fit another model",
+                field="FOREBAY_CASCADE_MODEL",
+            )
+        return cls(model, settings.cascade_kinds)
 
     def ranked(self, doubt: Doubt, compared: ComparedAnswer) -> Doubt:
         """Return the doubt with the cascade model's score, and that model's version."""
-        applies = doubt.agreement is not None and compared.attempt.job.kind in self._kinds
-        if not applies or self._model.others != 1:
+        opinions = compared.opinion.readable if compared.opinion else ()
+        applies = compared.attempt.job.kind in self._kinds
+        if not applies or self._model.others != len(opinions):
             return doubt
-        score = self._model.score(self._features(compared), [doubt.agreement or 0.0])
+        agreements = [opinion.agreement or 0.0 for opinion in opinions]
+        score = self._model.score(self._features(compared, opinions, agreements), agreements)
         return doubt.model_copy(update={"score": round(score, 6), "cascade": self._model.version})
 
-    def _features(self, compared: ComparedAnswer) -> dict[str, float]:
-        job, opinion = compared.attempt.job, compared.opinion
-        assert opinion is not None
-        verdict = compared.attempt.claim.record.verdict
-        others = [as_text(opinion.raw.content)]
-        question = request_features(job)[0]
+    def _features(
+        self, compared: ComparedAnswer, opinions: Sequence[Opinion], agreements: Sequence[float]
+    ) -> dict[str, float]:
+        job, verdict = compared.attempt.job, compared.attempt.claim.record.verdict
+        others = [as_text(opinion.raw.content) for opinion in opinions]
+        together = compared.opinion.together if compared.opinion else 1.0
         own = answer_features(
-            question, as_text(compared.answer.content), others, [opinion.agreement or 0.0]
+            request_features(job)[0], as_text(compared.answer.content), others, agreements, together
         )
         gap, probability = (verdict.score, verdict.probability) if verdict else NO_VERDICT
         known = with_verdict(own, gap, probability)

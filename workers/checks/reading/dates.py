@@ -9,8 +9,11 @@ import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
+from forebay.workers.checks.reading.number_words import cjk_number
+
 Date = tuple[int | None, int, int]  # year if it is given, month, day
 Time = tuple[int, int, int]  # hour, minute, second
+Found = tuple[tuple[int, int], frozenset[Date]]  # the place of a date, and what it may mean
 
 _MONTH_NAMES = (
     "jan january januar jänner janvier janv enero ene gennaio gen januari janeiro",
@@ -34,11 +37,28 @@ _YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
 _COMPACT = re.compile(r"\b((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\b")
 _YEAR_LAST = re.compile(r"\b(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})\b")
 _CJK = re.compile(r"(?:(\d{4})\s?[\u5e74\ub144]\s?)?(\d{1,2})\s?[\u6708\uc6d4]\s?(\d{1,2})(?!\d)")
+_CJK_DIGIT = "[〇零一二三四五六七八九十]"
+_CJK_WORDS = re.compile(
+    rf"(?:({_CJK_DIGIT}{{4}})年)?({_CJK_DIGIT}{{1,3}})月({_CJK_DIGIT}{{1,3}})[日号號]"
+)
 _DAY_MONTH = re.compile(
     rf"\b(\d{{1,2}})(?:st|nd|rd|th|er|[.\u00ba])?(?:\s+|-)(?:(?:of|de)\s+)?{_MONTH}"
     r"(?:,?(?:\s+|-)(?:del?\s+)?(\d{4})\b)?",
     re.IGNORECASE,
 )
+_DAY = r"\d{1,2}(?:st|nd|rd|th|er|[.\u00ba])?"
+_AND = (
+    r"\s?(?:[-\u2013&/]|(?:to|and|or|till|until|through|bis|bis zum|und|oder|et|ou|au|y|al?|e|i|en"
+    r"|tot|och)\s)\s?(?:(?:the|le|der|dem|el|il|den)\s)?"
+)
+#: Days before or after the day of a date, in its month: `1-15 May`, `May 1 and 15`.
+_EARLIER_DAY = re.compile(rf"(?<![\w.])({_DAY}){_AND}$", re.IGNORECASE)
+_LISTED_DAY = re.compile(rf"(?<![\w.])({_DAY}),\s?$")
+_LATER_DAY = re.compile(
+    rf"{_AND}({_DAY})(?=,?\s\d{{4}}\b|[.;)\n]|$)(?:,?\s(\d{{4}}))?", re.IGNORECASE
+)
+_LISTED_CHARS = 20  # of a day that is listed, and the words that join it to the next one
+_MAX_LISTED = 10  # days of one month
 _MONTH_DAY = re.compile(
     rf"\b{_MONTH}\s+(?:the\s+)?(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b", re.IGNORECASE
 )
@@ -52,12 +72,34 @@ _CLOCK = re.compile(
     rf"|(?=\s?(?:[ap]\.?m\b|uhr\b)))(?:\s?{_HALF_DAY})?",
     re.IGNORECASE,
 )
+_HOUR_WORDS = {
+    word: hour
+    for names in (
+        "one two three four five six seven eight nine ten eleven twelve",
+        "eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
+    )
+    for hour, word in enumerate(names.split(), 1)
+}
+_HOUR = rf"({'|'.join(_HOUR_WORDS)}|\d{{1,2}})\b"
+#: `quarter past three`, `half past 2`, `Viertel vor drei`, `halb drei`.
+_SPOKEN = re.compile(
+    rf"\b(?:(quarter|viertel|half|five|ten|twenty)\s(past|after|to|nach|vor)|(halb))\s{_HOUR}",
+    re.IGNORECASE,
+)
+_PARTS_OF_HOUR = {"quarter": 15, "viertel": 15, "half": 30, "five": 5, "ten": 10, "twenty": 20}
+#: An hour without minutes that may be a time: `9h`, and the 7 of `7-10:30`.
+_BARE_HOUR = re.compile(
+    r"(?<![\d:.,])(\d{1,2})(?:\s?(?:h|hrs?|heures?|horas?|ore)\b"
+    r"|\s?(?:[-\u2013]|to|bis|à|a)\s?(?=\d{1,2}(?::\d\d|h|\s?[ap]\.?m\b|\s?uhr\b)))",
+    re.IGNORECASE,
+)
+_NUMERIC_MONTH = re.compile(r"(?<![\d./-])(0?[1-9]|1[0-2])[/.-]((?:19|20)\d\d)(?![\d/.-]\d?)")
 _ZONE = re.compile(r"(?<=[\d\s])(?:Z|UTC|GMT|(?<=\d)[+\u2212-]\d\d:?\d\d)\b", re.IGNORECASE)
 _NAMED_TIMES = {"noon": (12, 0, 0), "midday": (12, 0, 0), "midnight": (0, 0, 0)}
 _LAST_HOUR, _LAST_MINUTE, _NOON = 24, 59, 12
 
 
-def dates(text: str) -> Iterator[tuple[tuple[int, int], frozenset[Date]]]:
+def dates(text: str) -> Iterator[Found]:
     """Yield the place of each date, and the dates it may mean (3/4 is in March or in April)."""
     for pattern in (_YEAR_FIRST, _COMPACT, _CJK):
         for match in pattern.finditer(text):
@@ -68,10 +110,32 @@ def dates(text: str) -> Iterator[tuple[tuple[int, int], frozenset[Date]]]:
         first, second, last = map(int, match.groups())
         last += 2000 if last < 100 else 0  # noqa: PLR2004 - two digits
         yield match.span(), frozenset({(last, first, second), (last, second, first)})
+    for match in _CJK_WORDS.finditer(text):
+        year, month, day = (int(cjk_number(part)) if part else None for part in match.groups())
+        yield match.span(), frozenset({(year, month or 0, day or 0)})
     for match in _DAY_MONTH.finditer(text):
         yield match.span(), frozenset({_date(*match.group(3, 2, 1))})
+        yield from _earlier_days(text, match)
     for match in _MONTH_DAY.finditer(text):
         yield match.span(), frozenset({_date(*match.group(3, 1, 2))})
+        if later := None if match[3] else _LATER_DAY.match(text, match.end()):
+            yield later.span(), frozenset({_date(later[2], match[1], _digits(later[1]))})
+
+
+def _earlier_days(text: str, date: re.Match[str]) -> Iterator[Found]:
+    """Yield the days that are listed before a date: the first of `1-15 May`."""
+    end, pattern = date.start(), _EARLIER_DAY
+    for _ in range(_MAX_LISTED):
+        start = max(0, end - _LISTED_CHARS)
+        match = pattern.search(text[start:end])
+        if match is None:
+            return
+        yield (start + match.start(), end), frozenset({_date(date[3], date[2], _digits(match[1]))})
+        end, pattern = start + match.start(), _LISTED_DAY
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"\D", "", text)
 
 
 def blanked(text: str, spans: Iterable[tuple[int, int]]) -> str:
@@ -94,9 +158,11 @@ def days_of_unknown_months(text: str) -> Iterator[tuple[int, int]]:
 
 
 def months(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the year and month of each month that is given with its year: `April 2026`."""
+    """Yield the year and month of each month with its year: `April 2026`, `04/2026`."""
     for match in _MONTH_YEAR.finditer(text):
         yield int(match[2]), MONTHS[match[1].lower()]
+    for match in _NUMERIC_MONTH.finditer(text):
+        yield int(match[2]), int(match[1])
 
 
 def duration_numbers(value: str) -> set[Decimal] | None:
@@ -115,6 +181,24 @@ def times(text: str) -> Iterator[tuple[tuple[int, int], frozenset[Time]]]:
             yield match.span(), frozenset((hour % _LAST_HOUR, minute, second) for hour in hours)
     for match in re.finditer(r"\b(?:noon|midday|midnight)\b", text, re.IGNORECASE):
         yield match.span(), frozenset({_NAMED_TIMES[match[0].lower()]})
+
+
+def possible_times(text: str) -> Iterator[Time]:
+    """Yield the times that a text may mean besides those of `times`: in words, or an hour alone."""
+    for match in _SPOKEN.finditer(text):
+        word = match[4].lower()
+        hour, part = (
+            _HOUR_WORDS.get(word) or int(word),
+            _PARTS_OF_HOUR.get((match[1] or "").lower(), 30),
+        )
+        minutes = hour * 60 + (
+            part if (match[2] or "").lower() in {"past", "after", "nach"} else -part
+        )
+        for half_day in (0, _NOON * 60):
+            yield ((minutes + half_day) // 60 % _LAST_HOUR, minutes % 60, 0)
+    for match in _BARE_HOUR.finditer(text):
+        for hour in _hours(match[1], ""):
+            yield hour % _LAST_HOUR, 0, 0
 
 
 def _hours(digits: str, half: str) -> set[int]:

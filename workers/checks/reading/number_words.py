@@ -55,7 +55,7 @@ _HUNDREDS = frozenset(
     ["hundred", "hundert", "cent", "cents", "cien", "ciento", "cento", "cem", "honderd"]
 )
 _SCALE_WORDS = {
-    "1e3": "thousand thousands tausend mille mil mila duizend тысяч",
+    "1e3": "thousand thousands grand tausend mille mil mila duizend тысяч",
     "1e5": "lakh lakhs lac lacs",
     "1e6": "million millions millionen millón millones milione milioni milhão milhões miljoen",
     "1e7": "crore crores",
@@ -120,7 +120,7 @@ def spelled_numbers(words: Iterable[str], text: str) -> Iterator[Decimal]:
             run = _Run()
         last = word
     yield from run.total()
-    yield from (_cjk_number(match[0]) for match in _CJK.finditer(text))
+    yield from (cjk_number(match[0]) for match in _CJK.finditer(text))
 
 
 class _Run:
@@ -187,7 +187,7 @@ def _value(word: str) -> Decimal | None:
     return None
 
 
-def _cjk_number(digits: str) -> Decimal:
+def cjk_number(digits: str) -> Decimal:
     """Return the number of a run such as 三万五千; without units, as digits: 二〇二六 is 2026."""
     if not any(char in _CJK_UNITS or char in _CJK_SCALES for char in digits):
         return Decimal("".join(str(_CJK_DIGITS[char]) for char in digits))

@@ -19,7 +19,7 @@ _CODES = (
     " SGD THB TRY UAH USD VND ZAR"
 )
 _CURRENCY = (
-    r"(?:[A-Z]{0,3}[$\u20ac\u00a3\u00a5\u20b9\u20bd\u20ba\u20a9\u20aa\u20ab]|\bRs\.?|\bkr\b"
+    r"(?:(?!(?:[kKMB]|Md)[$\u20ac\u00a3])[A-Z]{0,3}[$\u20ac\u00a3\u00a5\u20b9\u20bd\u20ba\u20a9\u20aa\u20ab]|\bRs\.?|\bkr\b"
     rf"|\b(?:{_CODES.replace(' ', '|')})\b)"
 )
 #: The names of each currency, in small letters.
@@ -46,7 +46,7 @@ _SURE_SCALES = SCALES | {
     name: Decimal(factor)
     for factor, names in {
         "1e3": "tsd tys тыс 千", "1e4": "万 萬 만", "1e6": "mio mn mln млн 百万",
-        "1e7": "千万", "1e8": "亿 億 억", "1e9": "bn bln mrd mld млрд", "1e12": "trn 兆",
+        "1e7": "千万", "1e8": "亿 億 억", "1e9": "bn bln mrd mds mld млрд", "1e12": "trn 兆",
     }.items()
     for name in names.split()
 }  # fmt: skip
@@ -56,7 +56,7 @@ _UNSURE_SCALES = {
     "prozent": Decimal("0.01"), "pour cent": Decimal("0.01"), "por ciento": Decimal("0.01"),
     "\u2030": Decimal("0.001"), "k": Decimal("1e3"), "m": Decimal("1e6"), "b": Decimal("1e9"),
     "cr": Decimal("1e7"), "l": Decimal("1e5"), "tn": Decimal("1e12"), "dozen": Decimal(12),
-    "hundred": Decimal(100), "hundert": Decimal(100),
+    "md": Decimal("1e9"), "hundred": Decimal(100), "hundert": Decimal(100),
 }  # fmt: skip
 _NAMES = "|".join(sorted({*_SURE_SCALES, *_UNSURE_SCALES}, key=len, reverse=True))
 _SCALE = re.compile(rf"[\s-]?(?:(?P<name>{_NAMES})(?![^\W\d_\u3000-\u9fff])\.?)", re.IGNORECASE)

@@ -21,6 +21,7 @@ MIN_COMMON_WORDS = 2  # fewer common words of a language do not show the languag
 _HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _THAI = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 _WORD = re.compile(rf"[{_HAN}{_THAI}]|[^\W{_HAN}{_THAI}]+")
+_INITIALS = re.compile(r"(?<![^\W_])([^\W\d_])\.(?:(?=[^\W\d_](?![^\W_]))|\s(?=[^\W\d_]\.))")
 _COUNTED = re.compile(
     rf"[{_HAN}]{{1,{HAN_CHARS_PER_WORD}}}|[{_THAI}]{{1,{THAI_CHARS_PER_WORD}}}"
     rf"|[^\s{_HAN}{_THAI}]+"
@@ -50,9 +51,16 @@ DEMONYMS = frozenset(
 _LANGUAGES = {name: frozenset(common.split()) for name, common in _COMMON_WORDS.items()}
 
 
+#: The common words of all languages.
+COMMON_WORDS = frozenset().union(*_LANGUAGES.values())
+
+
 def words(text: str) -> list[str]:
-    """Return the words of a text, folded so that case, width and punctuation do not matter."""
-    return _WORD.findall(nfkc(text).casefold())
+    """Return the words of a text, folded so that case, width and punctuation do not matter.
+
+    Initials are one word: `b.v.` is `bv`, and `j. p.` is `jp`.
+    """
+    return _WORD.findall(_INITIALS.sub(r"\1", nfkc(text).casefold()))
 
 
 def count_words(text: str) -> int:
@@ -78,19 +86,27 @@ def ends_sentence(text: str) -> bool:
 
 
 def may_compare(one: str, other: str) -> bool:
-    """Return whether two texts seem to be in one language, so that their words can be compared."""
-    return _script(one) == _script(other) and language(one) == language(other)
+    """Return whether two texts seem to be in one language, so that their words can be compared.
+
+    `one` may be short: it then needs a common word of the other's language, and more of no other.
+    """
+    if _script(one) != _script(other):
+        return False
+    name, (most, *_) = language(other), _common_words(one)
+    return language(one) == name or any((count, name) == most for count in range(1, most[0] + 1))
 
 
 def language(text: str) -> str | None:
     """Return the code of the language whose common words the text has most; `None` if unclear."""
-    found = words(text)
-    counts = sorted(
-        ((sum(word in common for word in found), name) for name, common in _LANGUAGES.items()),
-        reverse=True,
-    )
-    (most, name), (second, _) = counts[:2]
+    (most, name), (second, _) = _common_words(text)[:2]
     return name if most >= MIN_COMMON_WORDS and most > second else None
+
+
+def _common_words(text: str) -> list[tuple[int, str]]:
+    """Return how many common words of each language the text has; the most first."""
+    found = words(text)
+    counts = ((sum(word in common for word in found), name) for name, common in _LANGUAGES.items())
+    return sorted(counts, reverse=True)
 
 
 def _script(text: str) -> str:

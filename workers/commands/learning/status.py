@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+import redis
 import typer
 
 from forebay.routing.base import NANO
+from forebay.routing.books.targets.refusals import refusals
 from forebay.routing.learning.calibration import Calibration, Calibrations
 from forebay.routing.learning.confidence import Confidence, confidences
 from forebay.routing.limits.budget import Budget
@@ -26,6 +29,7 @@ from forebay.routing.store.connection import connect
 from forebay.workers.commands.learning.pace import override_text
 from forebay.workers.commands.options import Json
 
+DAY_S = 86_400
 #: What the score of a threshold is, by stage.
 STAGES = {"before": "score", "after": "doubt"}
 PACE_COLUMNS = ("kind", "answer", "jobs", "went up", "aim", "goes up from")
@@ -56,7 +60,10 @@ def _document() -> dict[str, Any]:
         "mock": bool(Spillway(client).endpoint()),
         "calibrations": {scope: each.version for scope, each in current.items()},
         "learned": {scope: _learned(each) for scope, each in current.items()},
-        "tenants": [_row(pacing.account(name), policy, budget, audited) for name in tenants],
+        "tenants": [
+            _row(pacing.account(name), policy, budget, audited) | _today(client, policy, name)
+            for name in tenants
+        ],
     }
 
 
@@ -81,6 +88,16 @@ def _row(
         "spent_usd": settled / NANO,
         "reserved_usd": reserved / NANO,
         "confidence": [asdict(each) for each in audited if each.tenant == account.tenant],
+    }
+
+
+def _today(client: redis.Redis, policy: Policy, tenant: str) -> dict[str, Any]:
+    """Return the budgets that refused calls today (UTC), and why the spillway is shut, if it is."""
+    now, faults = time.time(), Spillway(client).faults()
+    refused = refusals(client, policy, tenant, now - now % DAY_S, now)
+    return {
+        "refused": [{**asdict(each), "text": each.text} for each in refused],
+        "faults": [{"scope": each.scope, "reason": each.reason} for each in faults],
     }
 
 
@@ -123,6 +140,11 @@ def _learned_line(scope: str, learned: dict[str, Any]) -> str:
 def _tenant_lines(row: dict[str, Any], *, mock: bool) -> Iterator[str]:
     yield f"{row['tenant']}: target {_target_text(row['target'])}"
     yield f"  reached: {_reached_text(row)}, {_money_text(row, mock=mock)}"
+    for refused in row["refused"]:
+        yield f"  {refused['text']}"
+    for fault in row["faults"]:
+        scope = "every model" if fault["scope"] == EVERYBODY else fault["scope"]
+        yield f"  the spillway is shut for {scope}: {fault['reason']}"
     if row["hard"] is not None:
         yield f"  {_percent(row['hard'])} of its local answers failed their checks"
     if row["lines"]:

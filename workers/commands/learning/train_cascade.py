@@ -56,7 +56,8 @@ def train_cascade(
     Fit to files: --prompts, --outcomes, --weak, --strong, --second and --preds, as `eval` takes
     them. Or fit to --audits of this fleet, which know less about the answers.
     Set FOREBAY_CASCADE_MODEL to the file that is written, and FOREBAY_CASCADE_KINDS to the kinds
-    that it is to rank. A worker uses it if its answers have as many second opinions (one).
+    that it is to rank. A worker uses it for answers with as many second opinions as
+    it was fitted to: one, or two (FOREBAY_SECOND_OPINIONS).
     """  # noqa: D301 - \b is Click's
     files = {
         "--prompts": prompts, "--outcomes": outcomes, "--weak": weak, "--strong": strong,

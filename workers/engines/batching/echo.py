@@ -22,6 +22,7 @@ from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
 from forebay.workers.engines.batching.schema_instances import minimal_instance
 from forebay.workers.engines.engine import (
+    CachePages,
     Choice,
     Completion,
     EngineInfo,
@@ -46,6 +47,7 @@ class _Sequence:
     prompt: Prompt
     directives: Directives
     text: str
+    stop_sequence: str | None
     delay: float
     due: float
     begun: float = field(default_factory=time.monotonic)
@@ -73,6 +75,7 @@ class _Sequence:
             tokens_in=_tokens_in(self.prompt),
             tokens_out=self.words_out,
             finish=self._finish(),
+            stop_sequence=self.stop_sequence if self._finish() == "stop" else None,
             low_logprob=math.log(self.directives.confidence) if self.words_out else None,
             option_logprobs=self._option_logprobs(),
             token_logprobs=self.tokens(),
@@ -119,6 +122,8 @@ class EchoGenerator:
        missing, or else the first option;
     3. for a `JsonSchema`, its smallest instance;
     4. otherwise the words of the last user message, without its directives.
+
+    A stop string cuts every text that has no constraint.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -145,11 +150,15 @@ class EchoGenerator:
             raise too_long(prompt.messages, tokens_in, self._context)
         directives = Directives.of(_last_user_message(prompt))
         delay = self._delay if directives.delay is None else directives.delay
-        sequence = _Sequence(
-            prompt, directives, _answer(prompt, directives), delay, time.monotonic() + delay
-        )
+        text, stop = _before_stop(_answer(prompt, directives), prompt)
+        sequence = _Sequence(prompt, directives, text, stop, delay, time.monotonic() + delay)
         sequence.limit = min(sequence.limit, room)
         self._sequences[prompt.id] = sequence
+
+    @property
+    def running(self) -> int:
+        """How many sequences are in the batch."""
+        return len(self._sequences)
 
     def step(self) -> Step:
         """Give out a word of every sequence whose delay is over."""
@@ -213,11 +222,16 @@ class EchoEngine(BatchedEngine):
             embed_revision=_REVISION,
             logprobs=True,
         )
-        super().__init__(EchoGenerator(settings), reserved=settings.reserved)
+        self._echo = EchoGenerator(settings)
+        super().__init__(self._echo, reserved=settings.reserved)
 
     def info(self) -> EngineInfo:
         """See `Engine.info`."""
         return self._info
+
+    def pages(self) -> CachePages:
+        """See `Engine.pages`. Each request holds one page."""
+        return CachePages(used=self._echo.running, total=self._info.slots)
 
     def embed(self, texts: list[str]) -> Vectors:
         """See `Engine.embed`. A vector is made from its text's digest, so equal texts are equal."""
@@ -242,7 +256,7 @@ def _answer(prompt: Prompt, directives: Directives) -> str:
     text = without_directives(_last_user_message(prompt)).strip()
     match prompt.constraint:
         case None:
-            return _before_stop(text, prompt.stop)
+            return text
         case Choice(options=options):
             labelled = _text_to_label(text).casefold()
             return next((opt for opt in options if opt.casefold() in labelled), options[0])
@@ -258,10 +272,13 @@ def _text_to_label(message: str) -> str:
     return message.partition(_BEFORE_TEXT)[2] or message
 
 
-def _before_stop(text: str, stops: tuple[str, ...]) -> str:
-    for stop in stops:
-        text = text.partition(stop)[0]
-    return text
+def _before_stop(text: str, prompt: Prompt) -> tuple[str, str | None]:
+    """Return a free text up to the first of the prompt's stop strings, and that string."""
+    found = [(at, stop) for stop in prompt.stop if (at := text.find(stop)) >= 0]
+    if not found or prompt.constraint is not None:
+        return text, None
+    at, stop = min(found)
+    return text[:at], stop
 
 
 def _vector(text: str) -> tuple[float, ...]:

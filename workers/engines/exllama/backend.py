@@ -72,6 +72,7 @@ class BackendProgress:
         tokens: the ids of the new text.
         logprobs: log-probability of each of these tokens, before the candidates were narrowed.
         finish: why the request ended; `None` while it runs.
+        stop_sequence: the stop string that ended it, if one did.
         tokens_cached: tokens of the prompt that were in the cache; set with `finish`.
         tokens_out: all tokens that were generated; set with `finish`.
         distribution: log-probabilities of all first tokens, for a request that wants them.
@@ -85,6 +86,7 @@ class BackendProgress:
     tokens: tuple[int, ...] = field(default=(), repr=False)
     logprobs: tuple[float, ...] = field(default=(), repr=False)
     finish: Ending | None = None
+    stop_sequence: str | None = field(default=None, repr=False)
     tokens_cached: int = 0
     tokens_out: int = 0
     distribution: Logprobs | None = field(default=None, repr=False)
@@ -205,6 +207,7 @@ def progress_of(
         tokens,
         logprobs,
         finish="length" if result["eos_reason"] == "max_new_tokens" else "stop",
+        stop_sequence=result.get("eos_triggering_string"),
         tokens_cached=result["cached_tokens"],
         tokens_out=result["new_tokens"],
         distribution=distribution,

@@ -24,6 +24,8 @@ from forebay.workers.engines.exllama.exl2 import (
 )
 from forebay.workers.engines.exllama.exl3_backend import Exl3Backend, Exl3Parts, LogitsFilter
 from forebay.workers.engines.exllama.paged import PagedEngine
+from forebay.workers.engines.gpu import prebuilt
+from forebay.workers.engines.gpu.extensions import EXLLAMAV3
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.vram import planner
 from forebay.workers.engines.vram.exl3_footprint import BITS
@@ -59,19 +61,25 @@ class Exl3Engine(PagedEngine):
 
 
 def _require() -> None:
-    """Check what the import needs: without the extension it would compile for half an hour."""
-    fixes = {
-        "torch": "install a torch made for your CUDA, as its site says",
-        "exllamav3": "pip install --no-deps exllamav3",
-        "exllamav3_ext": "install a wheel of exllamav3 that was built for your torch and CUDA",
-    }
-    for name, fix in fixes.items():
-        if find_spec(name) is None:
-            raise EngineUnavailable(f"{name} is not installed; {fix}")
+    """Check what the import needs: without the extension it would compile for hours."""
+    _need("torch", "install a torch made for your CUDA, as its site says")
     import torch  # noqa: PLC0415 - gigabytes, and only needed with a GPU
 
     if not torch.cuda.is_available():
         raise EngineUnavailable("torch sees no CUDA device; nvidia-smi must show one")
+    _need("exllamav3", f"pip install --no-deps exllamav3=={EXLLAMAV3}")
+    place = prebuilt.folder(torch.__version__, str(torch.version.cuda))
+    prebuilt.on_path(place)
+    _need(
+        "exllamav3_ext",
+        "run: forebay gpu build --exllamav3; or install a wheel of exllamav3 that was built for "
+        "your torch and CUDA",
+    )
+
+
+def _need(name: str, fix: str) -> None:
+    if find_spec(name) is None:
+        raise EngineUnavailable(f"{name} is not installed; {fix}")
 
 
 def _load(share: Share, plan: planner.Plan, folder: Path) -> Exl3Backend:

@@ -11,6 +11,7 @@ from forebay.workers.engines.batching.embedding import SentenceEncoder
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
 from forebay.workers.engines.engine import (
+    CachePages,
     Choice,
     Completion,
     EngineInfo,
@@ -237,6 +238,11 @@ class PagedEngine(BatchedEngine):
     def info(self) -> EngineInfo:
         """See `Engine.info`."""
         return self._info
+
+    def pages(self) -> CachePages:
+        """See `Engine.pages`."""
+        total = self.backend.pages
+        return CachePages(used=total - self.backend.free_pages(), total=total)
 
     def embed(self, texts: list[str]) -> Vectors:
         """See `Engine.embed`."""

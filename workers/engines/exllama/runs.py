@@ -110,6 +110,7 @@ class TextRun:
             tokens_cached=min(progress.tokens_cached, len(self.request.tokens)),
             tokens_out=progress.tokens_out,
             finish="stop" if complete or progress.finish is None else progress.finish,
+            stop_sequence=progress.stop_sequence,
             prefill_s=progress.prefill_s,
             decode_s=progress.decode_s,
             **self._probabilities(),

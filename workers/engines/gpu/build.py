@@ -1,4 +1,4 @@
-"""Compile exllamav2's extension and flash-attn once, ahead of time, into a folder of their own.
+"""Compile the kernels of the GPU engines once, ahead of time, into a folder of their own.
 
 1. Everything that could fail is checked first (`toolchain`).
 2. Only one build runs at a time; an interrupted build keeps what is compiled for the next.
@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import ast
 import fcntl
 import os
 import shutil
@@ -16,19 +15,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 import forebay
 from forebay.routing.errors import EngineUnavailable
-from forebay.workers.engines.gpu import flash_attn_trim, prebuilt, toolchain
+from forebay.workers.engines.gpu import extensions, flash_attn_trim, prebuilt, toolchain
 from forebay.workers.engines.gpu.compile import Spec
 from forebay.workers.engines.gpu.toolchain import Toolchain
 
-EXLLAMAV2 = "0.3.2"
-_EXTENSION = "exllamav2_ext"
-_EXTENSION_MINUTES = 10.0  # of one core and one architecture; two took 19.5
 _INSTALLED_IN = Path(forebay.__file__).resolve().parents[1]
 
 Say = Callable[[str], None]
@@ -44,6 +38,7 @@ class BuildSpec:
         head_sizes: sizes of attention heads; without any, flash-attn is left out
             (FOREBAY_ATTENTION=torch).
         sdist: flash-attn's source; `None` downloads it.
+        exl3: build exllamav3's extension too.
         again: build even if the same was built before.
     """
 
@@ -51,6 +46,7 @@ class BuildSpec:
     jobs: int
     head_sizes: tuple[int, ...] = flash_attn_trim.HEAD_SIZES
     sdist: Path | None = None
+    exl3: bool = False
     again: bool = False
 
     @property
@@ -58,7 +54,8 @@ class BuildSpec:
         """The parts with their versions, as in the manifest."""
         sizes = ",".join(map(str, self.head_sizes))
         flash = {"flash-attn": f"{flash_attn_trim.VERSION} heads {sizes}"} if sizes else {}
-        return {"exllamav2": EXLLAMAV2, **flash}
+        exl3 = {"exllamav3": extensions.EXLLAMAV3} if self.exl3 else {}
+        return {"exllamav2": extensions.EXLLAMAV2, **flash, **exl3}
 
 
 def build(spec: BuildSpec, tools: Toolchain, say: Say) -> Path:
@@ -74,62 +71,31 @@ def build(spec: BuildSpec, tools: Toolchain, say: Say) -> Path:
     """
     target = prebuilt.folder(tools.torch, tools.cuda)
     toolchain.need_disk(target)
-    source = exllamav2_source()
+    own = _own_extensions(spec, tools)
     with _locked(target.parent):
-        if not spec.again and _is_built(target, spec):
+        lacks = _lacking(target, spec)
+        if not lacks:
             say(f"already built: {target}")
             return target
         work = target.with_name(f".{target.name}.work")
         work.mkdir(exist_ok=True)
-        extensions = [extension_spec(source, tools.standard)]
+        wanted = [extension for part, extension in own.items() if part in lacks]
         flash = None
-        if spec.head_sizes:
+        if "flash-attn" in lacks:
             archive = flash_attn_trim.sdist(spec.sdist, work)
             flash = flash_attn_trim.unpack(archive, work, spec.head_sizes)
-            extensions.append(flash_attn_trim.spec(flash, spec.head_sizes, tools.standard))
-        say(estimate(extensions, spec))
-        modules = [compile_extension(extension, work, spec, tools, say) for extension in extensions]
+            wanted.append(flash_attn_trim.spec(flash, spec.head_sizes, tools.standard))
+        say(estimate(wanted, spec))
+        modules = [compile_extension(extension, work, spec, tools, say) for extension in wanted]
         _install(target, modules, flash, spec)
         shutil.rmtree(work)
     return target
 
 
-def exllamav2_source() -> Path:
-    """Return the folder of the installed exllamav2 without importing it.
-
-    Raises:
-        EngineUnavailable: Another version than the pinned one is installed, or none.
-    """
-    try:
-        installed = version("exllamav2")
-    except PackageNotFoundError:
-        installed = "none"
-    if installed != EXLLAMAV2:
-        fix = f"pip install --no-deps exllamav2=={EXLLAMAV2}"
-        raise EngineUnavailable(f"exllamav2 {EXLLAMAV2} is needed, {installed} is installed; {fix}")
-    spec = find_spec("exllamav2")
-    assert spec is not None
-    return Path(str(spec.origin)).parent
-
-
-def extension_spec(source: Path, standard: str) -> Spec:
-    """Return the extension that exllamav2 would compile on import; its code lists the files."""
-    folder = source / _EXTENSION
-    tree = ast.parse((source / "ext.py").read_text())
-    lists = (
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "sources_"
-    )
-    names: list[str] = ast.literal_eval(next(lists))
-    return Spec(
-        name=_EXTENSION,
-        sources=tuple(str(folder / name) for name in names),
-        include=(str(folder),),
-        cxx=("-Ofast", standard),
-        nvcc=("-O3", standard),  # not exllamav2's -lineinfo: profilers read it, and it is large
-        cpu_minutes=_EXTENSION_MINUTES,
-    )
+def _own_extensions(spec: BuildSpec, tools: Toolchain) -> dict[str, Spec]:
+    """Return the extensions of the engines' own libraries, by part."""
+    exl3 = {"exllamav3": extensions.exllamav3(tools)} if spec.exl3 else {}
+    return {"exllamav2": extensions.exllamav2(tools), **exl3}
 
 
 def estimate(extensions: Sequence[Spec], spec: BuildSpec) -> str:
@@ -168,29 +134,35 @@ def compile_extension(
     return module
 
 
+def _lacking(target: Path, spec: BuildSpec) -> set[str]:
+    """Return the parts to build: those that are not there, or all if any is for other GPUs."""
+    built = prebuilt.architectures(target)
+    if spec.again or built is None or not set(spec.architectures) <= set(built):
+        return set(spec.parts)
+    lacks = {part for part, made in spec.parts.items() if prebuilt.parts(target).get(part) != made}
+    return set(spec.parts) if lacks and set(spec.architectures) != set(built) else lacks
+
+
 def _install(target: Path, modules: Sequence[Path], flash: Path | None, spec: BuildSpec) -> None:
+    """Put the modules in the place of the old ones; parts that were not built anew are kept."""
     fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    fresh.mkdir()
+    kept = set(prebuilt.architectures(target) or ()) == set(spec.architectures)
+    parts = {**(prebuilt.parts(target) if kept else {}), **spec.parts}
+    if kept:
+        shutil.copytree(target, fresh)
+    else:
+        fresh.mkdir()
     for module in modules:
         shutil.copy2(module, fresh / module.name)
     if flash is not None:
         flash_attn_trim.copy_package(flash, fresh)
-    prebuilt.write_manifest(fresh, list(spec.architectures), spec.parts)
+    prebuilt.write_manifest(fresh, list(spec.architectures), parts)
     if target.exists():
         target.rename(old)
     fresh.rename(target)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _is_built(target: Path, spec: BuildSpec) -> bool:
-    built = prebuilt.architectures(target)
-    return (
-        built is not None
-        and set(spec.architectures) <= set(built)
-        and prebuilt.parts(target) == spec.parts
-    )
 
 
 @contextmanager

@@ -132,7 +132,7 @@ class Child:
     def _beat(self, engine: Engine, beat_s: float) -> None:
         while True:
             time.sleep(beat_s)
-            self._replies.put(protocol.Beat(steps=engine.steps()))
+            self._replies.put(protocol.Beat(steps=engine.steps(), pages=engine.pages()))
 
 
 class Replies:

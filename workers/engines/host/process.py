@@ -18,7 +18,14 @@ from typing import BinaryIO, cast
 import forebay
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, Unavailable
 from forebay.routing.receipts import TokenLogprob
-from forebay.workers.engines.engine import Completion, EngineInfo, Frame, TakeText, Vectors
+from forebay.workers.engines.engine import (
+    CachePages,
+    Completion,
+    EngineInfo,
+    Frame,
+    TakeText,
+    Vectors,
+)
 from forebay.workers.engines.host import protocol
 from forebay.workers.engines.settings import EngineSettings
 
@@ -42,11 +49,12 @@ class EngineProcess:
     Attributes:
         gone: set when the process has ended and all its requests have failed.
         steps: the step counter that the process reported last.
+        pages: how full its cache was then.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
         self.gone = threading.Event()
-        self.steps = 0
+        self.steps, self.pages = 0, CachePages()
         self._hang_s = settings.hang_s
         self._moved_at = time.monotonic()
         self._write_lock = threading.Lock()
@@ -169,8 +177,9 @@ class EngineProcess:
 
     def _receive(self, reply: protocol.Reply) -> None:
         match reply:
-            case protocol.Beat(steps=steps):
+            case protocol.Beat(steps=steps, pages=pages):
                 self._count(steps)
+                self.pages = pages
             case protocol.Ready(info=info):
                 self._ready.set_result(info)
             case protocol.Failed(key=""):

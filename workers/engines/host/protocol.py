@@ -15,7 +15,14 @@ from pydantic import Field, TypeAdapter
 
 from forebay.routing.errors import ForebayError, PassingError, from_code
 from forebay.routing.receipts import TokenLogprob
-from forebay.workers.engines.engine import Completion, EngineInfo, Frame, Prompt, Vectors
+from forebay.workers.engines.engine import (
+    CachePages,
+    Completion,
+    EngineInfo,
+    Frame,
+    Prompt,
+    Vectors,
+)
 
 #: Read at once from a pipe, which holds as much.
 READ_BYTES = 1 << 16
@@ -128,10 +135,11 @@ class Failed(Frame):
 
 
 class Beat(Frame):
-    """Message to the worker, sent regularly (a heartbeat): the engine's step counter."""
+    """Message to the worker, sent regularly (a heartbeat): the engine's step counter, its cache."""
 
     op: Literal["beat"] = "beat"
     steps: int
+    pages: CachePages
 
 
 Command = Start | Submit | Cancel | Embed

@@ -19,6 +19,7 @@ from weakref import WeakSet
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError
 from forebay.routing.logs import Event, event
 from forebay.workers.engines.engine import (
+    CachePages,
     Completion,
     Engine,
     EngineInfo,
@@ -122,6 +123,11 @@ class SupervisedEngine(Engine):
         """See `Engine.steps`; as last reported, summed over all runs of the process."""
         process = self._process
         return self._past_steps + (process.steps if process else 0)
+
+    def pages(self) -> CachePages:
+        """See `Engine.pages`; as last reported."""
+        process = self._process
+        return process.pages if process else CachePages()
 
     def close(self) -> None:
         """See `Engine.close`."""

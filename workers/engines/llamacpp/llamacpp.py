@@ -6,6 +6,7 @@ import json
 import math
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,7 @@ from forebay.workers.engines.engine import (
 from forebay.workers.engines.llamacpp import decisions
 from forebay.workers.engines.llamacpp.gguf import gguf_file, special_tokens
 from forebay.workers.engines.llamacpp.server import LlamaGeneration, LlamaServer
+from forebay.workers.engines.llamacpp.stop_strings import StopStrings
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.tokens import grammars
 from forebay.workers.engines.tokens.special_tokens import SpecialTokens
@@ -106,14 +108,14 @@ class LlamaGenerator:
         if self._server.decides:
             return self._decide(prompt)
         if constraint is None:
-            return self._generate(run, _request_body(prompt)).completion(prompt.id)
+            return self._generate(run, _request_body(prompt), prompt.stop).completion(prompt.id)
         refusal = None
         bodies = grammars.bodies_of(constraint, prompt.max_tokens, best_effort=prompt.best_effort)
         for grammar_body in filter(self._server.compiles, bodies):
             if isinstance(constraint, Choice) and prompt.score_options:
                 return self._score(run, constraint.options)
             body = _request_body(prompt, grammar_body)
-            completion = self._generate(run, body).completion(prompt.id)
+            completion = self._generate(run, body, prompt.stop).completion(prompt.id)
             if _is_constrained(prompt, completion):
                 return completion
             refusal = grammars.too_large(constraint)
@@ -127,13 +129,16 @@ class LlamaGenerator:
         took_s = time.monotonic() - begun
         return decisions.answered(prompt, reply, self._server.context_tokens, took_s)
 
-    def _generate(self, run: _Run, body: dict[str, Any]) -> LlamaGeneration:
+    def _generate(
+        self, run: _Run, body: dict[str, Any], stops: Sequence[str] = ()
+    ) -> LlamaGeneration:
         # Only a free text streams: a constrained one may be generated anew with a looser grammar.
         streams = run.prompt.stream and run.prompt.constraint is None
         prompt_id, put = run.prompt.id, self._events.put
         generation = LlamaGeneration(
             run.cut.is_set,
             lambda *part: put(prompt_id, TextPart(*part) if streams else TextPart("")),
+            StopStrings(stops),
             others=run.prompt.logprobs,
         )
         self._server.chat(body, generation)
@@ -147,7 +152,7 @@ class LlamaGenerator:
         forced: dict[str, Completion] = {}
         sums: dict[str, float] = {}
         for option in options:
-            limits = {"temperature": 0, "max_tokens": len(option.encode()) + 1, "stop": []}
+            limits = {"temperature": 0, "max_tokens": len(option.encode()) + 1}
             body = _request_body(run.prompt, grammars.literal(option)) | limits
             generation = self._generate(run, body)
             forced[option] = generation.completion(run.prompt.id)
@@ -174,9 +179,9 @@ def _request_body(prompt: Prompt, grammar_body: str | None = None) -> dict[str, 
         "top_p": prompt.top_p,
         "top_k": 0,  # jobs set temperature and top_p; llama.cpp's other samplers are switched off
         "min_p": 0.0,
-        "stop": list(prompt.stop),
         "logprobs": True,
         "top_logprobs": max(1, prompt.logprobs or 0),
+        "timings_per_token": bool(prompt.stop),  # a stop string ends it without a last chunk
         "return_progress": True,  # a chunk for every batch of the prompt, so that it can be stopped
     }
     if prompt.seed is not None:

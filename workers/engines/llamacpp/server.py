@@ -21,6 +21,7 @@ from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import Completion, Finish, Turn, low_quantile, too_long
 from forebay.workers.engines.llamacpp.gguf import decision_type
+from forebay.workers.engines.llamacpp.stop_strings import StopStrings
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.tokens import grammars, trial
 
@@ -46,8 +47,9 @@ class LlamaGeneration:
     Attributes:
         stopped: returns whether the generation is to end early.
         moved: called for every chunk with its text and its tokens, as a sign of life.
-        text: the pieces of text so far.
+        ending: the text so far, and the stop string that ends it.
         logprobs: the natural-log probabilities of the tokens so far.
+        given: how many characters and tokens were passed on, and where the last token ends.
         others: the most probable tokens to name at each place; `None` if no token is wanted.
         tokens: the tokens so far, as llama.cpp scores them; empty unless they are wanted.
         reason: why llama.cpp ended the text, if it did.
@@ -58,8 +60,9 @@ class LlamaGeneration:
 
     stopped: Callable[[], bool]
     moved: Callable[[str, Sequence[TokenLogprob]], None]
-    text: list[str] = field(default_factory=list, repr=False)
+    ending: StopStrings = field(default_factory=StopStrings)
     logprobs: list[float] = field(default_factory=list)
+    given: tuple[int, int, int] = (0, 0, 0)
     others: int | None = None
     tokens: list[TokenLogprob] = field(default_factory=list, repr=False)
     reason: str | None = None
@@ -70,31 +73,45 @@ class LlamaGeneration:
 
     def take(self, chunk: dict[str, Any]) -> bool:
         """Take a chunk from llama.cpp; return True to end the generation."""
-        texts, tokens = len(self.text), len(self.tokens)  # so far
         self.error = chunk.get("error", self.error)
         self.timings = chunk.get("timings", self.timings)
         self.progress = chunk.get("prompt_progress", self.progress)
         for piece in chunk.get("choices", ()):  # at most one: nobody asks for alternatives
-            self.text.append(piece["delta"].get("content") or "")
+            self.ending.feed(piece["delta"].get("content") or "")
             self.reason = piece["finish_reason"] or self.reason
             scored = (piece.get("logprobs") or {}).get("content") or ()
             self.logprobs += (token["logprob"] for token in scored)
             if self.others is not None:
                 self.tokens += (_scored(token, self.others) for token in scored)
-        self.moved("".join(self.text[texts:]), self.tokens[tokens:])
-        return self.stopped()
+        self._give_out()
+        return self.ending.found is not None or self.stopped()
+
+    def _give_out(self) -> None:
+        """Pass on the text and the tokens that no stop string can end any more."""
+        safe, (texts, tokens, place) = self.ending.safe, self.given
+        whole = tokens if self.ending.stops else len(self.tokens)
+        for token in self.tokens[whole:]:
+            if place + len(token.token) > safe:
+                break
+            place, whole = place + len(token.token), whole + 1
+        self.moved(self.ending.text[texts:safe], self.tokens[tokens:whole])
+        self.given = safe, whole, place
 
     def completion(self, prompt_id: str) -> Completion:
         """Return the text so far as a completion."""
+        found = self.ending.found
+        text = self.ending.text if found is None else self.ending.text[: self.ending.safe]
+        tokens = self.tokens if found is None else self.tokens[: self.given[1]]
         return Completion(
             id=prompt_id,
-            text="".join(self.text),
+            text=text,
             tokens_in=int(self.progress.get("total", 0)),
             tokens_cached=int(self.timings.get("cache_n", 0)),
             tokens_out=int(self.timings.get("predicted_n", len(self.logprobs))),
-            finish=_FINISHES.get(self.reason, "cancelled"),
+            finish=_FINISHES.get(self.reason, "cancelled") if found is None else "stop",
+            stop_sequence=found,
             low_logprob=low_quantile(self.logprobs),
-            token_logprobs=None if self.others is None else tuple(self.tokens),
+            token_logprobs=None if self.others is None else tuple(tokens),
             prefill_s=self.timings.get("prompt_ms", self._read_ms()) / 1_000,
             decode_s=self._decode_s(),
         )

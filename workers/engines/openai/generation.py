@@ -28,6 +28,7 @@ class Generation:
         chunks: chunks that held text, which stand for the tokens if the server scores none.
         model: the model that the server names.
         reason: why the server ended the text, if it did.
+        stopped_by: the stop string, or the id of the token, that ended it, if the server tells.
         usage: the server's count of tokens, which comes with the last chunk.
         first: when the first text came.
     """
@@ -38,6 +39,7 @@ class Generation:
     chunks: int = 0
     model: str | None = None
     reason: str | None = None
+    stopped_by: str | int | None = None
     usage: dict[str, Any] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
     first: float | None = None
@@ -61,6 +63,7 @@ class Generation:
         for choice in chunk.get("choices", ()):  # at most one: nobody asks for alternatives
             pieces.append(choice["delta"].get("content") or "")
             self.reason = choice.get("finish_reason") or self.reason
+            self.stopped_by = choice.get("stop_reason") or self.stopped_by
             self.tokens += (choice.get("logprobs") or {}).get("content") or ()
         text = "".join(pieces)
         if text:
@@ -93,6 +96,7 @@ class Generation:
             tokens_cached=int(details.get("cached_tokens") or 0),
             tokens_out=int(self.usage.get("completion_tokens") or len(self.tokens) or self.chunks),
             finish=_FINISHES.get(self.reason, "cancelled"),
+            stop_sequence=self.stopped_by if isinstance(self.stopped_by, str) else None,
             low_logprob=low_quantile(self.logprobs),
             token_logprobs=None if self.others is None else self._token_logprobs(),
             prefill_s=first - self.begun,

@@ -27,13 +27,19 @@ from forebay.workers.engines.tokens.special_tokens import SpecialTokens
 
 #: The special tokens of the common chat templates; a server does not tell those of its model.
 SPECIAL_TOKENS = (
-    "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|begin_of_text|>", "<|end_of_text|>",
-    "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>", "<|python_tag|>",
-    "<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<s>", "</s>", "[INST]", "[/INST]",
-    "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>",
-    "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<\uff5cUser\uff5c>",
-    "<\uff5cAssistant\uff5c>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<|start|>",
-    "<|message|>", "<|channel|>", "<|return|>", "<think>", "</think>",
+    "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<bos>", "<eos>", "<pad>", "<unk>",
+    "<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[AVAILABLE_TOOLS]",
+    "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CONTENT]",
+    "[ARGS]", "[CALL_ID]", "[IMG]", "[IMG_BREAK]", "[IMG_END]", "[THINK]", "[/THINK]", "[gMASK]",
+    "<sop>", "<eop>", "<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>",
+    "</tool_response>", "]~b]", "]~!b[", "[e~[",
+)  # fmt: skip
+#: What the special tokens of most models look like: `<|im_end|>`, `<\uff5cUser\uff5c>`, `[|user|]`,
+#: `<extra_id_1>`.
+TOKEN_SHAPES = (
+    ("<", r"\|[^\s|<>]{1,40}\|>"), ("<", "\uff5c[^\\s\uff5c<>]{1,40}\uff5c>"),
+    (r"\[", r"\|[^\s|\[\]]{1,40}\|\]"),
+    ("<", r"(?:extra_id|reserved|SPECIAL|unused)_?\d{1,4}>"), ("<", r"seed:[\w:]{1,30}>"),
 )  # fmt: skip
 
 
@@ -93,7 +99,7 @@ class OpenAIGenerator:
         self._context = context
         self._formats = formats
         self._connection = connection
-        self._special_tokens = SpecialTokens(SPECIAL_TOKENS)
+        self._special_tokens = SpecialTokens(SPECIAL_TOKENS, TOKEN_SHAPES)
         self._runs: dict[str, _Run] = {}
         self._events = EventQueue(Misconfigured, Unavailable)
 

@@ -14,12 +14,17 @@ _BREAK = "\u200b"
 
 
 class SpecialTokens:
-    """The special tokens of one model, as texts."""
+    """The special tokens of one model, as texts and as shapes that tokens of its kind have."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        longest_first = sorted(filter(None, texts), key=len, reverse=True)
-        self._whole = _any_of(longest_first)
-        self._broken = _any_of([_broken(text) for text in longest_first])
+    def __init__(self, texts: Iterable[str], shapes: Iterable[tuple[str, str]] = ()) -> None:
+        """Take the texts, and regular expressions for the first character and the rest of others.
+
+        Shapes are for a model whose tokens cannot be read. A part matches a bounded text.
+        """
+        longest_first, shapes = sorted(filter(None, texts), key=len, reverse=True), list(shapes)
+        self._whole = _any_of(longest_first, [first + rest for first, rest in shapes])
+        broken = [_broken(text) for text in longest_first]
+        self._broken = _any_of(broken, [first + _BREAK + rest for first, rest in shapes])
 
     def disarmed(self, text: str) -> str:
         """Return a caller's text with its special tokens broken up."""
@@ -34,6 +39,6 @@ def _broken(token: str) -> str:
     return f"{token[:1]}{_BREAK}{token[1:]}"
 
 
-def _any_of(texts: list[str]) -> re.Pattern[str]:
+def _any_of(texts: list[str], patterns: list[str]) -> re.Pattern[str]:
     """Return a pattern for each of these texts, the earlier first; it never matches if none."""
-    return re.compile("|".join(map(re.escape, texts)) or r"(?!)")
+    return re.compile("|".join([*map(re.escape, texts), *patterns]) or r"(?!)")

@@ -5,6 +5,7 @@ The libraries ignore a field that they do not know. The model would run, and its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -51,11 +52,25 @@ _RULES: Mapping[str, Rule] = {
     "clip_qkv": Rule(_OFF),
     "qk_layernorm": Rule(_OFF),
     "use_qk_norm": Rule(_OFF, by_exl2=True, by_exl3=_COHERE),
+    "qk_norm": Rule(_OFF),
+    "attn_output_gate": Rule(_OFF, by_exl3=_QWEN3_5),
+    "cross_attention_layers": Rule(([],)),
+    "is_causal": Rule((True,)),
+    "use_bidirectional_attention": Rule(_OFF),
+    "rope_interleave": Rule(_OFF),
     "no_rope_layer_interval": Rule(_OFF, by_exl3=frozenset({"SmolLM3ForCausalLM"})),
     "no_rope_layers": Rule(([],), by_exl3=frozenset({"SmolLM3ForCausalLM"})),
     "rotary_pct": Rule(_ONE),
     "rotary_emb_fraction": Rule(_ONE),
+    # Blocks
+    "parallel_attn": Rule(_OFF),
+    "use_parallel_residual": Rule(_OFF),
+    "norm_type": Rule(("rms_norm", "rmsnorm", "RMSNorm")),
+    "rms_norm_add_unit_offset": Rule(_OFF),
+    "block_configs": Rule(([],)),
+    "per_layer_config": Rule(({},)),
     # Scales
+    "dim_model_base": Rule((), by_exl2=True),
     "final_logit_softcapping": Rule(_OFF, by_exl2=True, by_exl3=_GEMMA),
     "embedding_multiplier": Rule(_ONE, by_exl2=True),
     "logit_scale": Rule(_ONE, by_exl2=True, by_exl3=_COHERE),
@@ -79,6 +94,14 @@ _RULES: Mapping[str, Rule] = {
     "topk_group": Rule(_ONE),
     "topk_method": Rule(("greedy",)),
 }
+#: Fields of other names change a computation if they are called so and are not off. Some exceptions
+#: are checked elsewhere, the others describe shapes and training.
+_CHANGES = re.compile(
+    r"multipliers?$|softcap|^scale_|_scale$|_scaling$|^clip_|_clip$|_limit$|sinks?$|sparsity"
+    r"|lora_rank$|^altup_|^laurel_|kv_shared|^shared_kv"
+)
+_NEUTRAL: tuple[Any, ...] = (*_OFF, *_ONE, "", [], {})
+_EXCEPTIONS = frozenset({"rope_scaling", "ffn_dim_multiplier"})
 #: Fields that exllamav2 reads at the top only; exllamav3 reads them, or looks at the tensors.
 _TOP_ONLY = {"attention_bias": _OFF, "mlp_bias": _OFF, "partial_rotary_factor": _ONE}
 
@@ -107,6 +130,8 @@ def check_computation(
             read = rule.by_exl2 and not prefix if engine == "exl2" else architecture in rule.by_exl3
             if not read:
                 _check_neutral(part, prefix, name, rule.neutral, engine, place)
+        for name in sorted(filter(_CHANGES.search, part.keys() - _RULES.keys() - _EXCEPTIONS)):
+            _check_neutral(part, prefix, name, _NEUTRAL, engine, place)
         if engine == "exl2":
             if prefix:
                 for name, neutral in _TOP_ONLY.items():

@@ -145,15 +145,20 @@ class Batcher:
         lease.check()
         policy = self._policy.current()
         rules = policy.batch
-        if not rules.takes(group.model) or group.model in self._groups.resting():
+        rests = group.model in self._groups.resting()
+        if not rules.takes(group.model) or (rests and rules.when_refused == "call"):
             self._give_back(group)
-        elif self._is_paused(group):
+        elif rests or self._is_paused(group) or self._open(group.model) >= rules.max_open:
             return
         elif group.jobs >= rules.max_records or group.oldest_s >= rules.max_wait_s:
             if group.jobs < rules.min_records:
                 self._give_back(group)
             elif batch := self._writer.write(group, policy, lease):
                 self._submission.submit(batch)
+
+    def _open(self, model: str) -> int:
+        """Return how many batches of a model have not ended."""
+        return sum(batch.model == model for batch in self._batches.open())
 
     def _is_paused(self, group: Group) -> bool:
         """Return whether an operator holds back what the group waits for."""

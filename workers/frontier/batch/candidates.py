@@ -39,10 +39,12 @@ class Candidates:
         if not (self._possible and rules.takes(model) and _can_wait(attempt, rules)):
             return None
         offered = self._prices().offers(policy.base_model(model), "batch")
-        if not offered or policy.endpoint(model) or model in self._groups.resting():
+        rest = self._groups.resting().get(model)
+        if not offered or policy.endpoint(model) or (rest and rules.when_refused == "call"):
             return None
         group = group_name(job.tenant, model, by_tenant=rules.by_tenant)
-        return Deferred(group, rules.max_wait_s + GRACE_S)
+        rest_s = max(0.0, rest.until - time.time()) if rest else 0.0
+        return Deferred(group, rules.max_wait_s + GRACE_S + rest_s)
 
     def held(self, claim: Claim) -> Retry | None:
         """Return how a job waits on that a batch still has; `None` if no batch has it."""

@@ -20,7 +20,7 @@ from forebay.workers.frontier.batch.held_lease import HeldLease
 from forebay.workers.frontier.batch.record_reply import PricedReply, answer_of, priced
 from forebay.workers.frontier.batch.record_result import RecordResult, read_result
 from forebay.workers.frontier.bedrock.batch_bucket import BatchBucket
-from forebay.workers.frontier.bedrock.batch_service import Progress
+from forebay.workers.frontier.bedrock.batch_service import FAILED, Progress
 from forebay.workers.frontier.calling.calls import MAX_BOOKING_S
 from forebay.workers.runtime.attempt import Attempt
 
@@ -125,6 +125,9 @@ class Collection:
         late_s = (self._batches.now_ms() - batch.complete_at) / 1_000
         if open_calls and not unbilled and late_s < LATE_RESULTS_S:
             return
+        if progress.status == FAILED and unbilled and not answered:
+            self._departure.failed(batch, progress.why)
+            return
         for call in open_calls if unbilled else ():
             self._budget.release(call)
         self._batches.leave(list(jobs.values()), self._ledger.bell, batch=batch.id)
@@ -142,7 +145,7 @@ class Collection:
         """Return how many records Bedrock has billed, as far as it says."""
         if progress.succeeded is not None:
             return progress.succeeded
-        return 0 if progress.status == "Failed" and not answered else float("inf")
+        return 0 if progress.status == FAILED and not answered else float("inf")
 
 
 def _tell(batch: BatchRecord, progress: Progress, answered: int, unknown: int) -> None:

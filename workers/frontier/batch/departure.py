@@ -15,6 +15,7 @@ from forebay.routing.policy.policy_file import PolicyFile
 from forebay.workers.frontier.batch.batched_jobs import call_id
 from forebay.workers.frontier.batch.candidates import GRACE_S
 from forebay.workers.frontier.bedrock.batch_bucket import BatchBucket
+from forebay.workers.frontier.bedrock.batch_service import FAILED
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ class Departure:
     """Ends batches. Each step can be done again, by another process too."""
 
     ANSWERED = "answered"
+    REFUSED = "failed"
     INTERRUPTED = "interrupted"  # before its file was complete: its jobs wait for the next batch
     LOST = "nobody knows what became of it"  # what is reserved stays reserved
 
@@ -43,16 +45,24 @@ class Departure:
 
     def fail(self, batch: BatchRecord, error: ForebayError) -> None:
         """End a batch that was refused before Bedrock began it, and rest its model for a while."""
-        log.error(
-            "no batches of %s for %.0f s: %s", batch.model, REST_S, error,
-            extra=event(Event.BEDROCK_BATCH_FAILED, model=batch.model, batch=batch.id),
-        )  # fmt: skip
-        self._groups.rest(batch.model, REST_S, str(error))
+        self._rest(batch, str(error))
         self.abandon(batch, error.code)
 
-    def abandon(self, batch: BatchRecord, outcome: str) -> None:
+    def failed(self, batch: BatchRecord, why: str) -> None:
+        """End a batch that failed as a whole, unbilled, and rest its model for a while."""
+        self._rest(batch, why)
+        self.abandon(batch, self.REFUSED, status=FAILED, failed=batch.records)
+
+    def _rest(self, batch: BatchRecord, why: str) -> None:
+        log.error(
+            "no batches of %s for %.0f s: %s", batch.model, REST_S, why,
+            extra=event(Event.BEDROCK_BATCH_FAILED, model=batch.model, batch=batch.id),
+        )  # fmt: skip
+        self._groups.rest(batch.model, REST_S, why)
+
+    def abandon(self, batch: BatchRecord, outcome: str, **fields: str | int) -> None:
         """End a batch without answers."""
-        leaving = self._batches.advance(batch, "leaving", outcome=outcome)
+        leaving = self._batches.advance(batch, "leaving", outcome=outcome, **fields)
         if leaving is not None:
             self.finish(leaving)
 
@@ -72,8 +82,10 @@ class Departure:
 
     def _let_jobs_go(self, batch: BatchRecord) -> None:
         job_ids = list(self._batches.jobs(batch.id).values())
-        again = batch.outcome == self.INTERRUPTED
-        wait_s = self._policy.current().batch.max_wait_s + GRACE_S
+        rules = self._policy.current().batch
+        refused = rules.when_refused == "wait" and self._groups.rests(batch.model)
+        again = batch.outcome == self.INTERRUPTED or (refused and batch.outcome != self.LOST)
+        wait_s = rules.max_wait_s + GRACE_S + (REST_S if refused else 0)
         to_group = batch.group if again else ""
         self._batches.leave(
             job_ids, self._ledger.bell, batch=batch.id, to_group=to_group, wait_s=wait_s

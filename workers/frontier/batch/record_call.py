@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from forebay.routing.base import NANO
 from forebay.routing.bedrock_batches.batch_record import BatchRecord
+from forebay.routing.books.egress_entry import BY_BUCKET
 from forebay.routing.books.egress_log import EgressLog
 from forebay.routing.errors import BudgetExceeded, InvalidJob
 from forebay.routing.ledger.claim import Claim
@@ -67,7 +68,7 @@ class RecordCalls:
         self._secrets.check(job, rules)
         call = self._planned(batch, call_id, claim, rules, prices)
         self._reserve(batch, call, claim, rules)
-        region = f"{self._provider.region} by s3://{batch.bucket}"
+        region = f"{self._provider.region}{BY_BUCKET}{batch.bucket}"
         self._egress_log.append(call.leaving(claim, job, rules, region, _ANSWER, self._secret))
         return _line(record_id, call)
 

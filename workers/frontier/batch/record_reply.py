@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from forebay.routing.bedrock_batches.batch_record import BatchRecord
@@ -68,8 +69,8 @@ def answer_of(attempt: Attempt, priced_reply: PricedReply) -> Answer | None:
         return None
     try:
         prompt = prompts.frontier(attempt.job, prompt_id=attempt.prompt_id)
-        text = cut_at(reply.text, unsent_stops(prompt, priced_reply.can))
-        answer = checked(attempt, read_answer(attempt, _as_read(reply, text, cost), cost))
+        reply = _as_read(reply, unsent_stops(prompt, priced_reply.can), stand_in=cost.stand_in)
+        answer = checked(attempt, read_answer(attempt, reply, cost))
         answer = answer.model_copy(update={"reasons": (Reason.IN_BATCH.value, *answer.reasons)})
         stored(answer)
     except (NoAnswer, ForebayError):  # the job's worker takes the way down
@@ -84,7 +85,9 @@ def answer_of(attempt: Attempt, priced_reply: PricedReply) -> Answer | None:
     return answer
 
 
-def _as_read(reply: Reply, text: str, cost: Cost) -> Reply:
+def _as_read(reply: Reply, unsent: Sequence[str], *, stand_in: bool) -> Reply:
     """Return the reply with the text that counts, marked if the mock of Bedrock made it."""
-    finish = reply.finish if text == reply.text else "stop"
-    return Reply(text, reply.usage, finish, reply.model, reply.tier, cost.stand_in, reply.latency_s)
+    text, stop = cut_at(reply.text, unsent)
+    if stop is not None:
+        reply = replace(reply, text=text, finish="stop", stop_sequence=stop)
+    return replace(reply, stand_in=stand_in)

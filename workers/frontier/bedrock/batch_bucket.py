@@ -13,6 +13,7 @@ from botocore.config import Config
 
 from forebay.routing.bedrock_batches.batch_record import BatchRecord
 from forebay.routing.errors import ForebayError, Misconfigured, Unavailable
+from forebay.workers.frontier.bedrock.batch_failure import KEY_REFUSED
 from forebay.workers.frontier.bedrock.converse_errors import from_setup
 from forebay.workers.frontier.bedrock.converse_reply import code_word
 from forebay.workers.frontier.settings import BedrockSettings
@@ -127,10 +128,14 @@ class BatchBucket:
 
 def _refused(error: boto.ClientError) -> ForebayError:
     """Return our error for an error response of S3."""
-    code = code_word(str(error.response.get("Error", {}).get("Code", "")))
+    said = str(error.response.get("Error", {}).get("Code", ""))
+    code = code_word(said.replace(".", "_"))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status >= _SERVER_ERROR or code in {"SlowDown", "RequestTimeout", "ThrottlingException"}:
         return Unavailable(f"S3 is unavailable ({code})")
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    if code.startswith("KMS") or "kms" in message.casefold():
+        return Misconfigured(KEY_REFUSED, field="[batch] kms_key")
     return Misconfigured(
         f"S3 refuses it ({code}): check the bucket, its region, its key and this role's rights",
         field=_FIELD,

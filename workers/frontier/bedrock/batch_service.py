@@ -15,20 +15,23 @@ from botocore import exceptions as boto
 from botocore.config import Config
 
 from forebay.routing.bedrock_batches.batch_record import BatchRecord
-from forebay.routing.errors import ForebayError, LastingError
+from forebay.routing.errors import ForebayError, InvalidJob, LastingError
+from forebay.workers.frontier.bedrock.batch_failure import batch_failure
 from forebay.workers.frontier.bedrock.converse_errors import (
     from_response,
     from_setup,
     without_response,
 )
 from forebay.workers.frontier.bedrock.converse_reply import STAND_IN_MARK, headers
+from forebay.workers.frontier.provider import ModelFault
 from forebay.workers.frontier.settings import BedrockSettings
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
 MAX_ATTEMPTS = 3  # of one request, each of which is harmless to repeat
 
 #: What the service says of a batch that will have no more results.
-ENDINGS = frozenset({"Completed", "PartiallyCompleted", "Failed", "Stopped", "Expired"})
+FAILED = "Failed"
+ENDINGS = frozenset({"Completed", "PartiallyCompleted", FAILED, "Stopped", "Expired"})
 MIN_HOURS, MAX_HOURS = 24, 168  # that the service takes as a time-out
 _HOUR_MS = 3_600_000
 
@@ -40,12 +43,14 @@ class Progress:
     Attributes:
         status: such as `InProgress`; one of `ENDINGS` if there will be no more results.
         succeeded: records with a result; `None` if the service does not say.
+        why: why it failed, in our words; empty if it did not.
         stand_in: the mock of Bedrock says so.
     """
 
     status: str
     succeeded: int | None
     stand_in: bool
+    why: str = ""
 
     @property
     def ended(self) -> bool:
@@ -91,7 +96,9 @@ class BatchService:
         )
         succeeded = response.get("successRecordCount")
         stand_in = headers(response).get(STAND_IN_MARK) == "1"
-        return Progress(str(response["status"]), succeeded, stand_in)
+        status = str(response["status"])
+        why = _why(str(response.get("message") or "")) if status == FAILED else ""
+        return Progress(status, succeeded, stand_in, why)
 
     def find(self, batch: BatchRecord) -> str:
         """Return the ARN of a batch that the service has by its name; empty if it has none."""
@@ -126,7 +133,7 @@ class BatchService:
         try:
             return call(**parameters)
         except boto.ClientError as error:
-            return from_response(error, model)
+            return _refused(error, model)
         except boto.ParamValidationError:
             return LastingError("boto3 cannot make this batch: check [batch] of the policy")
         except Exception as error:  # noqa: BLE001 - whatever broke, it may have been done
@@ -146,6 +153,21 @@ class BatchService:
                     ),
                 )
             return self._connection
+
+
+def _refused(error: boto.ClientError, model: str) -> ForebayError:
+    """Return our error for an error response; it names the key of `[batch]` that is at fault."""
+    ours = from_response(error, model)
+    if isinstance(ours, ModelFault | InvalidJob):
+        details = error.response.get("Error", {})
+        return batch_failure(str(details.get("Message", ""))) or ours
+    return ours
+
+
+def _why(message: str) -> str:
+    """Return why a batch failed, in our words."""
+    known = batch_failure(message)
+    return str(known) if known else "Bedrock failed it, and its message tells nothing to correct"
 
 
 def _identifier(arn: str) -> str:

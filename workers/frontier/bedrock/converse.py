@@ -114,9 +114,10 @@ class Converse(Provider):
             # Raised here and not where it was caught, so that no error report can walk from it
             # to the foreign error, which may quote the request.
             raise ending
-        text = cut_at(ending.text, unsent)
-        finish = ending.finish if text == ending.text else "stop"
-        return replace(ending, text=text, finish=finish, enforced=enforces(request))
+        text, stop = cut_at(ending.text, unsent)
+        if stop is not None:
+            ending = replace(ending, text=text, finish="stop", stop_sequence=stop)
+        return replace(ending, enforced=enforces(request))
 
     def _ask(
         self, request: dict[str, Any], terms: Terms, on_text: TakeText | None

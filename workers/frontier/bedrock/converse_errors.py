@@ -19,6 +19,7 @@ from forebay.routing.errors import (
     TooLong,
     Unavailable,
 )
+from forebay.routing.store.backoff import asked_wait_s
 from forebay.workers.frontier.bedrock.converse_reply import code_word, headers
 from forebay.workers.frontier.provider import (
     AccountFault,
@@ -71,7 +72,13 @@ _BY_CODE: dict[str, _Mapped] = {
     "OptInRequired": _NO_ACCOUNT,
     "SubscriptionRequiredException": _NO_ACCOUNT,
 }
-_BY_STATUS: dict[int, _Mapped] = {429: _BUSY, 500: _DOWN, 503: _DOWN, 408: _UNKNOWN}
+_BY_STATUS: dict[int, _Mapped] = {
+    402: _NO_ACCOUNT,
+    429: _BUSY,
+    500: _DOWN,
+    503: _DOWN,
+    408: _UNKNOWN,
+}
 #: The operations of Bedrock that are called.
 _OPERATIONS = frozenset(
     {
@@ -87,7 +94,10 @@ _REJECTION, _SERVER_ERROR = 400, 501
 #: account or of a model: else a job could shut the spillway.
 _BY_MESSAGE: dict[str, tuple[tuple[str, _Mapped], ...]] = {
     "ValidationException": (
-        (r"^operation not allowed", _NO_ACCOUNT),
+        (r"^(?:operation not allowed|access to (?:amazon )?bedrock)", _NO_ACCOUNT),
+        (r"^(?:your|this) (?:aws )?account\b", _NO_ACCOUNT),
+        (r"^this model\b.*\b(?:end of (?:its )?life|legacy|deprecated|retired)\b", _NO_MODEL),
+        (r"^the provided (?:arn|inference profile)\b", _NO_MODEL),
         (r"^invocation\b.*\bon-demand throughput", (ModelFault, _NEEDS_PROFILE, "model")),
         (r"^the provided model identifier is invalid", _NO_MODEL),
         (
@@ -201,7 +211,7 @@ def _error(mapped: _Mapped, model: str, code: str) -> ForebayError:
 
 def _retry_after(headers: dict[str, str]) -> float | None:
     """Return the seconds that Bedrock asks to wait, if it does."""
-    seconds, millis = headers.get("retry-after", ""), headers.get("x-amz-retry-after", "")
+    millis = headers.get("x-amz-retry-after", "")
     if millis.isdecimal():
-        return int(millis) / 1_000
-    return float(seconds) if re.fullmatch(r"\d{1,6}(\.\d+)?", seconds) else None
+        return asked_wait_s(str(int(millis) / 1_000))
+    return asked_wait_s(headers.get("retry-after", ""))

@@ -70,7 +70,10 @@ def read_reply(
     if text is None:
         note = f"{model} gave an answer without a readable text"
         raise Malformed(note, usage, tier, stand_in=stand_in)
-    return Reply(text, usage, finish, model, tier, stand_in, latency_s)
+    if text and usage is not None and not usage.output:
+        usage = None  # no text is made of no tokens
+    stop = _stop_sequence(body.get("additionalModelResponseFields"))
+    return Reply(text, usage, finish, model, tier, stand_in, latency_s, stop_sequence=stop)
 
 
 def headers(response: dict[str, Any]) -> dict[str, str]:
@@ -111,6 +114,12 @@ def _text(output: Any) -> str | None:
     return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
 
 
+def _stop_sequence(fields: Any) -> str | None:
+    """Return the stop string that the model's own fields name, if one ended the text."""
+    stop = fields.get("stop_sequence") if isinstance(fields, dict) else None
+    return stop if isinstance(stop, str) and stop else None
+
+
 def _tier(reported: Any, asked: Tier) -> Tier | None:
     """Return the service tier; `None` if it is no tier that we know.
 
@@ -128,22 +137,21 @@ def _usage(counts: Any) -> Usage | None:
         return None
     try:
         written = _count(counts, "cacheWriteInputTokens", 0)
-        written_1h = sum(
-            _count(part, "inputTokens")
-            for part in counts.get("cacheDetails") or ()
-            if part["ttl"] == "1h"
-        )
-        if written_1h > written:
-            return None
-        return Usage(
+        parts = [
+            (part["ttl"], _count(part, "inputTokens")) for part in counts.get("cacheDetails") or ()
+        ]
+        written_1h = sum(count for ttl, count in parts if ttl == "1h")
+        usage = Usage(
             input=_count(counts, "inputTokens"),
             output=_count(counts, "outputTokens"),
             cache_read=_count(counts, "cacheReadInputTokens", 0),
             cache_write_5m=written - written_1h,
             cache_write_1h=written_1h,
         )
+        _count(counts, "totalTokens", 0)
     except (TypeError, KeyError, AttributeError, ValueError):
         return None
+    return usage if usage.prompt and sum(count for _, count in parts) <= written else None
 
 
 def _count(counts: dict[str, Any], name: str, default: int | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
@@ -35,6 +36,8 @@ _UNSUPPORTED = {
 }  # fmt: skip
 _SCHEMAS_BY_NAME = {"properties", "$defs", "definitions"}
 _SCHEMA_LISTS = {"anyOf", "oneOf", "allOf", "prefixItems"}
+#: The models whose answers name the stop string that ended them, in a field of their own.
+_NAMES_STOPS = re.compile(r"anthropic\.claude-")
 
 
 def converse_request(
@@ -58,6 +61,8 @@ def converse_request(
         request["system"] = [*_blocks(system), *([CACHE_POINT] if terms.caches else [])]
     if terms.tier != "default":
         request["serviceTier"] = {"type": terms.tier}
+    if "stopSequences" in request["inferenceConfig"] and _NAMES_STOPS.search(base):
+        request["additionalModelResponseFieldPaths"] = ["/stop_sequence"]
     if output := _output_config(prompt, can, terms.effort):
         request["outputConfig"] = output
     return request
@@ -115,11 +120,13 @@ def unsent_stops(prompt: Prompt, can: Capabilities) -> list[str]:
     return [stop for stop in prompt.stop if not (can.stops and stop.strip())]
 
 
-def cut_at(text: str, stops: Iterable[str]) -> str:
-    """Return the text up to the first of these stop strings."""
-    for stop in stops:
-        text = text.partition(stop)[0]
-    return text
+def cut_at(text: str, stops: Iterable[str]) -> tuple[str, str | None]:
+    """Return the text up to the first of these stop strings, and that string if there is one."""
+    found = [(at, stop) for stop in stops if (at := text.find(stop)) >= 0]
+    if not found:
+        return text, None
+    at, stop = min(found)
+    return text[:at], stop
 
 
 def _blocks(turns: Iterable[Turn]) -> list[dict[str, str]]:

@@ -81,6 +81,10 @@ def _fields(message: EventStreamMessage) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
+#: What a stream's last event about the text may say of it.
+_ENDINGS = ("stopReason", "additionalModelResponseFields")
+
+
 class _Answer:
     """What the events have said so far.
 
@@ -103,7 +107,7 @@ class _Answer:
         if name == "contentBlockDelta":
             self._take_text(fields.get("delta"))
         elif name == "messageStop":
-            self._end["stopReason"] = fields.get("stopReason")
+            self._end |= {key: fields[key] for key in _ENDINGS if key in fields}
         elif name == "metadata":
             self._end |= {key: fields[key] for key in ("usage", "serviceTier") if key in fields}
             self.ended = True

@@ -151,7 +151,7 @@ class Calls:
             raise
         rest_s = self._slots.give(slot, ending)
         if not isinstance(ending, Reply):
-            raise self._failed(call, ending, rules, rest_s)
+            raise self._failed(call, ending, rules, rest_s, job.tenant)
         self._recovered(call)
         return ending
 
@@ -261,10 +261,12 @@ class Calls:
             self._release(call)
             raise NoAnswer(error, Reason.EGRESS_UNWRITTEN, waits=True) from None
 
-    def _failed(self, call: Call, error: ForebayError, rules: Policy, rest_s: float) -> NoAnswer:
+    def _failed(
+        self, call: Call, error: ForebayError, rules: Policy, rest_s: float, tenant: str
+    ) -> NoAnswer:
         """Book what the failed call cost, as far as it is known; return the `NoAnswer` to raise."""
         if rest_s:
-            self._slots.shut_if_all_rest(rules, error.code)
+            self._slots.shut_if_all_rest(rules, error.code, tenant)
         if isinstance(error, OutcomeUnknown):
             return NoAnswer(error, Reason.CALL_OPEN)
         if isinstance(error, BilledFailure):
@@ -276,11 +278,10 @@ class Calls:
             self._budget.release(call.id)
         if scope := fault_of(error, call.model):
             return self._shut(scope, error, rules)
-        passes = isinstance(error, PassingError)
-        if isinstance(error, PassingError) and error.retry_after is None:
-            error.retry_after = rest_s or None
-        reason = Reason.SPILLWAY_SHUT if passes else Reason.BEDROCK_FAILED
-        return NoAnswer(error, reason, another=True)
+        if not isinstance(error, PassingError):
+            return NoAnswer(error, Reason.BEDROCK_FAILED, another=True)
+        error.retry_after = error.retry_after or rest_s or None
+        return NoAnswer(error, Reason.SPILLWAY_SHUT, another=True)
 
     def _shut(self, scope: str, error: ForebayError, rules: Policy) -> NoAnswer:
         """Shut the spillway for the scope of a fault that is no job's own.
@@ -296,5 +297,4 @@ class Calls:
 
     def _recovered(self, call: Call) -> None:
         if call.probe:
-            elsewhere = call.terms.endpoint is not None
-            self._spillway.recover(call.model, elsewhere=elsewhere)
+            self._spillway.recover(call.model, elsewhere=call.terms.endpoint is not None)

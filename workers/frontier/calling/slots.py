@@ -56,11 +56,17 @@ class Slots:
             return self._load.give(slot, _kind(ending), used=_used(ending), retry_after=retry_after)
         return 0.0
 
-    def shut_if_all_rest(self, policy: Policy, code: str) -> None:
-        """Shut the spillway for as long as every model of the policy rests."""
+    def shut_if_all_rest(self, policy: Policy, code: str, tenant: str) -> None:
+        """Shut the spillway for as long as every model of the policy rests.
+
+        If some of them rest for the calls of this tenant alone, it is shut for its jobs alone.
+        """
+        models = policy.all_models()
         with suppress(Unavailable):
-            if rest_s := self._load.all_rest_s(policy.all_models()):
+            if rest_s := self._load.all_rest_s(models):
                 self._spillway.shut(code, rest_s)
+            elif rest_s := self._load.all_rest_s(models, tenant):
+                self._spillway.shut(code, rest_s, tenant)
 
 
 def _no_slot(slot: Slot) -> NoAnswer:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeVar
 
 from forebay.routing.books.egress_entry import COUNT, Leaving
 from forebay.routing.books.egress_log import EgressLog, content_digest
@@ -21,8 +22,11 @@ from forebay.workers.engines.engine import JsonSchema, Prompt
 from forebay.workers.frontier.calling.providers import Providers
 from forebay.workers.frontier.terms import Terms
 
+N = TypeVar("N", int, float)
+
 MAX_COUNTS = 4_096  # remembered of one worker process
-#: How long a model is not asked to count after it failed to.
+#: How long a model is not asked to count for a tenant after it failed to: perhaps for what the
+#: tenant's prompt says.
 REST_S = 300.0
 
 _log = logging.getLogger(__name__)
@@ -53,27 +57,26 @@ class TokenCounts:
         self._secret = secret
         self._lock = threading.Lock()
         self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._rests_until: dict[str, float] = {}
+        self._rests_until: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def count(self, asked: Question) -> int | None:
         """Return the most tokens a prompt can be billed for; `None` if they cannot be counted."""
         base, can = asked.terms.base, asked.terms.can
         if can is None or not can.counts_tokens or asked.terms.endpoint is not None:
             return None
+        whose = base, asked.job.tenant
         content = content_digest(self._secret, iter(_texts(asked.prompt)))
         with self._lock:
             if known := self._counts.get((base, content)):
                 return known
-            if time.monotonic() < self._rests_until.get(base, 0):
+            if time.monotonic() < self._rests_until.get(whose, 0):
                 return None
         counted = self._ask(asked, content)
         with self._lock:
             if counted is None:
-                self._rests_until[base] = time.monotonic() + REST_S
+                _put(self._rests_until, whose, time.monotonic() + REST_S)
             else:
-                self._counts[base, content] = counted
-                if len(self._counts) > MAX_COUNTS:
-                    self._counts.popitem(last=False)
+                _put(self._counts, (base, content), counted)
         return counted
 
     def _ask(self, asked: Question, content: str) -> int | None:
@@ -83,11 +86,18 @@ class TokenCounts:
             return provider.count(asked.prompt, asked.terms.base, asked.terms)
         except ForebayError as error:
             _log.warning(
-                "tokens of prompts for %s are not counted for %.0f s; the bytes bound them: %s",
-                asked.model, REST_S, error,
+                "prompts of %s for %s are not counted for %.0f s; their bytes bound them: %s",
+                asked.job.tenant, asked.model, REST_S, error,
                 extra=event(Event.BEDROCK_UNCOUNTED, model=asked.model),
             )  # fmt: skip
             return None
+
+
+def _put(known: OrderedDict[tuple[str, str], N], key: tuple[str, str], value: N) -> None:
+    """Remember a value; forget the oldest if there are too many."""
+    known[key] = value
+    if len(known) > MAX_COUNTS:
+        known.popitem(last=False)
 
 
 def _leaving(asked: Question, region: str, content: str) -> Leaving:

@@ -136,8 +136,7 @@ def _body(
 ) -> dict[str, Any]:
     """Return the body of an answer; raise our error if the response is none."""
     if response.status != _OK:
-        retry_after = response.headers.get("retry-after", "")
-        raise from_response(response.status, _read(response), retry_after, names)
+        raise from_response(response.status, _read(response), response.headers, names)
     if on_text is None or "event-stream" not in response.headers.get("content-type", ""):
         return whole_body(_read(response))
     return streamed_body(_lines(response), on_text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from urllib3 import exceptions as http
@@ -17,6 +18,7 @@ from forebay.routing.errors import (
     TooLong,
     Unavailable,
 )
+from forebay.routing.store.backoff import asked_wait_s
 from forebay.workers.frontier.provider import ModelFault, OutcomeUnknown
 
 #: An error class, its message, and the field that the error names.
@@ -31,6 +33,7 @@ _BY_CODE: dict[str, _Mapped] = {
 }
 _BY_STATUS: dict[int, _Mapped] = {
     401: (ModelFault, "{endpoint} rejects the key: check {key}", "endpoints"),
+    402: (ModelFault, "the account of {endpoint} has no credit left", "endpoints"),
     403: (ModelFault, "{endpoint} does not allow {model} with this key", "endpoints"),
     404: (ModelFault, "{endpoint} has no {model}, or its url is wrong", "endpoints"),
     408: (OutcomeUnknown, "{endpoint} gave up waiting", None),
@@ -41,6 +44,8 @@ _BY_STATUS: dict[int, _Mapped] = {
     529: (Unavailable, "{endpoint} is overloaded", None),
 }
 _REJECTED = frozenset({400, 422})
+_FORBIDDEN = 403
+_DECLINED = re.compile(r"\bmoderation\b|\bflagged\b|content policy|safety system", re.IGNORECASE)
 _SERVER_ERROR = 500
 #: What a rejected request is rejected for: the message is searched, in this order.
 _BY_MESSAGE: tuple[tuple[re.Pattern[str], _Mapped], ...] = (
@@ -69,21 +74,33 @@ class Names:
         return error_class(text.format(**self._names), field=field)
 
 
-def from_response(status: int, body: bytes, retry_after: str, names: Names) -> ForebayError:
+def from_response(
+    status: int, body: bytes, headers: Mapping[str, str], names: Names
+) -> ForebayError:
     """Return our error for a response that is no answer."""
     details = _details(body)
     ours = names.error(_mapped(status, details))
-    if isinstance(ours, Throttled | Unavailable) and re.fullmatch(r"\d{1,6}(\.\d+)?", retry_after):
-        ours.retry_after = float(retry_after)
+    if isinstance(ours, Throttled | Unavailable):
+        ours.retry_after = _retry_after(headers)
     return ours
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that the service asks to wait, if it does."""
+    millis = headers.get("retry-after-ms", "")
+    if millis.isdecimal():
+        return asked_wait_s(str(int(millis) / 1_000))
+    return asked_wait_s(headers.get("retry-after", ""))
 
 
 def _mapped(status: int, details: dict[str, Any]) -> _Mapped:
     code = details.get("code")
     if isinstance(code, str) and code in _BY_CODE:
         return _BY_CODE[code]
+    text = f"{details.get('message')} {details.get('param')}"
+    if status == _FORBIDDEN and _DECLINED.search(text):  # the prompt is at fault, not the key
+        return _BY_CODE["content_filter"]
     if status in _REJECTED:
-        text = f"{details.get('message')} {details.get('param')}"
         return next(mapped for words, mapped in _BY_MESSAGE if words.search(text))
     return _BY_STATUS.get(status) or _by_range(status)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 from forebay.routing.limits.prices import Tier, Usage
@@ -39,24 +40,31 @@ def streamed_body(lines: Iterable[bytes], on_text: TakeText) -> dict[str, Any]:
     refusals: list[str] = []
     last: dict[str, Any] = {}
     finish: Any = None
+    stop: Any = None
+    done = False
     for line in lines:
         data = line.strip().removeprefix(b"data:").strip()
-        if data == b"[DONE]":
-            message = {"content": "".join(texts), "refusal": "".join(refusals) or None}
-            return {**last, "choices": [{"message": message, "finish_reason": finish}]}
+        done = data == b"[DONE]"
+        if done:
+            break
         if not line.startswith(b"data:"):
             continue
         chunk = _chunk(data)
         last |= {key: chunk[key] for key in ("usage", "service_tier") if chunk.get(key)}
         choice = _first(chunk.get("choices"))
         finish = choice.get("finish_reason") or finish
+        stop = choice.get("stop_reason") or stop
         delta = choice.get("delta")
         if isinstance(delta, dict) and isinstance(delta.get("refusal"), str):
             refusals.append(delta["refusal"])
         if isinstance(delta, dict) and isinstance(delta.get("content"), str):
             texts.append(delta["content"])
             on_text(_storable(delta["content"]))
-    raise OutcomeUnknown("the stream was cut short")
+    if not (done or (finish and "usage" in last)):  # some services leave out [DONE]
+        raise OutcomeUnknown("the stream was cut short")
+    message = {"content": "".join(texts), "refusal": "".join(refusals) or None}
+    ending = {"finish_reason": finish, "stop_reason": stop}
+    return {**last, "choices": [{"message": message, **ending}]}
 
 
 def read_reply(
@@ -82,7 +90,10 @@ def read_reply(
     if finish is None or not isinstance(text, str):
         note = f"{model} gave an answer without a readable text"
         raise Malformed(note, usage, tier, stand_in=stand_in)
-    return Reply(_storable(text), usage, finish, model, tier, stand_in, latency_s)
+    stop = choice.get("stop_reason")  # vLLM's: a stop string, or the id of a token
+    stop = stop if isinstance(stop, str) else None
+    reply = Reply(_storable(text), usage, finish, model, tier, stand_in, latency_s)
+    return replace(reply, stop_sequence=stop)
 
 
 def _chunk(data: bytes) -> dict[str, Any]:
@@ -106,16 +117,27 @@ def _storable(text: str) -> str:
 
 
 def _usage(counts: Any) -> Usage | None:
-    """Return the tokens; `None` if a count is missing, impossible, or contradicts another."""
+    """Return the tokens; `None` if a count is missing, impossible, or contradicts another.
+
+    Some services leave the tokens of reasoning out of those of the answer; the total has them.
+    """
     if not isinstance(counts, dict):
         return None
     details = counts.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
     read = 0 if cached is None else cached
     prompt, output = counts.get("prompt_tokens"), counts.get("completion_tokens")
-    if not (_is_count(prompt) and _is_count(output) and _is_count(read)) or read > prompt:
+    if (
+        not (_is_count(prompt) and _is_count(output) and _is_count(read))
+        or read > prompt
+        or not prompt
+    ):
         return None
-    return Usage(input=prompt - read, output=output, cache_read=read)
+    total = counts.get("total_tokens")
+    total = prompt + output if total is None else total
+    if not _is_count(total) or total < prompt + output:
+        return None
+    return Usage(input=prompt - read, output=total - prompt, cache_read=read)
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -26,6 +26,12 @@ class EngineMetrics(Collector):
         slots = GaugeMetricFamily("forebay_engine_slots", "Size of the batch", labels=labels)
         busy = GaugeMetricFamily("forebay_engine_requests", "Requests in the engine", labels=labels)
         restarts = CounterMetricFamily("forebay_engine_restarts", "Restarts", labels=labels)
+        pages = GaugeMetricFamily(
+            "forebay_engine_cache_pages", "Pages of the KV cache", labels=labels
+        )
+        used = GaugeMetricFamily(
+            "forebay_engine_cache_pages_used", "Of these, held by requests", labels=labels
+        )
         memory = [GaugeMetricFamily(name, text, labels=labels) for name, text in MEMORY]
         for engine in open_engines():
             info = engine.info()
@@ -33,9 +39,12 @@ class EngineMetrics(Collector):
             slots.add_metric(values, info.slots)
             busy.add_metric(values, engine.requests)
             restarts.add_metric(values, engine.restarts)
+            cache = engine.pages()
+            pages.add_metric(values, cache.total)
+            used.add_metric(values, cache.used)
             for family, value in zip(memory, _memory(info.memory), strict=True):
                 family.add_metric(values, value)
-        yield from (slots, busy, restarts, *memory)
+        yield from (slots, busy, restarts, pages, used, *memory)
 
 
 def _memory(card: CardMemory | None) -> tuple[int, int, int]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
 from forebay.routing.errors import EgressDenied
 from forebay.routing.jobs import Answer, Receipt
@@ -25,11 +25,13 @@ from forebay.workers.runtime.outcomes import (
     Routed,
 )
 from forebay.workers.telemetry.metrics.labels import MAX_MODELS, Capped, code_label, reason_label
+from forebay.workers.telemetry.metrics.tallies import CounterTally, HistogramTally, Tallies
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 3_600)
 HOPS: tuple[str, ...] = get_args(Hop)
 WHERE = ("kind", "lane")
 PROBABILITIES = tuple(tenth / 10 for tenth in range(1, 11))
+_AT_SUBMIT = Reason.ROUTED_AT_SUBMIT.value
 #: What a sweep did, by the state in which it left the job.
 _SWEPT = {"waiting": "recovered", "failed": "dead", "expired": "expired", "done": "answered"}
 
@@ -40,27 +42,32 @@ class JobMetrics:
     def __init__(self, registry: CollectorRegistry, tenants: int) -> None:
         self._tenant, self._model = Capped(tenants), Capped(MAX_MODELS)
         self._begun: dict[str, float] = {}
-        self._count_ways(registry)
-        self._count_ends(registry)
-        self._measure(registry)
+        in_flight = Gauge(
+            "forebay_jobs_in_flight", "Jobs that the worker works now", registry=registry
+        )
+        in_flight.set_function(lambda: len(self._begun))
+        tallies = Tallies(registry)
+        self._lock = tallies.lock
+        self._count_ways(tallies.counter)
+        self._count_ends(tallies.counter)
+        self._measure(tallies.histogram)
 
-    def _count_ways(self, registry: CollectorRegistry) -> None:
+    def _count_ways(self, count: Callable[..., CounterTally]) -> None:
         """Register what counts how jobs move."""
-        count = partial(_counter, registry)
-        in_flight = "Jobs that the worker works now"
-        self._in_flight = Gauge("forebay_jobs_in_flight", in_flight, registry=registry)
         self._verdicts = count("verdicts", "Verdicts by the model that gave them", "kind", "model")
         self._attempts = count("attempts", "Attempts by outcome", *WHERE, "outcome")
         self._retries = count("retries", "Attempts after which a job waits again", *WHERE, "code")
         self._decisions = count("decisions", "Lanes chosen before an answer", *WHERE, "reason")
         self._escalations = count("escalations", "Jobs that went up", "kind", "reason")
-        refusals = count("egress_refusals", "Moves or calls refused because of egress", "lane")
-        self._refusals = {lane: refusals(lane) for lane in HOPS}  # each begins at 0, for alerts
+        self._refusals = count(
+            "egress_refusals", "Moves or calls refused because of egress", "lane"
+        )
+        for lane in HOPS:  # each begins at 0, for alerts
+            self._refusals.add(lane, amount=0)
         self._swept = count("jobs_swept", "Jobs that a sweep gave back or ended", "result")
 
-    def _count_ends(self, registry: CollectorRegistry) -> None:
+    def _count_ends(self, count: Callable[..., CounterTally]) -> None:
         """Register what counts how jobs end, and how their answers were made."""
-        count = partial(_counter, registry)
         self._ended = count("jobs_ended", "Jobs that ended", *WHERE, "state", "code")
         self._tenant_ended = count("tenant_jobs_ended", "Jobs that ended", "tenant", "state")
         self._failed_checks = count("checks_failed", "Failed checks of answers", *WHERE, "check")
@@ -71,10 +78,9 @@ class JobMetrics:
         self._cost = count("cost_usd", "Cost of answers", "model")
         self._tenant_cost = count("tenant_cost_usd", "Cost of answers", "tenant")
 
-    def _measure(self, registry: CollectorRegistry) -> None:
+    def _measure(self, measure: Callable[..., HistogramTally]) -> None:
         """Register what measures times and probabilities."""
-        seconds = partial(_histogram, registry, SECONDS)
-        probability = partial(_histogram, registry, PROBABILITIES)
+        seconds, probability = partial(measure, SECONDS), partial(measure, PROBABILITIES)
         self._wait = seconds("job_wait_seconds", "Time in queues, of jobs that ended", *WHERE)
         self._service = seconds("job_service_seconds", "Time of an attempt", *WHERE)
         self._duration = seconds("job_duration_seconds", "Time from submit to end", *WHERE)
@@ -84,78 +90,86 @@ class JobMetrics:
     def started(self, claim: Claim, /) -> None:
         """Count a job that is worked now."""
         self._begun[claim.token] = time.monotonic()
-        self._in_flight.inc()
         record = claim.record
-        if record.attempts == 1 and Reason.ROUTED_AT_SUBMIT in record.reasons:
-            self._decisions(record.kind, record.hop, Reason.ROUTED_AT_SUBMIT.value).inc()
+        if record.attempts == 1 and _AT_SUBMIT in record.reasons:
+            with self._lock:
+                self._decisions.add(record.kind, record.hop, _AT_SUBMIT)
 
     def finished(self, claim: Claim, recorded: Recorded, /) -> None:
         """Count what became of the job."""
+        now = time.monotonic()
+        took_s = now - self._begun.pop(claim.token, now)
         record, outcome = claim.record, recorded.outcome
-        took_s = time.monotonic() - self._begun.pop(claim.token, time.monotonic())
-        self._in_flight.dec()
-        self._service(record.kind, record.hop).observe(took_s)
-        name = type(outcome).__name__.lower()
-        self._attempts(record.kind, record.hop, name).inc()
-        if refuses_egress(outcome, record.hop):
-            self._refusals[record.hop].inc()
-        match outcome:
-            case Routed(queue, reason=reason, verdict=verdict):
-                lane = hop_of(queue)
-                self._decisions(record.kind, lane, reason_label(reason)).inc()
-                if verdict is not None:
-                    self._verdict(record.kind).observe(verdict.probability)
-                    self._verdicts(record.kind, self._model(verdict.version)).inc()
-            case Escalated(reason, draft):
-                self._escalations(record.kind, reason_label(reason)).inc()
-                if draft is not None:
-                    self._judge(record.kind, record.hop, draft)
-            case Answered(answer):
-                self._judge(record.kind, record.hop, answer)
-            case Retry(code) if recorded.state == "waiting":
-                self._retries(record.kind, record.hop, code_label(code)).inc()
-        if recorded.receipt is not None:
-            self._end(record, recorded.receipt, record.hop)
-        elif recorded.state == "cancelled":
-            self._ended(record.kind, record.hop, "cancelled", "").inc()
+        kind, hop = record.kind, record.hop
+        with self._lock:
+            self._service.add(kind, hop, amount=took_s)
+            self._attempts.add(kind, hop, type(outcome).__name__.lower())
+            if refuses_egress(outcome, hop):
+                self._refusals.add(hop)
+            self._move(record, recorded)
+            if recorded.receipt is not None:
+                self._end(record, recorded.receipt, hop)
+            elif recorded.state == "cancelled":
+                self._ended.add(kind, hop, "cancelled", "")
 
     def swept(self, record: Record, /) -> None:
         """Count a job that a sweep gave back or ended."""
-        self._swept(_SWEPT.get(record.state, "cancelled")).inc()
-        if record.state != "waiting":
-            self._end(record, record.to_receipt(), record.hop)
+        with self._lock:
+            self._swept.add(_SWEPT.get(record.state, "cancelled"))
+            if record.state != "waiting":
+                self._end(record, record.to_receipt(), record.hop)
+
+    def _move(self, record: Record, recorded: Recorded) -> None:
+        """Count where a job goes, and what was found of its answer."""
+        kind, hop = record.kind, record.hop
+        match recorded.outcome:
+            case Routed(queue, reason=reason, verdict=verdict):
+                self._decisions.add(kind, hop_of(queue), reason_label(reason))
+                if verdict is not None:
+                    self._verdict.add(kind, amount=verdict.probability)
+                    self._verdicts.add(kind, self._model(verdict.version))
+            case Escalated(reason, draft):
+                self._escalations.add(kind, reason_label(reason))
+                if draft is not None:
+                    self._judge(kind, hop, draft)
+            case Answered(answer):
+                self._judge(kind, hop, answer)
+            case Retry(code) if recorded.state == "waiting":
+                self._retries.add(kind, hop, code_label(code))
 
     def _end(self, record: Record, receipt: Receipt, lane: str) -> None:
         """Count a job that ended."""
         kind, tenant = record.kind, self._tenant(record.id.partition(".")[0])
-        self._ended(kind, lane, receipt.status, code_label(receipt.error)).inc()
-        self._tenant_ended(tenant, receipt.status).inc()
-        self._wait(kind, lane).observe(record.queued_ms / 1000)
-        self._duration(kind, lane).observe(max(0.0, time.time() - record.created / 1000))
+        self._ended.add(kind, lane, receipt.status, code_label(receipt.error))
+        self._tenant_ended.add(tenant, receipt.status)
+        self._wait.add(kind, lane, amount=record.queued_ms / 1000)
+        self._duration.add(kind, lane, amount=max(0.0, time.time() - record.created / 1000))
         if receipt.model is not None:
             self._answer(kind, lane, receipt, tenant)
 
     def _answer(self, kind: str, lane: str, receipt: Receipt, tenant: str) -> None:
         """Count how the answer of a job was made."""
-        model = self._model(receipt.model or "")
-        self._tokens(lane, model, "in").inc(receipt.tokens_in)
-        self._tokens(lane, model, "out").inc(receipt.tokens_out)
-        self._cost(model).inc(receipt.cost_usd)
-        self._tenant_cost(tenant).inc(receipt.cost_usd)
+        model, cost_usd = self._model(receipt.model or ""), receipt.cost_usd
+        self._tokens.add(lane, model, "in", amount=receipt.tokens_in)
+        self._tokens.add(lane, model, "out", amount=receipt.tokens_out)
+        if receipt.tokens_cached:
+            self._tokens.add(lane, model, "cached", amount=receipt.tokens_cached)
+        self._cost.add(model, amount=cost_usd)
+        self._tenant_cost.add(tenant, amount=cost_usd)
         if receipt.degraded:
-            self._degraded(kind, lane).inc()
+            self._degraded.add(kind, lane)
         if receipt.cached:
-            self._cached(kind, lane).inc()
+            self._cached.add(kind, lane)
 
     def _judge(self, kind: str, lane: str, answer: Answer) -> None:
         """Count what was found of an answer, kept or not, where it was made."""
         if answer.doubt is not None and lane == "local":
-            self._doubt(kind).observe(answer.doubt.probability)
+            self._doubt.add(kind, amount=answer.doubt.probability)
         for check in answer.checks:
             if check.name == "second_opinion":
-                self._seconds(kind, str(check.passed).lower()).inc()
+                self._seconds.add(kind, str(check.passed).lower())
             elif not check.passed:
-                self._failed_checks(kind, lane, check.name).inc()
+                self._failed_checks.add(kind, lane, check.name)
 
 
 def refuses_egress(outcome: Outcome, hop: str) -> bool:
@@ -176,21 +190,3 @@ def refuses_egress(outcome: Outcome, hop: str) -> bool:
         case Answered(answer):
             return hop == BEDROCK and code in answer.reasons
     return False
-
-
-# A child of a metric is looked up by its labels for every job, so it is remembered.
-
-
-def _counter(
-    registry: CollectorRegistry, name: str, text: str, *labels: str
-) -> Callable[..., Counter]:
-    """Register a counter; return what gives its child for some labels."""
-    return cache(Counter(f"forebay_{name}", text, labels, registry=registry).labels)
-
-
-def _histogram(
-    registry: CollectorRegistry, buckets: tuple[float, ...], name: str, text: str, *labels: str
-) -> Callable[..., Histogram]:
-    """Register a histogram; return what gives its child for some labels."""
-    name = f"forebay_{name}"
-    return cache(Histogram(name, text, labels, registry=registry, buckets=buckets).labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from forebay.routing.errors import gist
 from forebay.routing.reasons import meaning
 
@@ -34,6 +36,7 @@ def code_label(code: str | None) -> str:
     return code if code in _MORE_CODES or gist(code) else OTHER
 
 
+@lru_cache(maxsize=1024)  # most jobs have one of a few reasons
 def reason_label(reasons: str) -> str:
     """Return the label of the first of some reason codes, without what follows its colon."""
     code = reasons.partition(",")[0].partition(":")[0]

@@ -8,13 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from forebay.routing.base import NANO
-from forebay.routing.bedrock_batches.batch_record import OPEN_STATES
-from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.errors import ForebayError
+from forebay.routing.fleets.moving import state
 from forebay.routing.lanes import SHARDS
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.budget import Budget
@@ -28,12 +27,15 @@ from forebay.routing.overview.waiting import WaitingJobs
 from forebay.routing.overview.workers import Workers
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.store.connection import reaching_redis
+from forebay.workers.telemetry.metrics.batch_metrics import batch_metrics
+from forebay.workers.telemetry.metrics.families import family, gauge, gauge_by
 from forebay.workers.telemetry.metrics.labels import largest
 
 log = logging.getLogger(__name__)
 
 KEEP_S = 2.0  # figures are read at most so often, however many scrape
-KEEP_DEAD_S = 60.0  # counting dead jobs walks all keys
+WALK_EVERY_S = 60.0  # over all keys
+DEAD, MOVE = "fb:dead:", state.key("")
 MAX_RUNNING = 5_000  # jobs whose queues are counted
 KEYS_PER_SCAN = 5_000
 MAX_PAUSES = 100  # that are shown
@@ -54,7 +56,8 @@ class LedgerMetrics(Collector):
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._read_at, self._figures = float("-inf"), list[Metric]()
         self._failed = set[str]()
-        self._dead_at, self._dead = float("-inf"), dict[str, float]()
+        self._walked_at, self._dead = float("-inf"), dict[str, float]()
+        self._moving = dict[tuple[str, str], float]()  # tenant and step -> when it was first seen
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; of Redis that cannot be reached only that it cannot."""
@@ -68,7 +71,7 @@ class LedgerMetrics(Collector):
         failed = set[str]()
         for part in (
             self._queues, self._jobs, self._due, self._money, self._breaker, self._pace,
-            self._batches, self._memory,
+            self._batches, self._moves, self._memory,
         ):  # fmt: skip
             try:
                 yield from list(part())
@@ -76,7 +79,7 @@ class LedgerMetrics(Collector):
                 failed.add(part.__name__)
                 self._complain(part.__name__, error)
         self._failed = failed
-        yield _gauge("ledger_read", "1 if all figures of the ledger were read", int(not failed))
+        yield gauge("ledger_read", "1 if all figures of the ledger were read", int(not failed))
 
     def _complain(self, part: str, error: ForebayError) -> None:
         """Log that a part cannot be read, when it fails first."""
@@ -86,15 +89,15 @@ class LedgerMetrics(Collector):
 
     def _queues(self) -> Iterator[Metric]:
         """Yield what waits in each queue, since when, and how many workers serve it."""
-        jobs = _family("queue_jobs", "Jobs that wait", "queue", "class")
-        oldest = _family("queue_oldest_seconds", "Age of the oldest job", "queue", "class")
+        jobs = family("queue_jobs", "Jobs that wait", "queue", "class")
+        oldest = family("queue_oldest_seconds", "Age of the oldest job", "queue", "class")
         for line in WaitingJobs(self._redis).lines():
             jobs.add_metric([line.queue, line.priority], line.depth)
             oldest.add_metric([line.queue, line.priority], line.oldest_s)
-        workers = _family("queue_workers", "Live workers that serve the queue", "queue")
+        workers = family("queue_workers", "Live workers that serve the queue", "queue")
         for queue, count in sorted(self._ledger.workers().items()):
             workers.add_metric([queue], len(count))
-        slots = _family("queue_slots", "Jobs that its live workers work at once", "queue")
+        slots = family("queue_slots", "Jobs that its live workers work at once", "queue")
         for queue, places in sorted(Workers(self._redis).slots().items()):
             slots.add_metric([queue], places)
         yield from (jobs, oldest, workers, slots)
@@ -104,24 +107,24 @@ class LedgerMetrics(Collector):
         with reaching_redis():
             ids: Any = self._redis.zrange("fb:leases", 0, MAX_RUNNING - 1)
             delayed: Any = self._redis.zcard("fb:later")
-        running = _family("jobs_running", "Jobs that workers hold", "queue")
+        running = family("jobs_running", "Jobs that workers hold", "queue")
         counts = Counter(record.queue for record in self._ledger.records(_decoded(ids)))
         for queue, count in sorted(counts.items()):
             running.add_metric([queue], count)
         yield running
-        yield _gauge("jobs_delayed", "Jobs that wait for their retry", delayed)
-        yield _by_tenant("dead_jobs", "Dead jobs that were not replayed", self._dead_jobs())
+        yield gauge("jobs_delayed", "Jobs that wait for their retry", delayed)
+        yield gauge_by("dead_jobs", "Dead jobs that were not replayed", "tenant", self._dead_jobs())
         recovered = leases_recovered(self._redis)
-        yield _gauge("leases_recovered_hour", "Leases that ran out in the last hour", recovered)
+        yield gauge("leases_recovered_hour", "Leases that ran out in the last hour", recovered)
 
     def _due(self) -> Iterator[Metric]:
         """Yield the shards that wait, and the jobs whose deadline is near, for autoscaling."""
-        shards = _family("queue_shards", "Shards of bulks that wait", "queue")
+        shards = family("queue_shards", "Shards of bulks that wait", "queue")
         depths = self._ledger.depths()
         for queue in sorted({name.removesuffix(SHARDS) for name in depths}):
             shards.add_metric([queue], depths.get(queue + SHARDS, 0))
         yield shards
-        due = _family("jobs_due", "Jobs whose deadline is near", "within")
+        due = family("jobs_due", "Jobs whose deadline is near", "within")
         with reaching_redis():
             now_s, _ = self._redis.time()
             for within_s in DUE_WITHIN_S:
@@ -132,63 +135,79 @@ class LedgerMetrics(Collector):
 
     def _dead_jobs(self) -> dict[str, float]:
         """Return the number of dead jobs by tenant, at most a minute old."""
-        if time.monotonic() - self._dead_at > KEEP_DEAD_S:
-            with reaching_redis():
-                keys = list(self._redis.scan_iter(match="fb:dead:*", count=KEYS_PER_SCAN))
-                with self._redis.pipeline(transaction=False) as pipe:
-                    for key in keys:
-                        pipe.zcard(key)
-                    sizes = pipe.execute()
-            names = [key.removeprefix("fb:dead:") for key in _decoded(keys)]
-            self._dead = dict(zip(names, map(float, sizes), strict=True))
-            self._dead_at = time.monotonic()
+        self._walk()
         return largest(self._dead, self._tenants)
+
+    def _walk(self) -> None:
+        """Walk all keys once a minute, for what has no index: dead jobs, and moves of tenants."""
+        if time.monotonic() - self._walked_at <= WALK_EVERY_S:
+            return
+        with reaching_redis():
+            found = _decoded(list(self._redis.scan_iter(match="fb:[dm][eo]*", count=KEYS_PER_SCAN)))
+            dead = [key for key in found if key.startswith(DEAD)]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key in dead:
+                    pipe.zcard(key)
+                sizes = pipe.execute()
+        self._dead = {key.removeprefix(DEAD): float(n) for key, n in zip(dead, sizes, strict=True)}
+        tenants = [key.removeprefix(MOVE) for key in found if key.startswith(MOVE)]
+        steps = {tenant: state.read(self._redis, tenant, "") for tenant in tenants}
+        standing = {(tenant, move.step) for tenant, move in steps.items() if move is not None}
+        now = time.monotonic()
+        self._moving = {each: self._moving.get(each, now) for each in standing}
+        self._walked_at = now
 
     def _money(self) -> Iterator[Metric]:
         """Yield what was spent and reserved today, and what is left of each budget."""
         owners, policy = Budget(self._redis).owners(), self._policy.current()
         tenants = {name: sums for name, sums in owners.items() if name != FLEET and ":" not in name}
         spent, reserved = ({name: sums[i] / NANO for name, sums in tenants.items()} for i in (0, 1))
-        yield _by_tenant("spent_usd", "Spent today, UTC", largest(spent, self._tenants))
-        yield _by_tenant("reserved_usd", "Reserved for calls", largest(reserved, self._tenants))
+        yield gauge_by("spent_usd", "Spent today, UTC", "tenant", largest(spent, self._tenants))
+        yield gauge_by(
+            "reserved_usd", "Reserved for calls", "tenant", largest(reserved, self._tenants)
+        )
         left = {name: left for name in tenants if (left := _left(policy, name, owners)) is not None}
         shown = dict(sorted(left.items(), key=lambda item: item[1])[: self._tenants])
         fleet = _left(policy, FLEET, owners)
         shown |= {} if fleet is None else {FLEET: fleet}
         budgets = {name: (_budget_nusd(policy, name) or 0) / NANO for name in shown}
-        yield _by_tenant("budget_usd", "The budget of the day", budgets)
-        yield _by_tenant("budget_left_usd", "Left of the budget of the day", shown)
+        yield gauge_by("budget_usd", "The budget of the day", "tenant", budgets)
+        yield gauge_by("budget_left_usd", "Left of the budget of the day", "tenant", shown)
 
     def _breaker(self) -> Iterator[Metric]:
         """Yield whether the way to Bedrock is shut, for all models or for some, and all pauses."""
         spillway = Spillway(self._redis)
-        shut = _family("breaker_open", "1 while calls are held back", "model")
+        shut = family("breaker_open", "1 while calls are held back", "model")
         held = {fault.scope: 1 for fault in spillway.faults()}
         held |= dict.fromkeys(ModelLoad(self._redis).resting(), 1)
         for scope, value in ({ACCOUNT: int(spillway.shut_for_s() > 0)} | held).items():
             shut.add_metric([scope], value)
         yield shut
-        paused = _family("paused", "1 while an operator holds this back", "scope")
+        paused = family("paused", "1 while an operator holds this back", "scope")
         for pause in Pauses(self._redis).all()[:MAX_PAUSES]:
             paused.add_metric([pause.scope], 1)
         yield paused
 
     def _batches(self) -> Iterator[Metric]:
-        """Yield the batches on Bedrock that have not ended."""
-        batches = BedrockBatches(self._redis)
-        found = batches.open()
-        states = _family("bedrock_batches", "Batches on Bedrock that have not ended", "state")
-        counts = Counter(batch.state for batch in found)
-        for state in OPEN_STATES:
-            states.add_metric([state], counts[state])
-        oldest_s = max(0, batches.now_ms() - found[0].at) / 1_000 if found else 0
-        text = "Age of the oldest batch on Bedrock that has not ended"
-        yield from (states, _gauge("bedrock_batches_oldest_seconds", text, oldest_s))
+        """Yield the batches on Bedrock, and the jobs that wait for one."""
+        yield from batch_metrics(self._redis, self._policy.current().batch)
+
+    def _moves(self) -> Iterator[Metric]:
+        """Yield for how long the move of a tenant to another fleet has stood at its step.
+
+        A move that somebody began and nobody ended holds back the tenant's jobs.
+        """
+        self._walk()
+        moves = family("tenant_move_seconds", "Age of an unfinished step", "tenant", "step")
+        first = sorted(self._moving.items(), key=lambda item: item[1])[: self._tenants]
+        for (tenant, step), since in first:
+            moves.add_metric([tenant, step], time.monotonic() - since)
+        yield moves
 
     def _pace(self) -> Iterator[Metric]:
         """Yield the share of jobs that goes to Bedrock, and the share that is aimed at."""
-        share = _family("escalation_share", "Share of jobs that went to Bedrock", "tenant")
-        target = _family("escalation_target", "Share that the policy aims at", "tenant")
+        share = family("escalation_share", "Share of jobs that went to Bedrock", "tenant")
+        target = family("escalation_target", "Share that the policy aims at", "tenant")
         report = PacingReport(self._redis)
         for tenant in report.tenants()[: self._tenants]:
             went = report.account(tenant).went
@@ -205,10 +224,10 @@ class LedgerMetrics(Collector):
             info: Any = self._redis.info("everything")
             refuses: Any = self._redis.exists("fb:full")
         durable = info.get("aof_enabled") and info.get("aof_last_write_status", "ok") == "ok"
-        yield _gauge("redis_memory_bytes", "Memory in use by Redis", info["used_memory"])
-        yield _gauge("redis_memory_limit_bytes", "maxmemory; 0 is none", info.get("maxmemory", 0))
-        yield _gauge("redis_durable", "1 if Redis writes its append-only file", int(bool(durable)))
-        yield _gauge("submits_refused", "1 while new jobs are refused for memory", refuses)
+        yield gauge("redis_memory_bytes", "Memory in use by Redis", info["used_memory"])
+        yield gauge("redis_memory_limit_bytes", "maxmemory; 0 is none", info.get("maxmemory", 0))
+        yield gauge("redis_durable", "1 if Redis writes its append-only file", int(bool(durable)))
+        yield gauge("submits_refused", "1 while new jobs are refused for memory", refuses)
 
 
 def _left(policy: Policy, owner: str, owners: dict[str, tuple[int, int]]) -> float | None:
@@ -220,21 +239,6 @@ def _left(policy: Policy, owner: str, owners: dict[str, tuple[int, int]]) -> flo
 def _budget_nusd(policy: Policy, owner: str) -> int | None:
     rules = policy.fleet if owner == FLEET else policy.tenant(owner)
     return rules.daily_budget_nusd
-
-
-def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"forebay_{name}", text, labels=labels)
-
-
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"forebay_{name}", text, value=value)
-
-
-def _by_tenant(name: str, text: str, values: dict[str, float]) -> GaugeMetricFamily:
-    family = _family(name, text, "tenant")
-    for tenant, value in values.items():
-        family.add_metric([tenant], value)
-    return family
 
 
 def _decoded(values: list[bytes]) -> list[str]:

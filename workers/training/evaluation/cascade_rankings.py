@@ -45,7 +45,7 @@ def shipped(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
             doubt.probability(
                 Evidence(
                     "generate", reading.probability, reading.gap, tuple(agreed), rates,
-                    bounded=isinstance(final_answer.final_answer(text or ""), str | bool),
+                    bounded=not final_answer.is_number(text or ""),
                 )
             )
             for reading, agreed, text in zip(

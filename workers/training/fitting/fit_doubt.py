@@ -27,6 +27,9 @@ from forebay.workers.training.data.dataset import Floats, read, require_enough
 
 #: What is stated, not fitted: no file tells it. See `Weights`.
 UNBOUNDED, USUAL_RATE, FURTHER, OWN = -0.8, 0.5, 0.75, 0.3
+#: Two models are a pair if their mean scores differ by no more than this. Nobody takes the opinion
+#: of a far weaker model, and a far stronger one would give the answer itself.
+MAX_APART = 0.12
 #: The mean and standard deviation of the prior of a line's value at even rates, and of its slope.
 AGREED, DIFFERED, WIDTHS = (-1.0, -1.0), (1.0, -0.3), (3.0, 0.5)
 DECIMALS = 4
@@ -52,6 +55,10 @@ def fit(prompts: Path, outcomes: Path, models: Sequence[str]) -> Weights:
     types = _types(prompts)
     pairs = permutations(models, 2)
     samples = [each for pair in pairs for each in _samples(prompts, outcomes, *pair, types)]
+    if not samples:
+        raise Misconfigured(
+            f"names no two models whose mean scores are within {MAX_APART}", field="--models"
+        )
     require_enough(len({sample.uid for sample in samples}))
     if len({round(sample.wrong) for sample in samples}) == 1:
         raise Misconfigured(
@@ -69,15 +76,17 @@ def _types(prompts: Path) -> dict[str, str]:
 def _samples(
     prompts: Path, outcomes: Path, first: str, second: str, types: dict[str, str]
 ) -> Iterator[Sample]:
-    """Yield a sample for each answer of the first model."""
-    data = read(prompts, outcomes, [first], [first], job_type=False)
+    """Yield a sample for each answer of the first model, unless the other is no match for it."""
+    data = read(prompts, outcomes, [first], [second], job_type=False)
+    if abs(data.gap.mean()) > MAX_APART:
+        return
     answers = local_answers.read(outcomes, data.uids, first, [second])
     agreements = answers.agreements()[:, 0]
     answered = [row for row, text in enumerate(answers.first) if text]
     rates = _rates([types[data.uids[row]] for row in answered], agreements[answered])
     for row, rate in zip(answered, rates.tolist(), strict=True):
-        final = final_answer.final_answer(answers.first[row] or "")
-        bounded, wrong = isinstance(final, str | bool), 1 - float(data.weak[row])
+        bounded = not final_answer.is_number(answers.first[row] or "")
+        wrong = 1 - float(data.weak[row])
         yield Sample(data.uids[row], float(agreements[row]), rate, bounded, wrong)
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 
 from forebay.producers.cli.money.pages import page as html
 from forebay.producers.cli.money.pages import plots
 from forebay.producers.cli.money.report_figures import TOP, cells, header, headlines
+from forebay.routing.books.targets.targets import Target
 from forebay.routing.books.usage_report import MOCK, NO_ANSWER, Sums, UsageReport
+from forebay.routing.reasons import meaning
 
 LANES = ("local", "bedrock", NO_ANSWER, MOCK)
 DAY_S = 86_400
 
 
-def page(found: UsageReport, tenant: str | None) -> str:
+def page(found: UsageReport, targets: Sequence[Target], tenant: str | None) -> str:
     """Return the page.
 
     Raises:
@@ -37,9 +39,17 @@ def page(found: UsageReport, tenant: str | None) -> str:
         [
             html.cards(figures | headlines(found)),
             *_plots(found),
-            html.table(f"By {found.by}", heads, [*rows, ("total", *cells(found, found.total))]),
-            html.table("Why jobs went up", ("Reason", "Jobs"), _ranked(found.reasons)),
-            html.table("Checks that answers failed", ("Check", "Answers"), _ranked(found.checks)),
+            html.table(f"By {found.by}", heads, rows, total=("total", *cells(found, found.total))),
+            *_targets(targets),
+            html.table(
+                "Why jobs went up",
+                ("Reason", "Meaning", "Jobs", "Share"),
+                [(code, meaning(code), *rest) for code, *rest in _ranked(found.reasons)],
+                words=("Meaning",),
+            ),
+            html.table(
+                "Checks that answers failed", ("Check", "Answers", "Share"), _ranked(found.checks)
+            ),
             html.notes("What the savings rest on", found.assumptions()),
         ],
     )
@@ -88,9 +98,29 @@ def _starts(found: UsageReport) -> Sequence[int]:
     return range(min(found.over_time), max(found.over_time) + 1, found.step_s)
 
 
-def _ranked(counts: dict[str, int]) -> list[tuple[str, str]]:
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [(code, f"{number:,}") for code, number in ranked[:TOP]]
+def _targets(targets: Sequence[Target]) -> Iterator[str]:
+    """Yield the targets beside what was reached, and what kept them from being reached."""
+    rows = [
+        (
+            target.tenant, target.goal, _percent(target.paced.share), f"{target.paced.jobs:,}",
+            "; ".join(target.why()) or "reached",
+        )
+        for target in targets
+    ]  # fmt: skip
+    heads = ("Tenant", "Target", "Went up", "Of jobs", "Outcome")
+    yield html.table("Targets", heads, rows, words=("Target", "Outcome"))
+
+
+def _ranked(counts: dict[str, int]) -> list[tuple[str, str, str]]:
+    ranked, total = (
+        sorted(counts.items(), key=lambda item: (-item[1], item[0])),
+        sum(counts.values()),
+    )
+    return [(code, f"{number:,}", _percent(number / total)) for code, number in ranked[:TOP]]
+
+
+def _percent(share: float | None) -> str:
+    return "none" if share is None else f"{share:.1%}"
 
 
 def _minute(second: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from forebay.producers.gateway.status.views.dead_letters import MAX_LISTED, DeadLetters
@@ -15,19 +15,40 @@ from forebay.producers.gateway.status.views.fleet_view import (
     WorkerLine,
 )
 from forebay.producers.gateway.status.views.sources import FLEET, MAX_SHOWN, FleetSource, newest
-from forebay.routing.overview.adding_up import added_snapshots, named
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.overview.adding_up import added_snapshots, named, of_each
+from forebay.routing.policy.policy_file import PolicyFile
 
 
 class AllFleets:
-    """Reads all fleets, and adds them up."""
+    """Reads all fleets, and adds them up. It follows fleets that are added or have moved.
 
-    def __init__(self, sources: Mapping[str, FleetSource]) -> None:
-        self._sources = sources
+    Args:
+        ledgers: returns the ledger of each fleet, the same one as long as its address stays.
+        policy: the policy file, for the budgets.
+    """
+
+    def __init__(self, ledgers: Callable[[], Mapping[str, Ledger]], policy: PolicyFile) -> None:
+        self._ledgers, self._policy = ledgers, policy
+        self._sources: dict[Ledger, FleetSource] = {}
 
     def take(self) -> FleetView:
-        """Return the fleets together; raise as `FleetSource.take` does."""
-        views = {name: source.take() for name, source in self._sources.items()}
-        return added_views(views)
+        """Return the fleets together, without those that cannot be reached.
+
+        Raises:
+            Misconfigured: This user of Redis may not look at all tenants.
+            Unavailable: No fleet can be reached.
+        """
+        asks = {name: self._source(ledger).take for name, ledger in self._ledgers().items()}
+        views, unreached = of_each(asks)
+        view = added_views(views)
+        fleet = view.fleet and replace(view.fleet, unreached=unreached)
+        return replace(view, fleet=fleet)
+
+    def _source(self, ledger: Ledger) -> FleetSource:
+        if ledger not in self._sources:
+            self._sources[ledger] = FleetSource(ledger, self._policy)
+        return self._sources[ledger]
 
 
 def added_views(views: Mapping[str, FleetView]) -> FleetView:

@@ -43,6 +43,15 @@ def _of_fleet(view: FleetView) -> Iterator[Problem]:
     if not any(line.queue == "sweep" and line.workers for line in fleet.queues):
         hint = "start one: celery -A forebay.workers.sweeper worker"
         yield Problem("bad", "No sweeper runs: lost jobs are not given back", hint, "workers")
+    elif fleet.unswept:
+        where = ", ".join(fleet.unswept)
+        hint = "start one there: celery -A forebay.workers.sweeper worker"
+        yield Problem(
+            "bad", f"No sweeper runs in {where}: lost jobs are not given back", hint, "workers"
+        )
+    for name in fleet.unreached:
+        words = f"The fleet {name} cannot be reached, and is not counted here"
+        yield Problem("bad", words, "forebay doctor says why", "workers")
     if fleet.shut:
         hint = "jobs wait or are answered locally, as the policy says"
         yield Problem("bad", f"Bedrock is shut: {fleet.shut}", hint, "budgets")
@@ -55,7 +64,8 @@ def _of_fleet(view: FleetView) -> Iterator[Problem]:
     yield from _of_redis(fleet)
     for pause in view.pauses:
         because = f": {pause.reason}" if pause.reason else ""
-        hint = f"forebay resume {pause.scope}"
+        scope, _, name = pause.scope.partition(" in ")
+        hint = f"forebay resume {scope}" + (f" --fleet {name}" if name else "")
         yield Problem("warn", f"Paused: {pause.scope}{because}", hint, "queues")
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -110,7 +110,9 @@ def test_a_detached_bulk_goes_on_where_it_was(client, rows, tmp_path, answering)
     out = tmp_path / "out.jsonl"
     bulk = client.bulk(rows, out=out, **CLASSIFY)
     next(iter(bulk))
+    assert client.bulk_progress(bulk.id).fed
     bulk.close()
+    assert not client.bulk_progress(bulk.id).fed
     assert 0 < len(lines(out)) < 120
     with out.open("a") as file:
         file.write('{"row": 99, "half')  # a crash after the last line of the journal
@@ -125,9 +127,26 @@ def test_an_input_that_changed_is_refused_with_what_changed(client, rows, tmp_pa
     bulk.close()
     with rows.open("a") as file:
         file.write('{"body": "more"}\n')
-    with pytest.raises(InvalidJob, match="bytes more than") as refused:
+    with pytest.raises(InvalidJob, match=r"bytes more than .*: give it back its old") as refused:
         client.resume_bulk(bulk.id)
-    assert str(rows) in str(refused.value)
+    assert str(refused.value).count(str(rows)) == 1
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv"])
+def test_what_is_added_to_a_file_while_it_is_read_is_told_and_not_read(client, tmp_path, name):
+    path, out = tmp_path / name, tmp_path / "out.jsonl"
+    texts = [f"{LABELS[n % 3]} {n}" for n in range(120)]
+    jsonl = name.endswith(".jsonl")
+    rows = [json.dumps({"body": each}) for each in texts] if jsonl else ["body", *texts]
+    path.write_text("\n".join(rows))  # the last line has no end, so more can be written on it
+    bulk = client.bulk(path, out=out, **CLASSIFY)
+    with path.open("a") as file:
+        file.write(" and more\nlogin\n")
+    with bulk:
+        assert bulk.wait(60).total == 120
+    assert "has 16 bytes more than the" in bulk.input_change
+    assert [row["row"] for row in lines(out)] == list(range(1, 121))
+    assert not bulk.bad_rows.exists()
 
 
 def test_an_output_that_exists_is_refused_and_replaced_only_if_asked(client, rows, tmp_path):
@@ -149,7 +168,14 @@ def test_an_output_that_exists_is_refused_and_replaced_only_if_asked(client, row
         ({**CLASSIFY, "order": "random"}, "order"),
         ({**CLASSIFY, "egress": "perhaps"}, "egress"),
         ({**CLASSIFY, "source_format": "xml"}, "format"),
+        ({**CLASSIFY, "source_format": "items"}, "format"),
         ({**CLASSIFY, "labels": ["one"]}, "labels"),
+        ({**CLASSIFY, "max_usd": float("inf")}, "max_usd"),
+        ({**CLASSIFY, "max_usd": float("nan")}, "max_usd"),
+        ({**CLASSIFY, "max_cost_usd": -1.0}, "max_cost_usd"),
+        ({**CLASSIFY, "deadline": timedelta(seconds=-1)}, "deadline"),
+        ({**CLASSIFY, "deadline": datetime(2020, 1, 1, tzinfo=UTC)}, "deadline"),
+        ({}, "kind"),
     ],
 )
 def test_a_wrong_option_is_named_and_leaves_nothing(client, rows, tmp_path, options, field):
@@ -158,6 +184,64 @@ def test_a_wrong_option_is_named_and_leaves_nothing(client, rows, tmp_path, opti
     assert wrong.value.field == field
     assert not (tmp_path / "new" / "out.jsonl.bulk").exists()
     assert client.bulks() == []
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("where", ["out", "bad"])
+def test_an_input_is_never_overwritten_by_its_results(client, tmp_path, where, suffix):
+    out = tmp_path / f"out{suffix}"
+    source = out if where == "out" else tmp_path / "out.bad.jsonl"
+    text = "".join(json.dumps(row) + "\n" for row in bodies(9))
+    source.write_text(text)
+    with pytest.raises(InvalidJob, match="is the input"):
+        client.bulk(source, out=out, overwrite=True, source_format="jsonl", **CLASSIFY)
+    assert source.read_text() == text
+
+
+def test_the_bad_rows_of_another_bulk_are_not_overwritten(client, rows, tmp_path):
+    (tmp_path / "out.bad.jsonl").write_text("precious\n")
+    with pytest.raises(InvalidJob, match=r"out\.bad\.jsonl: exists"):
+        client.bulk(rows, out=tmp_path / "out.csv", **CLASSIFY)
+
+
+@pytest.mark.parametrize("source", ["empty.csv", "header.csv", "empty", "blank.jsonl"])
+def test_an_input_without_rows_leaves_nothing_behind(client, tmp_path, source):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "header.csv").write_text("body\n")
+    (tmp_path / "blank.jsonl").write_text("\n\n")
+    before = sorted(tmp_path.iterdir())
+    options = CLASSIFY | ({"text_field": None} if source == "empty" else {})
+    with pytest.raises(InvalidJob, match="must have at least one"):
+        client.bulk(tmp_path / source, out=tmp_path / "out.jsonl", **options)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_standard_input_without_rows_leaves_nothing_behind(client, tmp_path, monkeypatch):
+    empty = tmp_path / "empty"
+    empty.touch()
+    with empty.open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        with (
+            client.bulk("-", out=tmp_path / "out.jsonl", **CLASSIFY) as bulk,
+            pytest.raises(InvalidJob, match="standard input: is empty"),
+        ):
+            bulk.wait(60)
+    assert list(tmp_path.glob("out*")) == []
+    assert client.bulk_progress(bulk.id).state == "cancelled"
+
+
+def test_a_bulk_that_cannot_begin_leaves_nothing_behind(client, rows, tmp_path, monkeypatch):
+    def away(*_args):
+        raise Unavailable("Redis cannot be reached", field="FOREBAY_REDIS_URL")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("forebay.routing.bulk.bulks.Bulks.create", away)
+        with pytest.raises(Unavailable):
+            client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY)
+    assert list(tmp_path.glob("out*")) == []
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        assert bulk.wait(60).state == "done"
 
 
 def test_a_paused_bulk_rests_until_it_is_resumed(client, rows, tmp_path, answering):
@@ -226,12 +310,14 @@ def test_failed_rows_are_answered_again_in_place(client, lanes, rows, tmp_path, 
     monkeypatch.setattr("forebay.workers.engines.batching.echo.Directives.answer", lambda *_: None)
     with client.retry_bulk(bulk.id) as again:
         assert again.wait(60).total == 1
+    assert again.out == out
     after = lines(out)
     assert after[5]["status"] == "done"
     assert [*after[:5], *after[6:]] == [*before[:5], *before[6:]]
     assert client.bulk_progress(bulk.id).state == "done"
-    with pytest.raises(InvalidJob, match="no row without"):
-        client.retry_bulk(bulk.id)
+    for which in (bulk.id, again.id):
+        with pytest.raises(InvalidJob, match="no row without"):
+            client.retry_bulk(which)
 
 
 def broken_bulk(client, rows, out, count=3, **options):
@@ -366,8 +452,78 @@ def test_an_iterable_that_was_not_read_to_its_end_is_given_again(client, tmp_pat
         bulk.wait(60)
     with pytest.raises(InvalidJob, match="give it again"):
         client.resume_bulk(bulk.id)
+    others = [{"id": "other", "body": "login"}] * 120
+    with (
+        client.resume_bulk(bulk.id, others) as resumed,
+        pytest.raises(InvalidJob, match=r"rows: does not begin with the .* bytes that were read"),
+    ):
+        resumed.wait(60)
     with client.resume_bulk(bulk.id, bodies(120)) as resumed:
         assert resumed.wait(60).state == "done"
+    assert [row["row"] for row in lines(out)] == list(range(1, 121))
+
+
+def stopped_after(count):
+    yield from bodies(count)
+    raise RuntimeError("the source broke")
+
+
+def test_rows_that_were_read_are_skipped_while_results_are_collected(client, tmp_path):
+    out, comes, goes = tmp_path / "out.jsonl", threading.Event(), threading.Event()
+    with client.bulk(stopped_after(400), out=out, **CLASSIFY) as bulk, pytest.raises(RuntimeError):
+        bulk.wait(60)
+
+    def again():
+        comes.wait(60)
+        yield from bodies(200)
+        goes.wait(60)
+        yield from bodies(500)[200:]
+
+    try:
+        with client.resume_bulk(bulk.id, again()) as resumed:
+            assert resumed.progress().rereading == 0.0
+            until_written(resumed, 400)
+            assert resumed.progress().rereading == 0.0
+            comes.set()
+            while not (share := resumed.progress().rereading):
+                a_moment(resumed)
+            assert 0.4 < share < 0.6
+            assert 0.4 < client.bulk_progress(bulk.id).rereading < 0.6
+            goes.set()
+            end = resumed.wait(60)
+    finally:
+        comes.set()
+        goes.set()
+    assert (end.state, end.rereading) == ("done", None)
+    assert client.bulk_progress(bulk.id).rereading is None
+    assert [row["row"] for row in lines(out)] == list(range(1, 501))
+
+
+def until_written(bulk, count):
+    while bulk.progress().written < count:
+        a_moment(bulk)
+
+
+def a_moment(bulk):
+    with pytest.raises(ResultTimeout):
+        bulk.wait(1.2)
+
+
+def test_keys_that_were_read_are_read_again_while_results_are_collected(
+    client, rows, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("forebay.producers.bulk.running.blocks.MAX_READ_S", -1)
+    with rows.open("a") as file:
+        file.write(json.dumps({"id": "k3", "body": "login"}) + "\n")
+    out, seen = tmp_path / "out.jsonl", []
+    bulk = client.bulk(rows, out=out, key="id", **CLASSIFY)
+    next(iter(bulk))
+    bulk.close()
+    with client.resume_bulk(bulk.id) as resumed:
+        assert resumed.progress().rereading == 0.0
+        end = resumed.wait(60, on_progress=lambda each: seen.append(each.rereading))
+    assert 0 < min(each for each in seen if each is not None) < 1
+    assert (end.bad, end.rereading, seen[-1]) == (1, None, None)
     assert [row["row"] for row in lines(out)] == list(range(1, 121))
 
 
@@ -403,7 +559,7 @@ def test_a_pipe_that_stops_inside_a_row_holds_nothing_up(client, tmp_path, monke
         client.set_bulk_state(bulk.id, "paused")
         with pytest.raises(ResultTimeout):
             bulk.wait(1.5)
-        assert bulk.progress().state == "paused"
+        assert (bulk.progress().state, bulk.progress().rows_per_s) == ("paused", None)
         client.set_bulk_state(bulk.id, "running")
         os.write(write_end, whole[-20:])
         os.close(write_end)
@@ -473,6 +629,8 @@ def test_a_sample_says_what_the_whole_will_take_and_what_fails(client, tmp_path)
     assert found.whole_s == pytest.approx(200 / found.rows_per_s)
     assert 0.2 < found.failed < 0.8
     assert found.local == pytest.approx(1 - found.failed)
+    assert found.errors == {"bad_answer": round(found.failed * 40)}
+    assert [row["answer"] for row in found.examples["bad_answer"]] == [None] * 3
 
 
 def test_rows_that_are_late_end_as_expired(client, answering):
@@ -627,15 +785,24 @@ def test_asyncio_takes_rows_from_an_async_iterable(client, lanes, tmp_path):
             for row in bodies(5):
                 yield row
 
+        async def rows_after(never):
+            await never.wait()
+            yield
+
         async with AsyncClient(tenant="acme", settings=settings) as other:
             assert (await other.validate_bulk(bodies_later(7), **CLASSIFY)).rows == 7
-            async with await other.bulk(rows(), **CLASSIFY) as bulk:
-                found = []
+            async with await other.bulk(rows(), out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
                 async for row in bulk:
-                    found.append(row["row"])
-                    if len(found) == 60:
-                        goes.set()
-            return found
+                    if row["row"] == 60:
+                        break
+            never = asyncio.Event()
+            async with await other.resume_bulk(bulk.id, rows_after(never)) as bulk:
+                with pytest.raises(ResultTimeout):
+                    await bulk.wait(0.5)
+                assert bulk.progress().rereading == 0.0
+            goes.set()
+            async with await other.resume_bulk(bulk.id, rows()) as bulk:
+                assert (await bulk.wait(60)).state == "done"
 
     async def bodies_later(count):
         for row in bodies(count):
@@ -643,4 +810,5 @@ def test_asyncio_takes_rows_from_an_async_iterable(client, lanes, tmp_path):
 
     arguments = lanes.redis.connection_pool.connection_kwargs
     url = f"redis://{arguments['host']}:{arguments['port']}/0"
-    assert asyncio.run(main()) == list(range(1, 66))
+    asyncio.run(main())
+    assert [row["row"] for row in lines(tmp_path / "out.jsonl")] == list(range(1, 66))

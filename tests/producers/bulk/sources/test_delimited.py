@@ -8,8 +8,11 @@ import pytest
 from forebay.producers.bulk.rows import BadRow, RawRow
 from forebay.producers.bulk.sources import records
 from forebay.producers.bulk.sources.open_source import open_source
-from forebay.producers.bulk.streams.lines import MAX_ROW_BYTES
+from forebay.producers.bulk.streams.lines import MAX_ROW_BYTES, TOO_LONG
 from forebay.routing.errors import InvalidJob
+
+TWO = "but the header has 2 columns"
+QUOTE_IT = "put a cell that holds a delimiter in quotes"
 
 
 @pytest.fixture
@@ -65,16 +68,16 @@ def test_headers_of_many_programs_are_read(read, data, name):
 @pytest.mark.parametrize(
     ("line", "column", "reason"),
     [
-        (b"1,x,more", None, "has 3 cells, but the header has 2 columns"),
-        (b"1", None, "has 1 cells, but the header has 2 columns"),
-        (b'1,"x,\ny",z', None, "has 3 cells (lines 3 to 4), but the header has 2 columns"),
+        (b"1,x,more", None, f"has 3 cells, {TWO}: {QUOTE_IT}"),
+        (b"1", None, f"has 1 cell, {TWO}: add what is missing"),
+        (b'1,"x,\ny",z', None, f"has 3 cells (lines 3 to 4), {TWO}: {QUOTE_IT}"),
         (b"id,body", None, "repeats the header: remove the line"),
         (b"\xef\xbb\xbfid, body", None, "repeats the header: remove the line"),
         (b'1,"x"y', None, "has a quote inside a quoted cell: double it"),
         (b"1,x\ry", None, "has a carriage return in a cell: put the cell in quotes"),
         (b"1,\xff", "body", "is not UTF-8 text: save the file as UTF-8"),
         (b"\xe4,x", "id", "is not UTF-8 text: save the file as UTF-8"),
-        (b"1,x\0y", "body", "has a NUL character"),
+        (b"1,x\0y", "body", "has a NUL character: remove it"),
     ],
 )
 def test_a_wrong_record_is_a_bad_row_between_good_ones(read, line, column, reason):
@@ -87,7 +90,7 @@ def test_a_wrong_record_is_a_bad_row_between_good_ones(read, line, column, reaso
 def test_a_quote_that_is_never_closed_costs_one_row(read):
     rows = read(b'id,body\n1,"oops\n2,fine\n3,fine too\n')
     assert fields(rows) == [
-        "opens a quote that is never closed",
+        "opens a quote that is never closed: close it, or double it",
         {"id": "2", "body": "fine"},
         {"id": "3", "body": "fine too"},
     ]
@@ -118,7 +121,7 @@ def test_an_open_quote_in_a_long_file_costs_one_row_and_bounded_memory(opened, m
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert bad.reason == "opens a quote that is never closed"
+    assert bad.reason == "opens a quote that is never closed: close it, or double it"
     assert good == count
     assert peak < 9 * limit  # csv.reader has four bytes for each character
 
@@ -143,7 +146,7 @@ def test_a_line_of_100_mb_is_a_bad_row(tmp_path):
     finally:
         tracemalloc.stop()
     assert (first.fields["id"], last.fields["id"], last.line) == ("1", "3", 4)
-    assert bad.reason == f"is longer than {MAX_ROW_BYTES:,} bytes"
+    assert bad.reason == TOO_LONG
     assert peak < 4 * MAX_ROW_BYTES
 
 

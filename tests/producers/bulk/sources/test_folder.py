@@ -45,7 +45,7 @@ def test_a_file_that_is_no_text_is_a_bad_row(folder):
     assert [(row.number, row.key, row.column, row.reason) for row in bad] == [
         (2, "b.txt", "text", "the file is not UTF-8 text, at byte 1"),
         (3, "c.txt", "text", "the file has a NUL character: it is no text"),
-        (4, "d.txt", "text", f"the file is longer than {MAX_ROW_BYTES:,} bytes"),
+        (4, "d.txt", "text", f"the file is longer than {MAX_ROW_BYTES:,} bytes: split it"),
     ]
     assert bad[0].file == str(folder / "b.txt")
 

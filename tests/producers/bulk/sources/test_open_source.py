@@ -1,6 +1,7 @@
 """What can be named as the input of a bulk."""
 
 import builtins
+import gzip
 
 import pytest
 
@@ -36,9 +37,9 @@ def test_a_file_is_opened_by_its_name_or_the_format_given(tmp_path, name, form, 
     ("name", "form", "reason"),
     [
         ("missing.csv", None, "missing.csv: cannot be read: No such file or directory"),
-        ("rows.xlsx", None, "rows.xlsx: has no known format: give one of jsonl, csv, tsv"),
+        ("rows.xlsx", None, "rows.xlsx: has no known format: give the format, one of jsonl, csv"),
         ("rows", None, "rows: has no known format"),
-        ("rows.csv", "xml", "format: must be one of jsonl, csv, tsv, parquet, text, items"),
+        ("rows.csv", "xml", "format: must be one of jsonl, csv, tsv, parquet, text$"),
         ("rows.csv", "text", "rows.csv: has no known format"),
         (".", "csv", "format: must be text for a folder"),
         ("a\0b.csv", None, "is not a valid file name"),
@@ -50,6 +51,38 @@ def test_what_cannot_be_opened_is_refused_with_its_name(tmp_path, name, form, re
         (tmp_path / each).write_text("x\n")
     with pytest.raises(InvalidJob, match=reason):
         open_source(f"{tmp_path}/{name}", format=form)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.dat"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (gzip.compress(b"body\nx\n"), "is compressed with gzip: unpack it first"),
+        (b"PK\x03\x04xl/workbook.xml", "is a ZIP archive or an Excel workbook: unpack it, or save"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "is an old Excel workbook or Word document: save it as CSV"),
+        (b"%PDF-1.4\n", "is a PDF document: rows must be JSON Lines, CSV, TSV or Parquet"),
+        (b"\xef\xbb\xbf<!DOCTYPE html>\n<html>", "is HTML or XML: rows must be JSON Lines, CSV"),
+        (b'<?xml version="1.0"?>\n', "is HTML or XML: rows must be JSON Lines, CSV"),
+        (b"SQLite format 3\0\0\0", "is an SQLite database: export the table as CSV"),
+        ("body\nx\n".encode("utf-16"), "is UTF-16: save it as UTF-8"),
+        ("body\nx\n".encode("utf-32"), "is UTF-32: save it as UTF-8"),
+        ("body\nx\n".encode("utf-16-le"), "is UTF-16 or no text at all: save it as UTF-8"),
+        ("body\nx\n".encode("utf-16-be"), "is UTF-16 or no text at all: save it as UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_lines_of_text_is_refused_by_what_it_is(tmp_path, name, content, reason):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InvalidJob, match=reason) as refused:
+        list(open_source(path).rows())
+    assert refused.value.field == str(path)
+
+
+def test_an_object_over_several_lines_is_refused_at_once(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text('\ufeff{\n  "rows": [\n    {"body": "x"}\n  ]\n}\n')
+    with pytest.raises(InvalidJob, match="holds an object over several lines: write one object a"):
+        list(open_source(path).rows())
 
 
 def test_a_folder_is_one_row_a_file(tmp_path):

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from forebay.producers.bulk.sources.open_source import open_source
-from forebay.producers.bulk.streams.inputs import FileInput
-from forebay.producers.bulk.streams.spooled import SpooledInput
+from forebay.producers.bulk.streams.inputs import FileInput, NotYet
+from forebay.producers.bulk.streams.spooled import SpooledInput, readiness
 from forebay.routing.errors import InvalidJob
 
 DATA = b'{"n": 1}\n{"n": 2}\n{"n": 3}\n'
@@ -57,9 +57,11 @@ def test_the_same_input_goes_on_where_it_was_cut(tmp_path):
     with pytest.raises(InvalidJob, match="spool: was not read to its end: give the same"):
         open_source(spool, format="jsonl")
     again = SpooledInput(io.BytesIO(DATA).read, path=spool, name="standard input")
-    assert (again.size(), again.complete) == (12, False)
+    assert (again.size(), again.complete, again.rereading) == (12, False, 0.0)
+    assert again.read_at(0, 9) == DATA[:9]
+    assert again.rereading == 0.0
     assert again.open(9).read() == DATA[9:]
-    assert again.complete
+    assert (again.complete, again.rereading) == (True, None)
     again.close()
     assert spool.read_bytes() == DATA
 
@@ -70,8 +72,35 @@ def test_another_input_is_refused(tmp_path, other):
     first = SpooledInput(io.BytesIO(DATA).read, path=spool, name="standard input")
     first.read_at(0, 12)
     first.close()
+    again = SpooledInput(io.BytesIO(other).read, path=spool, name="standard input")
     with pytest.raises(InvalidJob, match="standard input: does not begin with the 12 bytes"):
-        SpooledInput(io.BytesIO(other).read, path=spool, name="standard input")
+        again.read_at(12, 100)
+    again.close()
+
+
+def test_what_is_skipped_may_come_as_slowly_as_what_is_new(tmp_path):
+    spool, came = tmp_path / "spool", []
+    first = SpooledInput(io.BytesIO(DATA).read, path=spool, name="standard input")
+    first.read_at(0, 12)
+    first.close()
+    read_end, write_end = os.pipe()
+    again = SpooledInput(
+        lambda size: os.read(read_end, size), path=spool, name="standard input",
+        ready=readiness(read_end),
+    )  # fmt: skip
+    again.wait_at_most(0.01)
+    for start in range(0, 12, 6):
+        with pytest.raises(NotYet):
+            again.read_at(12, 100)
+        came.append(again.rereading)
+        os.write(write_end, DATA[start : start + 6])
+    os.write(write_end, DATA[12:])
+    os.close(write_end)
+    assert came == [0.0, 0.5]
+    assert again.open().read() == DATA
+    assert again.rereading is None
+    again.close()
+    os.close(read_end)
 
 
 def test_a_complete_spool_is_not_filled_again(tmp_path):

@@ -211,6 +211,12 @@ def test_a_wrong_argument_is_refused_by_name(arguments, field, reason):
     [
         ("labels.txt", b"", "is empty"),
         ("labels.txt", b"\xff\xfe", "is not UTF-8 text"),
+        ("labels.txt", b"a\n\nb\n \nA \n", "line 5 repeats the label of line 1: remove one"),
+        ("labels.txt", b"a\n\n", "has only one label: it must have at least two"),
+        ("labels.txt", b'["a", "", "b"]', "item 2 must be text that is not empty"),
+        ("labels.txt", b'["a", 7]', "item 2 must be text that is not empty"),
+        ("labels.txt", b'["a", {"name": "A"}]', "item 2 repeats the label of item 1: remove one"),
+        ("labels.txt", b'{"a": 1}', "must hold one label a line, or a JSON array"),
         ("labels.txt", b"[1, ", "is not JSON: Expecting value at line 1, column 5"),
         ("missing.txt", None, "cannot be read: No such file or directory"),
     ],

@@ -60,9 +60,29 @@ def test_a_file_is_answered_and_the_bulk_is_listed(forebay, folder):
 def test_bad_rows_make_the_exit_code_1_and_are_named(forebay, folder):
     with (folder / "rows.jsonl").open("a") as file:
         file.write('{"body": 7}\n')
-    code, _, err = forebay(*arguments(folder, "--out", folder / "out.jsonl"))
+    code, out, err = forebay(*arguments(folder, "--out", folder / "out.jsonl"))
     assert code == 1
     assert f"1 bad rows: see {folder / 'out.bad.jsonl'}" in err
+    assert f"results: {folder / 'out.jsonl'}" in out
+    assert "bulk retry" not in err
+
+
+def test_a_bulk_is_named_by_its_id_or_by_its_output(forebay, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    _, out, _ = forebay(*arguments(folder, "--out", "out.jsonl"))
+    bulk_id = out.partition("bulk ")[2].partition(":")[0]
+    assert forebay("bulk", "status", "out.jsonl") == forebay("bulk", "status", bulk_id)
+    code, _, err = forebay("bulk", "cancel", "nothing.jsonl")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "nothing.jsonl.bulk: holds no bulk: name one by its id or output" in err
+
+
+def test_a_dry_run_says_how_many_bad_rows_it_does_not_print(forebay, folder):
+    with (folder / "rows.jsonl").open("a") as file:
+        file.write('{"body": 7}\n' * 25)
+    code, out, _ = forebay(*arguments(folder, "--dry-run"))
+    assert (code, out.count("column body: must be text")) == (1, 20)
+    assert "and 5 more bad rows" in out
 
 
 def test_ctrl_c_detaches_and_says_how_to_go_on(forebay, folder, monkeypatch):
@@ -117,9 +137,17 @@ def test_a_dry_run_names_bad_rows_and_a_sample_says_what_the_whole_takes(forebay
     [
         ((), "--out"),
         (("--out", "x.xml"), "x.xml"),
-        (("--out", "o.jsonl", "--kind", "dance"), "kind"),
+        (("--out", "o.jsonl", "--kind", "dance"), "--kind: must be one of"),
+        (("--out", "o.jsonl", "--order", "random"), "--order: must be input or any"),
+        (("--out", "o.jsonl", "--max-usd", "inf"), "--max-usd: must be from 0 to 1,000,000"),
+        (("--out", "o.jsonl", "--max-cost", "inf"), "--max-cost: must be from 0 to 1,000,000"),
+        (("--out", "o.jsonl", "--by", "2020-01-01T00:00:00Z"), "--by: is past: no row could"),
+        (("--out", "-"), "--out: must be a file: results cannot go to standard output"),
+        (("--out", "/proc/nobody/o.jsonl"), "/proc/nobody/o.jsonl.bulk: cannot be written: "),
+        (("--out", "o.jsonl", "--resume", "--overwrite"), "cannot be combined with --resume"),
+        (("--sample", "3", "--dry-run"), "--sample: cannot be combined with --dry-run"),
         (("--out", "o.jsonl", "--by", "sometime"), "--by: must be a time of day like 06:00, 30s"),
-        (("--out", "o.jsonl", "--text-field", "bodi"), "body"),
+        (("--out", "o.jsonl", "--text-field", "bodi"), "--text-field: "),
     ],
 )
 def test_a_wrong_option_is_one_line_that_names_it(forebay, folder, monkeypatch, options, named):

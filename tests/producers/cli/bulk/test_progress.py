@@ -6,7 +6,16 @@ from datetime import datetime, timedelta
 import pytest
 
 from forebay.producers.bulk.running.progress import Progress, Rate
-from forebay.producers.cli.bulk.progress import line, live, next_time_of_day, report_lines, span
+from forebay.producers.bulk.sample import Estimate
+from forebay.producers.cli.bulk.progress import (
+    cells,
+    estimate_lines,
+    line,
+    live,
+    next_time_of_day,
+    report_lines,
+    span,
+)
 
 BULK = "acme." + "0" * 32
 
@@ -18,16 +27,41 @@ def progress(**fields):
 def test_the_line_says_how_far_how_fast_and_what_became_of_the_rows():
     told = line(
         progress(
-            total=1_000_000, share=0.25, over=250_000, rows_per_s=1234.5, left_s=607.0, bedrock=20,
-            up=3, degraded=7, failed=1, expired=1, bad=2, spent_usd=0.5, projected_usd=2.0,
-            max_usd=5.0, jobs_ahead=12,
+            total=1_000_000, share=0.25, over=250_000, rows_per_s=1234.5, left_s=607.0, local=9,
+            bedrock=20, up=3, degraded=7, failed=1, expired=1, bad=2, spent_usd=0.5,
+            projected_usd=2.0, max_usd=5.0, jobs_ahead=12,
         )
     )  # fmt: skip
     assert told == (
         "250,000 of 1,000,000 rows (25%) · 1,234 rows/s · 10 min 7 s left · 12 jobs go first "
-        "· 20 on Bedrock · 3 going up · 7 degraded · 1 failed · 1 expired · 2 bad "
-        "· $0.5000 of $5.00 spent, $2.0000 projected"
+        "· 9 local · 20 on Bedrock · 3 going up · 7 degraded · 1 failed · 1 expired · 2 bad "
+        "· $0.500000 of $5.00 spent, $2.000000 projected"
     )
+
+
+def test_a_running_bulk_that_no_process_feeds_is_detached():
+    lines = list(report_lines(progress(fed=False, over=5)))
+    assert lines[0] == f"bulk {BULK}: detached"
+    assert lines[1] == f"no process feeds it: `forebay bulk resume {BULK}` goes on"
+    assert cells(progress(fed=False))[1] == "detached"
+    assert cells(progress(fed=False, state="done"))[1] == "done"
+
+
+def test_an_estimate_shows_failed_checks_and_errors_with_examples():
+    wrong = {
+        "row": 3, "answer": {"text": "77 parcels"}, "error_note": None,
+        "checks": [{"name": "numbers", "passed": False, "note": "has other numbers"}],
+    }  # fmt: skip
+    none = {"row": 4, "answer": None, "checks": [], "error_note": "no answer will do"}
+    found = Estimate(
+        rows=9, bad=0, sampled=2, rows_per_s=1.0, whole_s=9.0, whole_usd=0.0, local=0.5,
+        bedrock=0.0, degraded=0.5, failed=0.5, checks={"numbers": 1}, errors={"bad_answer": 1},
+        examples={"numbers": [wrong], "bad_answer": [none]},
+    )  # fmt: skip
+    assert list(estimate_lines(found))[3:] == [
+        "fails the check numbers: 1", '  row 3: {"text": "77 parcels"} (has other numbers)',
+        "has no answer, bad_answer: 1", "  row 4: no answer will do",
+    ]  # fmt: skip
 
 
 def test_what_is_not_known_is_not_said():
@@ -41,9 +75,13 @@ def test_a_deadline_is_held_against_the_rate(left_s, told):
 
 
 def test_the_report_names_failed_checks_and_rows():
-    lines = list(report_lines(progress(checks={"label": 3}, errors={"too_long": 2}, local=9)))
+    told = progress(
+        checks={"label": 3}, errors={"too_long": 2}, local=9, written=11, out="/tmp/out.csv"
+    )
+    lines = list(report_lines(told))
     assert lines[2:] == [
-        "answered locally 9, on Bedrock 0", "failed checks: label 3", "failed rows: too_long 2",
+        "answered locally 9, on Bedrock 0; $0.000000 spent", "failed checks: label 3",
+        "failed rows: too_long 2", "results: /tmp/out.csv",
     ]  # fmt: skip
 
 

@@ -3,6 +3,14 @@
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from egress import leaving
 from forebay.routing.books.egress_log import EgressLog
@@ -102,3 +110,81 @@ def test_a_head_of_another_form_is_one_error(forebay, head):
     code, _, err = forebay("egress", "verify", "--head", head)
     assert code == 2
     assert "must be NUMBER:HASH" in err
+
+
+def pem(path, key):
+    """Write a private key as `openssl genpkey` does."""
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(key.private_bytes(*form))
+    return str(path)
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """Make a pair of keys; return both files."""
+    key, public = Ed25519PrivateKey.generate(), tmp_path / "heads.pub"
+    form = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    public.write_bytes(key.public_key().public_bytes(*form))
+    return pem(tmp_path / "heads.pem", key), str(public)
+
+
+def test_signed_heads_show_that_the_log_was_cut_or_that_others_signed(
+    forebay, calls, redis, keys, tmp_path
+):
+    private, public = keys
+    calls("a", "b")
+    kept = tmp_path / "heads"
+    kept.write_text(forebay("egress", "heads", "--sign", private)[1])
+    check = ["egress", "verify", "--heads", str(kept), "--public-key"]
+    assert forebay(*check, public)[0] == 0
+    first, _ = redis.xrange("fb:egress:log")
+    redis.xtrim("fb:egress:log", maxlen=0, approximate=False)
+    redis.delete("fb:egress:head", "fb:egress:days")
+    redis.xadd("fb:egress:log", first[1])
+    entry = json.loads(first[1][b"entry"])
+    redis.hset("fb:egress:head", mapping={"seq": entry["seq"], "hash": first[1][b"hash"]})
+    code, out, _ = forebay(*check, public)
+    assert code == 1
+    assert "entries_missing" in out
+    kept.write_text(forebay("egress", "heads")[1] + f"2026-11-28  1:{'a' * 64}  AAAA\n")
+    code, out, _ = forebay(*check, public)
+    assert code == 1
+    assert "head_not_signed" in out
+
+
+def test_an_export_whose_lines_were_moved_shows(forebay, calls, tmp_path):
+    path = tmp_path / "egress.jsonl"
+    calls("a", "b", "c")
+    forebay("egress", "export", "--out", str(path))
+    one, two, three = path.read_text().splitlines(keepends=True)
+    path.write_text(one + three + two)
+    code, out, _ = forebay("egress", "verify", "--file", str(path), "--json")
+    assert code == 1
+    faults = json.loads(out)["faults"]
+    assert [(one["code"], one["about"]) for one in faults] == [("out_of_order", "2")]
+
+
+@pytest.mark.parametrize(
+    ("args", "name", "message"),
+    [
+        (["heads", "--sign", "nothing"], "--sign", "cannot be read"),
+        (["heads", "--sign", "text"], "--sign", "is no private key of Ed25519"),
+        (["heads", "--sign", "heads.pub"], "--sign", "is no private key of Ed25519"),
+        (["heads", "--sign", "other.pem"], "--sign", "is no private key of Ed25519"),
+        (["verify", "--heads", "text", "--public-key", "heads.pub"], "--heads", "NUMBER:HASH"),
+        (["verify", "--heads", "empty", "--public-key", "heads.pem"], "--public-key", "no public"),
+        (["verify", "--public-key", "heads.pub"], "--public-key", "needs the file of --heads"),
+        (["verify", "--file", "text"], "--file", "line 1 of text is no entry"),
+    ],
+)
+def test_a_mistake_is_one_error_that_names_the_option(
+    forebay, keys, tmp_path, monkeypatch, args, name, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").write_text("hello\n")
+    (tmp_path / "empty").write_text("")
+    pem(tmp_path / "other.pem", X25519PrivateKey.generate())
+    code, out, err = forebay("egress", *args)
+    assert (code, out) == (2, "")
+    assert name in err
+    assert message in " ".join(err.split())

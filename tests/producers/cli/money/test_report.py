@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -160,3 +161,22 @@ def test_the_labels_of_the_time_axis_do_not_run_into_each_other(count, step_s):
     drawn.canvas.draw()
     boxes = [tick.label1.get_window_extent() for tick in axes.xaxis.get_major_ticks()]
     assert all(left.x1 + 2 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_a_target_stands_beside_what_was_reached_and_the_budget_that_refused(
+    forebay, books, redis, tmp_path, monkeypatch
+):
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[tenants.acme.pace]\nshare = 0.9\n")
+    monkeypatch.setenv("FOREBAY_POLICY_FILE", str(policy))
+    day = int(time.time()) // 86_400
+    at = {"*:refused": time.time_ns() // 10**6, "*:last_refused": time.time_ns() // 10**6}
+    redis.hset(f"fb:spend:day:{day}", mapping=at | {"*:refusals": 12})
+    (one,) = report(forebay)["targets"]
+    assert (one["tenant"], one["share"], one["missed"]) == ("acme", 0.9, True)
+    assert one["why"][0].startswith("the fleet's budget of the day refused 12 calls from")
+    page = tmp_path / "report.html"
+    _, out, _ = forebay("report", "--html", str(page))
+    for text in (out, page.read_text()):
+        assert "refused 12 calls from" in text.replace("&#x27;", "'")
+        assert "90.0% of its jobs" in text

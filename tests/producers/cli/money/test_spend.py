@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -169,9 +170,101 @@ def test_the_book_is_reconciled_with_bedrocks_log_and_unknown_outcomes_are_settl
     assert {call["state"] for call in json.loads(out)["calls"]} == {"settled"}
 
 
-def test_a_cost_report_cannot_be_applied(forebay, tmp_path):
-    report = tmp_path / "cur.csv"
-    report.write_text("lineItem/UnblendedCost\n")
-    code, _, err = forebay("spend", "reconcile", str(report), "--apply")
-    assert code == 2
-    assert "needs an invocation log" in err
+def cur(path, nusd, day, *, form="csv"):
+    rows = {
+        "line_item_usage_start_date": [day, day], "line_item_product_code": ["7g37n5ae0m", "Amaz"],
+        "line_item_unblended_cost": [f"{nusd / 1e9:.9f}", "9"],
+        "product": ['{"product_name": "Claude Haiku 5.5 (Amazon Bedrock Edition)"}', "{}"],
+    }  # fmt: skip
+    if form == "parquet":
+        import pyarrow as pa  # noqa: PLC0415 - of this format only
+        from pyarrow import parquet  # noqa: PLC0415 - of this format only
+
+        start = [datetime.fromisoformat(day) for day in rows["line_item_usage_start_date"]]
+        parquet.write_table(pa.table(rows | {"line_item_usage_start_date": start}), path)
+        return
+    with path.open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow(rows)
+        writer.writerows(zip(*rows.values(), strict=True))
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_the_book_is_reconciled_with_all_parts_of_a_cost_report(forebay, calls, tmp_path, form):
+    calls("a", "b")
+    today = datetime.now(UTC).date().isoformat()
+    folder = tmp_path / "cur"
+    folder.mkdir()
+    for part in "12":
+        cur(folder / f"part-{part}.{form}", COST, today, form=form)
+    code, out, err = forebay("spend", "reconcile", str(folder))
+    assert (code, out) == (0, "")
+    assert "the book and the bill agree" in err
+    code, out, _ = forebay("spend", "reconcile", str(folder / f"part-1.{form}"), "--json")
+    (one,) = json.loads(out)["differences"]
+    assert (code, one["what"], one["about"]) == (1, "dollars", today)
+    assert (one["booked_nusd"], one["billed_nusd"]) == (2 * COST, COST)
+
+
+def test_a_folder_of_logs_is_read_without_the_large_bodies_in_it(forebay, calls, tmp_path):
+    calls("a", "b")
+    for call in "ab":
+        hour = tmp_path / "2026" / call
+        (hour / "data").mkdir(parents=True)
+        (hour / "log.json").write_text(json.dumps(invocation(call)))
+        (hour / "data" / "large_input.json").write_text("{}")
+    assert forebay("spend", "reconcile", str(tmp_path))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "message"),
+    [
+        (["cur.csv", "--apply"], "--apply", "needs an invocation log"),
+        (["log.json", "--account", "1"], "--account", "is for cost reports"),
+        (["cur.csv", "log.json"], "FILE", "not both in one run"),
+        (["nothing"], "FILE", "cannot be read"),
+        (["empty"], "FILE", "holds no file of a bill"),
+        (["bad.parquet"], "FILE", "is no whole file of Parquet"),
+    ],
+)
+def test_a_bill_that_cannot_be_compared_is_one_error(
+    forebay, calls, tmp_path, monkeypatch, options, name, message
+):
+    calls("a")
+    monkeypatch.chdir(tmp_path)
+    cur(tmp_path / "cur.csv", COST, "2026-11-28")
+    (tmp_path / "log.json").write_text(json.dumps(invocation("a")))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and no more")
+    code, out, err = forebay("spend", "reconcile", *options)
+    assert (code, out) == (2, "")
+    assert name in err
+    assert message in " ".join(err.split())
+
+
+def test_a_call_that_no_log_tells_of_is_settled_by_hand(forebay, calls):
+    calls("a", state="open")
+    code, _, err = forebay("spend", "settle", "a", "--usd", "0.001234567")
+    assert code == 0
+    assert "call a of job acme.a settled at $0.001234567" in err
+    (call,) = json.loads(forebay("spend", "list", "--json")[1])["calls"]
+    assert (call["state"], call["settled_nusd"], call["mock"]) == ("settled", 1_234_567, False)
+
+
+@pytest.mark.parametrize(
+    ("args", "name", "message"),
+    [
+        (["a", "--usd", "1"], "CALL", "is settled: only an open call can be settled"),
+        (["x", "--usd", "1"], "CALL", "is no call that is known"),
+        (["b", "--usd", "-1"], "--usd", "must be from 0 to 9,007,199 dollars"),
+        (["b", "--usd", "nan"], "--usd", "must be from 0 to 9,007,199 dollars"),
+        (["b", "--usd", "1e9"], "--usd", "must be from 0 to 9,007,199 dollars"),
+    ],
+)
+def test_a_call_that_cannot_be_settled_is_one_error(forebay, calls, args, name, message):
+    calls("a")
+    calls("b", state="open")
+    code, out, err = forebay("spend", "settle", *args)
+    assert (code, out) == (2, "")
+    assert name in err
+    assert message in " ".join(err.split())

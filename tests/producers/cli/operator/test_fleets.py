@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from forebay.routing.fleets import opening
 from forebay.routing.jobs import Summary, new_id
 from forebay.routing.limits.budget import Budget
+from local.fleet import free_port
 from two_fleets import TwoFleets, two_redis
 from working import ask, settle
 
@@ -70,6 +72,22 @@ def test_money_and_queues_add_up(forebay, jobs):
     assert told(forebay, "report", "--frontier", "anthropic.claude-haiku-5-5")["paid_usd"] == 2.0
 
 
+def test_top_adds_the_fleets_up_and_says_which_it_cannot_reach(forebay, jobs, two):
+    now = told(forebay, "top")
+    waiting = [line["waiting"]["interactive"] for line in now["queues"] if line["queue"] == "route"]
+    assert (waiting, now["spent_usd"]["*"], now["fleets_unreached"]) == ([2], 2.0, [])
+    assert sum(each["jobs"] for each in now["dead"]) == 2
+    assert told(forebay, "top", "--fleet", "west")["spent_usd"]["*"] == 1.0
+    gone = f"redis://127.0.0.1:{free_port()}/0"
+    two.path.write_text(two.path.read_text().replace(two.urls["east"], gone))
+    opening.map_file.cache_clear()  # each command reads the map in a process of its own
+    now = told(forebay, "status")
+    assert (now["fleets_unreached"], now["spent_usd"]["*"]) == (["east"], 1.0)
+    assert "cannot be reached, and not counted: east" in forebay("status")[1]
+    code, _, err = forebay("report")  # half of a sum of money would be wrong
+    assert (code, gone in err) == (1, True)
+
+
 def test_a_command_about_one_fleet_asks_for_it(forebay, two):
     code, _, err = forebay("pause", "bedrock")
     assert code == 2
@@ -85,6 +103,8 @@ def test_keys_are_made_in_the_fleet_of_the_tenant(forebay, two):
     made = told(forebay, "keys", "create", "--tenant", "payroll")
     assert two.redis["east"].hkeys("fb:keys") == [made["id"].encode()]
     assert [key["id"] for key in told(forebay, "keys", "list")] == [made["id"]]
+    assert [key["id"] for key in told(forebay, "keys", "list", "--fleet", "east")] == [made["id"]]
+    assert told(forebay, "keys", "list", "--fleet", "west") == []
     assert told(forebay, "tenants", "move", "payroll", "west") == {
         "tenant": "payroll", "fleet": "west",
     }  # fmt: skip

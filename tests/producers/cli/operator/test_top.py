@@ -64,6 +64,25 @@ def test_every_figure_is_on_the_screen_and_no_line_is_too_long(busy, snapshots, 
     assert CANARY not in text
 
 
+@pytest.mark.parametrize("width", [80, 160])
+def test_beside_a_long_name_no_figure_is_cut_off(busy, snapshots, ledger, redis, width):
+    tenant, queue = "t" * 63, "local." + "q" * 40
+    (job_id,) = ledger.create([Job(tenant=tenant, request=Summarize(text="text"))])
+    for claim in iter(lambda: ledger.claim("route"), None):
+        receipt = {"status": "failed", "error": "repair_impossible"}
+        ledger.settle(claim, Receipt(**claim.record.heading(), **receipt))
+    Budget(redis).reserve("2", job_id, tenant, 1_234_567_800_000, term_s=60)
+    about = WorkerStatus(
+        name="w" * 60, queues=(queue, "embed"), slots=3, jobs_minute=12, mean_s=3.25
+    )
+    ledger.serve("w" * 60, [queue, "embed"], 60, about.model_dump_json())
+    text = drawn(snapshots.take(), width=width)
+    for shown in ("$1,234.5678", "SPENT", "RESERVED", "BUDGET", "repair_impossible", "CHANGE/s",
+                  "WORKERS", "S/JOB", "3.25", "ttt…", "www…"):  # fmt: skip
+        assert shown in text, shown
+    assert max(map(len, text.splitlines())) <= width
+
+
 def test_a_wide_screen_has_two_columns(busy, snapshots):
     now = snapshots.take()
     assert len(drawn(now, width=160).splitlines()) < len(drawn(now, width=80).splitlines())

@@ -79,6 +79,10 @@ def test_jobs_batches_and_bulks_are_told(http, receiver, added, openai_client):
         ({"url": "https://example.com", "events": ["job.gone"]}, "events.0"),
         ({"url": "https://example.com", "secret": "x"}, "secret"),
         ({}, "url"),
+        ({"url": "https://10.0.0.1"}, "url"),
+        ({"url": "https://[::ffff:169.254.169.254]/latest"}, "url"),
+        ({"url": "https://2886729729"}, "url"),
+        ({"url": "http://93.184.216.34"}, "url"),
     ],
 )
 def test_a_webhook_that_cannot_be_is_refused_with_its_field(http, body, field):

@@ -31,9 +31,9 @@ def load(redis):
 def take(ledger, load):
     """Takes a slot for a new job that a worker holds."""
 
-    def take(rules=NO_LIMITS, tokens=10, model=MODEL):
+    def take(rules=NO_LIMITS, tokens=10, model=MODEL, tenant="acme"):
         ask = Generate(messages=[Message(role="user", content="hello")])
-        [job_id] = ledger.create([Job(request=ask)])
+        [job_id] = ledger.create([Job(tenant=tenant, request=ask)])
         claim = ledger.claim("route")
         take.claims[job_id] = claim
         return load.take(model, f"call-{job_id}", (claim.id, claim.token), rules, tokens)
@@ -220,3 +220,71 @@ def test_all_rest_until_the_first_may_be_called_again(take, load):
     load.give(take(model="another"), "throttled", retry_after=3)
     assert load.all_rest_s([MODEL, "another"]) == pytest.approx(3, abs=0.2)
     assert load.all_rest_s([]) == 0
+
+
+def fail(take, load, tenant, times=3):
+    """Let calls of a tenant fail one by one; return how long the model rests after each."""
+    return [load.give(take(tenant=tenant), "failed") for _ in range(times)]
+
+
+def test_calls_of_one_tenant_rest_a_model_for_this_tenant_alone(take, load, caplog):
+    load.give(take(tenant="alpha"), "ok")
+    assert fail(take, load, "vandal")[-1] == pytest.approx(5, abs=0.1)
+    assert take(tenant="vandal").lacking == "resting"
+    assert take(tenant="alpha").lacking is None
+    assert take(tenant="beta").lacking is None
+    assert load.resting() == {}
+    assert load.all_rest_s([MODEL]) == 0
+    assert load.all_rest_s([MODEL], "vandal") == pytest.approx(5, abs=0.2)
+    assert load.all_rest_s([MODEL], "alpha") == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{MODEL} rests for 5.0 s for the calls of vandal (failed)"
+    ]
+
+
+def test_a_model_rests_for_all_once_the_calls_of_a_second_tenant_fail(take, load):
+    load.give(take(tenant="gamma"), "ok")
+    fail(take, load, "alpha")
+    assert fail(take, load, "beta", 2) == [0, 0]
+    assert take(tenant="gamma").lacking is None
+    assert fail(take, load, "beta", 1)[0] == pytest.approx(5, abs=0.1)
+    assert take(tenant="gamma").lacking == "resting"
+    assert MODEL in load.resting()
+
+
+def test_an_answer_to_anybody_shows_that_a_model_works_for_others(take, load):
+    fail(take, load, "vandal", 2)
+    load.give(take(tenant="alpha"), "ok")
+    fail(take, load, "vandal", 1)
+    load.give(take(tenant="alpha"), "ok")
+    fail(take, load, "beta")
+    assert [take(tenant=name).lacking for name in ("vandal", "beta")] == ["resting"] * 2
+    assert take(tenant="alpha").lacking is None
+
+
+def test_a_model_rests_for_all_if_no_other_tenant_was_served_for_long(take, load, redis):
+    load.give(take(tenant="alpha"), "ok")
+    redis.zadd(f"fb:spillway:served:{MODEL}", {"alpha": int(time.time() * 1_000) - 700_000})
+    fail(take, load, "beta")
+    assert take(tenant="alpha").lacking == "resting"
+
+
+def test_a_model_that_failed_for_one_tenant_is_probed_by_one_call_of_it(take, load, redis):
+    load.give(take(tenant="alpha"), "ok")
+    fail(take, load, "vandal")
+    own = f"fb:spillway:load:{MODEL} vandal"
+    redis.hset(own, "rest_until", 0)
+    probe = take(tenant="vandal")
+    assert probe.lacking is None
+    assert take(tenant="vandal").lacking == "probing"
+    load.give(take(tenant="alpha"), "ok")
+    assert load.give(probe, "failed") == pytest.approx(10, abs=0.1)
+    redis.hset(own, "rest_until", 0)
+    load.give(take(tenant="vandal"), "ok")
+    assert fail(take, load, "vandal", 2) == [0, 0]
+
+
+def test_a_throttled_model_rests_for_all_tenants_at_once(take, load):
+    load.give(take(tenant="alpha"), "ok")
+    load.give(take(tenant="beta"), "throttled", retry_after=7)
+    assert take(tenant="alpha").lacking == "resting"

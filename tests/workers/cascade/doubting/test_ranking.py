@@ -28,7 +28,9 @@ from forebay.workers.training.data.ranking_metrics import Ranked
 from locallane import BELL, attempt_of
 from outcomefiles import PROMPTS, paths, write_files, write_outcomes
 
-MODELS = ("--weak", "small", "--strong", "large", "--second", "other")
+PAIR = ("--weak", "small", "--strong", "large")
+MODELS = (*PAIR, "--second", "other")
+THREE = (*PAIR, "--second", "other,third")
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +40,18 @@ def files(tmp_path_factory):
     write_files(folder)
     draw = random.Random(1)
     right = pq.read_table(folder / "outcomes.parquet").to_pydict()["score"][:PROMPTS]
-    small, other = [], []
+    small, other, third = [], [], []
     for number, score in enumerate(right):
         agrees = draw.random() < (0.9 if score else 0.4)
         padding = "" if score else " I am not sure at all of this."
         small.append(f"The answer is {number}.{padding}")
         other.append(f"The answer is {number if agrees else number + 1000}.")
-    uids, models = [f"q{n}" for n in range(PROMPTS)], ("small", "other", "large")
+        third.append(f"The answer is {number if agrees == (number % 5 > 0) else number + 500}.")
+    uids, models = [f"q{n}" for n in range(PROMPTS)], ("small", "other", "large", "third")
     write_outcomes(
-        folder, uid=uids * 3, model=[name for name in models for _ in uids],
-        pred=[*small, *other, *[""] * PROMPTS], score=[*right, *right, *[1.0] * PROMPTS],
+        folder, uid=uids * 4, model=[name for name in models for _ in uids],
+        pred=[*small, *other, *[""] * PROMPTS, *third],
+        score=[*right, *right, *[1.0] * PROMPTS, *right],
     )  # fmt: skip
     return folder
 
@@ -58,40 +62,61 @@ def run(*args):
     return json.loads(done.output)
 
 
-@pytest.fixture(scope="module")
-def model_file(files):
-    preds = ("--preds", files / "outcomes.parquet", "--out", files / "weights", "--json")
-    document = run("train-cascade", *paths(files), *MODELS, *preds)
+def fitted(files, models, name):
+    """Fit a cascade model to the files; return its path."""
+    preds = ("--preds", files / "outcomes.parquet", "--out", files / name, "--json")
+    document = run("train-cascade", *paths(files), *models, *preds)
     assert document["version"].startswith("cascade-")
     assert document["bytes"] < 100_000
-    return files / "weights" / "cascade_model.json"
+    return files / name / "cascade_model.json"
+
+
+@pytest.fixture(scope="module")
+def model_file(files):
+    return fitted(files, MODELS, "weights")
 
 
 def worker_scores(files, model_file, redis):
     """Return the score that a worker gives to each answer of the weak model."""
-    settings = LocalSettings(cascade_model=model_file)
+    opinions = CascadeModel.load(model_file).others
+    settings = LocalSettings(
+        cascade_model=model_file, second_opinions=opinions, second_engine="echo"
+    )
     doubter = Doubter(redis, b"key", Ranking.configured(settings))
     ledger, router = Ledger(redis, Settings(), BELL), RouterModel.load()
     prompts = pq.read_table(files / "prompts.parquet").to_pydict()["prompt"]
     preds = pq.read_table(files / "outcomes.parquet").to_pydict()["pred"]
     doubts = []
-    for prompt, own, other in zip(prompts, preds, preds[PROMPTS:], strict=False):
+    rows = zip(prompts, preds, preds[PROMPTS:], preds[3 * PROMPTS :], strict=False)
+    for prompt, own, other, third in rows:
         request = Generate(messages=[Message(role="user", content=prompt)])
         verdict = router.verdict(Job(request=request))
         attempt = attempt_of(ledger, request=request, verdict=verdict)
-        first, second = (
+        first, *others = (
             RawAnswer(name, name, 1, 1, Generation(text=text))
-            for name, text in (("small", own), ("other", other))
+            for name, text in (("small", own), ("other", other), ("third", third))
         )
-        opinion = Opinion(second, agreement.contents(first.content, second.content))
+        opinion = opinion_of(first, *others[:opinions])
         compared = ComparedAnswer(attempt, check(attempt.job, first), opinion)
         doubts.append(doubter.doubt(compared).doubt)
     return doubts
 
 
-def test_a_worker_ranks_answers_exactly_as_eval_does(files, model_file, redis):
+def opinion_of(first, second, third=None):
+    agreed, rest = agreement.contents(first.content, second.content), {}
+    if third:
+        rest = {
+            "third": Opinion(third, agreement.contents(first.content, third.content)),
+            "together": agreement.contents(second.content, third.content),
+        }
+    return Opinion(second, agreed, **rest)
+
+
+@pytest.mark.parametrize("models", [MODELS, THREE])
+def test_a_worker_ranks_answers_exactly_as_eval_does(files, models, redis):
+    model_file = fitted(files, models, models[-1].replace(",", "_"))
     options = ("--preds", files / "outcomes.parquet", "--cascade", model_file, "--no-job-type")
-    report = run("eval", *paths(files), *MODELS, *options, "--json")
+    report = run("eval", *paths(files), *models, *options, "--json")
     doubts = worker_scores(files, model_file, redis)
     assert {doubt.cascade for doubt in doubts} == {CascadeModel.load(model_file).version}
     weak = np.array(pq.read_table(files / "outcomes.parquet").to_pydict()["score"][:PROMPTS])
@@ -101,6 +126,12 @@ def test_a_worker_ranks_answers_exactly_as_eval_does(files, model_file, redis):
         assert measured[name] == pytest.approx(evaluated[name], abs=1e-4)
     assert evaluated["apgr"] > report["routers"]["second opinion"]["apgr"]
     assert report["routers"]["cascade"]["apgr"] > report["routers"]["second opinion"]["apgr"]
+
+
+def test_a_model_for_another_number_of_opinions_is_one_clear_error(model_file):
+    settings = LocalSettings(cascade_model=model_file, second_opinions=2, second_engine="echo")
+    with pytest.raises(Misconfigured, match="FOREBAY_CASCADE_MODEL: was fitted to 1 further"):
+        Ranking.configured(settings)
 
 
 def test_other_kinds_and_answers_without_a_second_opinion_keep_their_score(model_file, redis):
@@ -116,7 +147,8 @@ def test_other_kinds_and_answers_without_a_second_opinion_keep_their_score(model
         assert abs(doubt.score - doubt.probability) < 0.001
 
 
-def test_audits_teach_a_cascade(redis, redis_url, tmp_path, monkeypatch):
+@pytest.mark.parametrize("others", [1, 2])
+def test_audits_teach_a_cascade(others, redis, redis_url, tmp_path, monkeypatch):
     monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
     draw = random.Random(3)
     for _ in range(200):
@@ -125,15 +157,17 @@ def test_audits_teach_a_cascade(redis, redis_url, tmp_path, monkeypatch):
         audit = Audit(
             job=f"acme.{draw.getrandbits(128):032x}", tenant="acme", kind="generate", type="t",
             version="v", score=0.2, probability=0.6, model="v", base_score=0.2,
-            base_probability=0.6, agreement=agreed, outcome=1 - wrong, how="compared",
+            base_probability=0.6, agreement=agreed, agreements=(agreed,) * others * (others > 1),
+            outcome=1 - wrong, how="compared",
             answer={"first_length": 3 + length + wrong},
         )  # fmt: skip
         redis.xadd("fb:audits", {"audit": audit.model_dump_json()})
     run("train-cascade", "--audits", "--out", tmp_path, "--json")
     model = CascadeModel.load(tmp_path / "cascade_model.json")
+    assert model.others == others
     known = {"gap": 0.2, "probability": 0.6, "agreed_1": 1.0, "agreed_mean": 1.0}
     short, long = ({**known, "first_length": length} for length in (3.2, 4.8))
-    assert model.score(short, [1.0]) < model.score(long, [1.0])
+    assert model.score(short, [1.0] * others) < model.score(long, [1.0] * others)
     with pytest.raises(Misconfigured, match="--audits: finds 0 audits"):
         run("train-cascade", "--audits", "--tenant", "globex", "--out", tmp_path)
 

@@ -75,6 +75,18 @@ def test_the_status_shows_shares_and_thresholds(forebay, redis):
     assert re.search(r"classify +after +\d+ +[\d.]+% +[\d.]+% +doubt 0\.\d+", words)
 
 
+def test_the_status_says_which_budget_refused_calls_and_what_shut_the_spillway(forebay, redis):
+    day, now = int(time.time()) // 86_400, int(time.time() * 1_000)
+    refused = {"acme:refused": now, "acme:last_refused": now, "acme:refusals": 3}
+    redis.hset(f"fb:spend:day:{day}", mapping=refused)
+    Spillway(redis).fail("*", "misconfigured", "the credentials have expired")
+    words = forebay("status")
+    assert "  the tenant's budget of the day refused 3 calls from" in words
+    assert "  the spillway is shut for every model: the credentials have expired" in words
+    (row,) = json.loads(forebay("status", "--json"))["tenants"]
+    assert (row["refused"][0]["calls"], row["faults"][0]["scope"]) == (3, "*")
+
+
 def test_without_a_target_the_status_names_no_aim(forebay, redis, monkeypatch):
     Traffic(redis).send(rules(share=0.2), 20, SCORES["even"])
     monkeypatch.delenv("FOREBAY_POLICY_FILE")

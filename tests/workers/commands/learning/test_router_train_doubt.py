@@ -15,11 +15,11 @@ def files(tmp_path):
     return tmp_path
 
 
-def train_doubt(files, count, wrong, models="a,b"):
-    """Fit to equal answers of two models, of which `wrong` of the first model's are wrong."""
+def train_doubt(files, count, wrong, models="a,b", *, other=None):
+    """Fit to equal answers of two models, of which `wrong` are wrong."""
     uids, right = [f"q{n}" for n in range(count)], [float(n >= wrong) for n in range(count)]
     write_outcomes(files, uid=uids * 2, model=["a"] * count + ["b"] * count,
-        pred=["1"] * count * 2, score=[*right, *[1.0] * count])  # fmt: skip
+        pred=["1"] * count * 2, score=[*right, *(other or right)])  # fmt: skip
     folder = files / "doubt"
     args = ["train-doubt", *paths(files), "--models", models, "--out", str(folder)]
     return CliRunner().invoke(app, args, catch_exceptions=False), folder / "doubt_model.json"
@@ -28,8 +28,8 @@ def train_doubt(files, count, wrong, models="a,b"):
 def test_the_fitted_doubt_is_how_often_shared_answers_are_wrong(files):
     done, path = train_doubt(files, 20, 8)
     assert done.exit_code == 0
-    evidence = Evidence("generate", 0.5, agreements=(1.0,))
-    assert 0.1 < DoubtModel.load(path).probability(evidence) < 0.4
+    evidence = Evidence("generate", 0.5, agreements=(1.0,), rates=(0.75,))
+    assert 0.3 < DoubtModel.load(path).probability(evidence) < 0.5
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,11 @@ def test_the_fitted_doubt_is_how_often_shared_answers_are_wrong(files):
 def test_too_little_to_fit_to_is_an_error(files, count, wrong, message):
     with pytest.raises(Misconfigured, match=message):
         train_doubt(files, count, wrong)
+
+
+def test_models_that_are_no_match_for_each_other_are_an_error(files):
+    with pytest.raises(Misconfigured, match="--models: names no two models whose mean scores"):
+        train_doubt(files, 40, 20, other=[1.0] * 40)
 
 
 def test_a_single_model_is_an_error(files):

@@ -63,6 +63,18 @@ def test_the_text_is_the_whole_text_of_the_model(opened):
     assert (answer.text, answer.finish) == (ANSWER, "stop")
 
 
+def test_pages_that_requests_hold_are_told(opened):
+    engine, _ = opened()
+    free = engine.pages()
+    assert (free.used, free.total) == (0, engine.backend.pages)
+    running = engine.submit(prompt("a", STORY, max_tokens=600))
+    until(lambda: engine.pages().used > 0 or running.done())
+    assert not running.done()
+    engine.cancel("a")
+    running.result(20)
+    until(lambda: engine.pages().used == 0)
+
+
 def test_text_held_for_a_stop_string_that_never_came_is_not_lost(opened):
     engine, _ = opened()
     answer = ask(engine, prompt("a", stop=(ANSWER[-1] + "!!",)))

@@ -369,6 +369,34 @@ def test_flash_attn_can_be_left_out(machine):
     assert {each.name for each in place.iterdir()} == {"exllamav2_ext.so", "built.json"}
 
 
+def test_exllamav3_is_added_to_what_is_built_and_nothing_is_compiled_twice(machine, sdist):
+    place = exl2build.build(spec_of(sdist), tools(machine), lambda _: None)
+    write(place / "exllamav2_ext.so", "compiled before")
+    lines = []
+    exl2build.build(spec_of(sdist, exl3=True), tools(machine), lines.append)
+    assert (place / "exllamav2_ext.so").read_text() == "compiled before"
+    given = json.loads((place / "exllamav3_ext.so").read_text())
+    folder = Path(given["extra_include_paths"][0])
+    assert {Path(file).suffix for file in given["sources"]} == {".cu", ".cpp"}
+    assert str(folder / "quant/comp_units/exl3_comp_unit_4_cb2.cu") in given["sources"]
+    assert not any("/rocm/" in file for file in given["sources"])
+    assert {"-O3", "-std=c++17"} <= set(given["extra_cuda_cflags"])
+    assert prebuilt.parts(place) == {
+        "exllamav2": "0.3.2", "flash-attn": "2.8.3.post2 heads 64", "exllamav3": "1.6.5",
+    }  # fmt: skip
+    exl2build.build(spec_of(sdist), tools(machine), lines.append)  # asks for less than there is
+    assert "already built" in lines[-1]
+
+
+def test_other_gpus_need_all_parts_anew(machine, sdist):
+    exl2build.build(spec_of(sdist, exl3=True), tools(machine), lambda _: None)
+    newer = spec_of(sdist, architectures=("12.0",))
+    place = exl2build.build(newer, tools(machine), lambda _: None)
+    assert prebuilt.architectures(place) == ["12.0"]
+    assert "exllamav3" not in prebuilt.parts(place)
+    assert not (place / "exllamav3_ext.so").exists()
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 

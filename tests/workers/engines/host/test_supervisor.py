@@ -67,6 +67,16 @@ def test_the_engine_runs_in_a_process_of_its_own_and_ends_with_close(engine):
     assert isinstance(engine.submit(prompt("hello")).exception(5), EngineDied)
 
 
+def test_how_full_the_cache_is_comes_with_each_beat(engine):
+    slots = engine.info().slots
+    until(lambda: (engine.pages().used, engine.pages().total) == (0, slots))
+    held = [engine.submit(prompt("[[echo: delay=9]] one two", name)) for name in "ab"]
+    until(lambda: engine.pages().used == len(held))
+    for name in "ab":
+        engine.cancel(name)
+    until(lambda: engine.pages().used == 0)
+
+
 @pytest.mark.parametrize("directive", ["crash", "fail", "hang"])
 def test_after_a_death_the_jobs_fail_and_a_new_process_works(engine, directive, caplog):
     pid = engine_pid()

@@ -155,3 +155,18 @@ def test_layers_go_to_a_gpu_if_the_build_has_one(layers):
     before = params.n_gpu_layers
     server._configure(params, packaged_gguf(), EngineSettings(gpu_layers=layers))
     assert params.n_gpu_layers == (before if layers is None else layers)
+
+
+def test_a_stop_string_takes_its_tokens_along_and_is_named(engine):
+    asked = Turn(role="user", content="Count from one to ten.")
+    free = Prompt(id="f", messages=(asked,), max_tokens=24, logprobs=1)
+    whole = engine.submit(free).result()
+    stop = whole.text[len(whole.text) // 2 :][:2]
+    at = whole.text.index(stop)
+    stopped = engine.submit(free.model_copy(update={"id": "s", "stop": ("~~", stop)})).result()
+    assert (stopped.text, stopped.finish, stopped.stop_sequence) == (whole.text[:at], "stop", stop)
+    assert (
+        "".join(one.token for one in stopped.token_logprobs)
+        == stopped.text[: sum(len(one.token) for one in stopped.token_logprobs)]
+    )
+    assert stopped.tokens_in == whole.tokens_in

@@ -262,3 +262,35 @@ def test_a_head_that_config_json_says_is_there_and_is_not_is_refused(tmp_path, p
     write(tie_word_embeddings=False)
     with pytest.raises(Misconfigured, match="tie_word_embeddings is false"):
         read_shape(tmp_path, "exl2")
+
+
+@pytest.mark.parametrize("engine", ["exl2", "exl3"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"qk_norm": True}, {"rope_interleave": True}, {"parallel_attn": True}, {"is_causal": False},
+        {"use_parallel_residual": True}, {"norm_type": "layernorm"}, {"key_multiplier": 0.5},
+        {"lm_head_multiplier": 0.5}, {"ssm_multipliers": [0.5]}, {"swiglu_limit": 7.0},
+        {"router_logit_softcapping": 30.0}, {"num_kv_shared_layers": 2}, {"altup_num_inputs": 4},
+        {"laurel_rank": 64}, {"activation_sparsity_pattern": [0.9]}, {"kv_lora_rank": 512},
+        {"q_scale": 2.0}, {"per_layer_config": {"0": {"a": 1}}}, {"cross_attention_layers": [3]},
+        {"rms_norm_add_unit_offset": True}, {"use_bidirectional_attention": True},
+    ],
+    ids=lambda field: next(iter(field)),
+)  # fmt: skip
+def test_a_field_of_another_architecture_that_changes_the_computation_is_refused(
+    shape, engine, field
+):
+    with pytest.raises(Misconfigured, match=next(iter(field))):
+        shape(engine, **field)
+    assert shape(engine, **dict.fromkeys(field))
+
+
+def test_fields_of_shapes_training_and_files_are_no_obstacle(shape):
+    fields = {
+        "initializer_range": 0.02, "attention_dropout": 0.1, "pretraining_tp": 1, "use_cache": True,
+        "torch_dtype": "bfloat16", "transformers_version": "5.0", "ffn_dim_multiplier": 1.3,
+        "scale_attn_weights": True, "router_aux_loss_coef": 0.001, "bos_token_id": 1,
+    }  # fmt: skip
+    for engine in ("exl2", "exl3"):
+        assert shape(engine, **fields)

@@ -14,6 +14,7 @@ from forebay.routing.jobs import Answer, Generate, Generation, Job, Message
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.reasons import Reason
 from forebay.workers.frontier.batch import collection
+from forebay.workers.frontier.bedrock.batch_checkup import state
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.runtime.outcomes import Retry
 from mock_bedrock.batches import BatchPlan
@@ -391,8 +392,8 @@ def test_the_prices_are_those_under_which_the_file_was_written(spillway, mock, r
     spillway.work()
     spillway.rounds(2)
     version = {call.prices for call in CallBook(redis).calls()}
-    dear = spillway.worker._prices.current().model_copy(update={"models": {}})
-    spillway.worker._prices.current = lambda: dear
+    dear = spillway.worker._prices().model_copy(update={"models": {}})
+    spillway.worker._prices = lambda: dear
     spillway.batcher._writer._prices = lambda: dear
     mock.batches.plan.hold = False
     spillway.rounds()
@@ -435,6 +436,78 @@ def test_a_batch_that_cannot_be_begun_yet_is_begun_later_and_once(spillway, mock
     ended(spillway, jobs)
     assert len(of_batch(mock)) == 3
     assert not one_by_one(mock)
+
+
+def rest_of(spillway):
+    """Return why the model rests, as doctor tells it."""
+    (finding,) = [each for each in state(spillway.redis) if "no batches of" in each.seen]
+    assert finding.state == "warn"
+    return finding.seen
+
+
+FAILURES = {
+    "Access denied when calling KMS": "[batch] kms_key",
+    "The role has no permission to read s3://bucket": "[batch] role_arn",
+    "Fewer records than the minimum of 100": "[batch] min_records",
+    "The model broke": "its message tells nothing to correct",
+}
+
+
+@pytest.mark.parametrize("message", FAILURES)
+def test_a_batch_that_fails_as_a_whole_tells_why_and_its_model_rests(
+    spillway, mock, caplog, message
+):
+    mock.batches.plan = BatchPlan("Failed", message=message)
+    jobs = spillway.submit(3)
+    spillway.work()
+    spillway.rounds()
+    (failed,) = [one for one in caplog.records if one.event == "bedrock.batch_failed"]
+    for told in (failed.getMessage(), rest_of(spillway)):
+        assert FAILURES[message] in told
+    assert len(ended(spillway, jobs)) == 3
+    assert len(one_by_one(mock)) == 3
+    assert not of_batch(mock)
+    assert spillway.budget.spent() == (sum(map(bill, billed(mock.calls))), 0)
+
+
+@pytest.mark.parametrize("when", ["created", "running"])
+def test_jobs_of_a_refused_batch_wait_for_the_next_if_the_policy_says_so(
+    spillway, mock, redis, when
+):
+    spillway.rules(("min_records = 3", 'min_records = 3\nwhen_refused = "wait"'))
+    jobs = spillway.submit(3)
+    spillway.work()
+    if when == "created":
+        mock.faults.plan(["denied"] * 3)
+    else:
+        mock.batches.plan = BatchPlan("Failed", message="no permission")
+    spillway.rounds()
+    mock.faults.plan()
+    mock.batches.plan = BatchPlan()
+    spillway.sweep()
+    assert spillway.work() == []
+    assert spillway.budget.spent() == (0, 0)
+    jobs += spillway.submit(1)
+    assert spillway.work() == ["Deferred"]  # and is not called by itself
+    redis.delete("fb:bedrock:rests")
+    spillway.batcher._groups._resting._entries.clear()
+    spillway.rounds()
+    assert len(ended(spillway, jobs)) == 4
+    assert len(of_batch(mock)) == 4
+    assert not one_by_one(mock)
+
+
+def test_no_more_batches_of_a_model_are_open_than_the_policy_says(spillway, mock):
+    spillway.rules(("min_records = 3", "min_records = 3\nmax_open = 1"))
+    mock.batches.plan.hold = True
+    for _ in range(2):
+        spillway.submit(3)
+        spillway.work()
+        spillway.rounds(1)
+    assert len(mock.batches.jobs) == 1
+    mock.batches.plan.hold = False
+    spillway.rounds()
+    assert len(mock.batches.jobs) == 2
 
 
 def test_a_bucket_that_refuses_the_file_costs_nothing(spillway, mock, s3):

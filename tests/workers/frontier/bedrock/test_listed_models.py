@@ -94,3 +94,20 @@ def test_a_model_that_takes_no_stops_has_its_text_cut_at_them(converse, mock, mo
         reply = converse.call(stopped, model, call_id="c", terms=terms(model), on_text=texts.append)
         assert (reply.text, reply.finish) == ("one two ", "stop")
     assert "END" not in "".join(texts)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [("anthropic.claude-haiku-5-5", "END"), ("openai.gpt-oss-20b-1:0", "END"),
+     ("amazon.nova-lite-v1:0", None)],
+)  # fmt: skip
+def test_a_reply_names_the_stop_string_that_ended_it(
+    converse, mock, monkeypatch, model, named, streamed
+):
+    monkeypatch.setattr(mock.references, "answer", lambda *_: "one two END three")
+    on_text = (lambda _: None) if streamed else None
+    for stops, expected in ((("three", "END"), named), (("nowhere",), None)):
+        stopped = prompt(stop=stops)
+        reply = converse.call(stopped, model, call_id="c", terms=terms(model), on_text=on_text)
+        assert reply.stop_sequence == expected

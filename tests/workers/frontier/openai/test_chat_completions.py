@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import formatdate
+
 import pytest
 
 from forebay.routing.books.call_book import CallBook
@@ -36,6 +39,8 @@ date = 2026-11-21
 region = 1.0
 [models."{MODEL}"]
 bands = [{{ above = 0, input = 1.0, output = 4.0, cache_read = 0.1 }}]
+[models."other/some-model"]
+bands = [{{ above = 0, input = 1.0, output = 4.0 }}]
 [models."anthropic.claude-haiku-5-5"]
 bands = [{{ above = 0, input = 1.0, output = 4.0 }}]
 """
@@ -107,7 +112,7 @@ MEANING = {
     "internal": Unavailable, "gateway": OutcomeUnknown, "wrong key": ModelFault,
     "forbidden": ModelFault, "no model": ModelFault, "too long": TooLong, "schema": InvalidJob,
     "invalid": InvalidJob, "filtered": ModelRefused, "redirect": ModelFault,
-    "teapot": LastingError,
+    "teapot": LastingError, "unpaid": ModelFault, "flagged": ModelRefused,
 }  # fmt: skip
 
 
@@ -148,11 +153,39 @@ def test_a_host_that_takes_no_connection_is_unavailable_and_free():
         {"prompt_tokens": -1, "completion_tokens": 1}, {"prompt_tokens": 1},
         {"prompt_tokens": True, "completion_tokens": 1}, "none",
         {"prompt_tokens": 1, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}},
+        {"prompt_tokens": 1, "completion_tokens": None}, {"prompt_tokens": None}, "null",
+        {"prompt_tokens": 1.5, "completion_tokens": 1},
+        {"prompt_tokens": "1", "completion_tokens": 1},
+        {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 9},
+        {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": -1},
+        {"prompt_tokens": 10**12, "completion_tokens": 1},
     ],
 )  # fmt: skip
-def test_counts_that_cannot_be_are_no_usage(chat, provider, usage):
+@pytest.mark.parametrize("streams", [False, True])
+def test_counts_that_cannot_be_are_no_usage(chat, provider, usage, streams):
     chat.usage = usage
-    assert ask(provider).usage is None
+    assert ask(provider, on_text=(lambda _: None) if streams else None).usage is None
+
+
+def test_tokens_of_reasoning_that_only_the_total_has_are_billed(chat, provider):
+    chat.usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 40}
+    usage = ask(provider).usage
+    assert (usage.prompt, usage.output) == (10, 30)
+
+
+def test_a_stream_without_its_last_line_is_whole_once_its_usage_is_known(chat, provider):
+    chat.plan(["no done", None])
+    streamed, whole = (ask(provider, on_text=lambda _: None) for _ in range(2))
+    assert (streamed.text, streamed.usage) == (whole.text, whole.usage)
+
+
+@pytest.mark.parametrize("ahead_s", [None, 60])
+def test_a_wait_may_be_asked_for_by_a_date(chat, provider, ahead_s):
+    wait = "60" if ahead_s is None else formatdate(time.time() + ahead_s, usegmt=True)
+    chat.plan([f"throttled:{wait}"])
+    with pytest.raises(Throttled) as caught:
+        ask(provider)
+    assert caught.value.retry_after == pytest.approx(60, abs=10)
 
 
 def test_cached_tokens_are_counted_apart(chat, provider):
@@ -205,6 +238,26 @@ def test_a_tenant_whose_policy_names_the_endpoint_is_answered_there(lane, chat, 
     assert (entry.leaving.model, entry.leaving.region) == (MODEL, f"endpoint mine at {chat.host}")
     assert len(mock.calls) == 0
     assert (entry.leaving.elsewhere, call.elsewhere) == (True, True)
+
+
+def test_each_tenant_is_called_with_its_own_key(lane, chat, worker, monkeypatch):
+    monkeypatch.setenv("OTHER_KEY", "sk-other")
+    chat.keys.add("sk-other")
+    second = f'[endpoints.other]\nurl = "{chat.url}"\nkey_env = "OTHER_KEY"\n'
+    second += '[tenants.other]\nmodels = ["other/some-model"]\n'
+    for tenant in ("acme", "other"):
+        lane.work(rules(chat, second), tenant=tenant, worker=worker)
+    keys = [headers["authorization"] for _, headers in chat.calls]
+    assert keys == [f"Bearer {KEY}", "Bearer sk-other"]
+
+
+@pytest.mark.parametrize("usage", ["null", {"prompt_tokens": -5, "completion_tokens": -5}])
+def test_an_answer_whose_usage_cannot_be_priced_costs_its_worst_case(lane, chat, worker, usage):
+    chat.usage = usage
+    answer = lane.work(rules(chat), tenant="acme", worker=worker).answer
+    [call] = CallBook(lane.ledger.redis).calls()
+    assert call.estimated
+    assert call.settled_nusd == call.reserved_nusd == answer.cost_nusd > 0
 
 
 def test_other_tenants_never_reach_it(lane, chat, mock, worker):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +12,8 @@ from prometheus_client import CollectorRegistry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from forebay.routing.fleets import fence
+from forebay.routing.fleets.moving import state
 from forebay.routing.jobs import Job, Receipt, Summarize
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.worker_status import WorkerStatus
@@ -34,7 +38,7 @@ def ledger(redis, tmp_path):
 @pytest.fixture
 def read(ledger, monkeypatch):
     monkeypatch.setattr(ledger_metrics, "KEEP_S", -1)
-    monkeypatch.setattr(ledger_metrics, "KEEP_DEAD_S", -1)
+    monkeypatch.setattr(ledger_metrics, "WALK_EVERY_S", -1)
     registry = CollectorRegistry()
     registry.register(LedgerMetrics(ledger, tenants=2))
     return lambda name, **labels: registry.get_sample_value(f"forebay_{name}", labels)
@@ -109,6 +113,21 @@ def test_the_breaker_is_open_while_calls_are_held_back(ledger, read):
     slot = load.take("anthropic.y", "c1", ("acme.1", "t"), ModelRules(), 1)
     load.give(slot, "throttled", retry_after=60)
     assert read("breaker_open", model="anthropic.y") == 1
+
+
+def test_a_move_that_somebody_left_shows_for_how_long_it_stands_at_its_step(ledger, read, redis):
+    move = state.begin("west", "east")
+    state.write(redis, "acme", move)
+    assert read("tenant_move_seconds", tenant="acme", step="hold") < 60
+    time.sleep(0.01)
+    stood_s = read("tenant_move_seconds", tenant="acme", step="hold")
+    assert stood_s >= 0.01
+    state.write(redis, "acme", replace(move, step="fence"))
+    assert read("tenant_move_seconds", tenant="acme", step="fence") < stood_s
+    assert read("tenant_move_seconds", tenant="acme", step="hold") is None
+    fence.put(redis, "acme", fence.Fence("east", "carried"))
+    state.forget(redis, "acme")  # the fence of a tenant who has moved stays, and is no move
+    assert read("tenant_move_seconds", tenant="acme", step="fence") is None
 
 
 def test_redis_is_durable_or_not_and_new_jobs_are_refused_or_not(ledger, read, redis):

@@ -96,7 +96,7 @@ def test_audits_of_an_unseen_source_calibrate_the_doubt(two_models, redis, capsy
 
     rows = fitting.doubted(audits, second=True)
     later = later_rows(rows, outcomes[AUDITS:])
-    assert errors(later, None) <= 0.13
+    assert errors(later, None) <= 0.1
 
     capsys.readouterr()
     args = ["--stand-in", "--json"]
@@ -127,8 +127,8 @@ def test_audits_of_an_unseen_source_calibrate_the_doubt(two_models, redis, capsy
 def test_doubts_are_near_the_truth_before_audits_and_nearer_after_300():
     """The packaged weights know the questions of MMLU-Pro, not those of CRUX."""
     before, after = zip(*(shuffled_errors(name) for name in OUTCOMES), strict=True)
-    assert np.mean(before) <= 0.08
-    assert max(before) <= 0.13
+    assert np.mean(before) <= 0.07
+    assert max(before) <= 0.1
     assert np.mean(after) <= 0.035
     assert max(after) <= 0.05
 

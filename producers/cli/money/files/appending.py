@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from forebay.producers.cli.money.tables import Row
+from forebay.producers.cli.money.files.tables import Row
 from forebay.routing.errors import Misconfigured
 
 _TAIL_BYTES = 65_536  # in which the last line of a file is looked for

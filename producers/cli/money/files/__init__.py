@@ -1,0 +1,1 @@
+"""The files that the commands about money read and write."""

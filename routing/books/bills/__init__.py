@@ -1,0 +1,1 @@
+"""What AWS bills, and what it differs in from the books."""

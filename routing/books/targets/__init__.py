@@ -1,0 +1,1 @@
+"""Whether the targets of pacing were reached, and if not, why."""
