@@ -118,12 +118,15 @@ class Local:
             RowOpinions(self._second_opinions, ledger.redis, key), sampler,
         )  # fmt: skip
         self._shard_work = ShardWork(ledger, self._answerer, steps)
-        self._steps = JobSteps(
-            self._answerer, Recall(cache, self._answerer), self._texts, self._second_opinions,
-            self._labels, self._doubter, self._escalator, self._long_texts, self._conclusion,
-        )  # fmt: skip
+        self._steps = self._job_steps(Recall(cache, self._answerer))
         places = JOBS_PER_SLOT * self._answerer.info.slots
         self._side_by_side = SideBySide(self._steps, self._leases, self._open, self._work, places)
+
+    def _job_steps(self, recall: Recall) -> JobSteps:
+        return JobSteps(
+            self._answerer, recall, self._texts, self._second_opinions,
+            self._labels, self._doubter, self._escalator, self._long_texts, self._conclusion,
+        )  # fmt: skip
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or have it escalated; see the class for the steps."""
