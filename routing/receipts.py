@@ -130,14 +130,15 @@ class Verdict(FrozenModel):
             rated 0 to 1. Jobs are ranked by it; the largest goes up first.
         version: the version of the router model.
         features: the features that weigh most in the score, by name. They never hold content.
-        threshold: the limit that the score (if a pace is set) or else the probability was compared
-            with. `None` if neither was compared.
+        encoded: the sentence encoder's reading of the text, if routers have one.
+        threshold: the limit of the score if a pace is set, else of the probability, or `None`.
     """
 
     probability: Annotated[float, Field(ge=0, le=1)]
     score: float = 0.0
     version: str
     features: dict[str, float] = Field(default_factory=dict)
+    encoded: Annotated[float | None, Field(exclude_if=is_none)] = None
     threshold: float | None = None
 
 

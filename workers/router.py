@@ -39,6 +39,7 @@ from forebay.workers.cascade.router_models.llm_router_model import LlmRouterMode
 from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings, RouterSettings
+from forebay.workers.models.encoder_reading import EncoderReading
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.execute import Worked, attempt
 from forebay.workers.runtime.outcomes import Failed, Outcome, Routed
@@ -94,7 +95,7 @@ class Router:
         key = answer_cache.secret(ledger.redis, ledger.settings)
         self._ledger = ledger
         self._opened, model = _open_model()
-        self._verdicts = Verdicts(model, ledger.redis, key)
+        self._verdicts = Verdicts(model, ledger.redis, key, _open_reading())
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._lanes = PublishedLanes(ledger.redis, self._policy)
         self._frontier = FrontierStatus(ledger.redis)
@@ -245,6 +246,12 @@ def _reason(scanned: Scanned, decision: Decision) -> str:
 
 def _secret_reason(secret: str) -> str:
     return f"{Reason.SECRET_FOUND}:{secret}"
+
+
+def _open_reading() -> EncoderReading | None:
+    """Return what reads texts by the sentence encoder, if it is set."""
+    file = read(RouterSettings).router_encoder
+    return EncoderReading.load(file) if file else None
 
 
 def _open_model() -> tuple[Engine | DecisionRouterModel | None, VerdictSource]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,16 @@ import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject
 from pydantic import BaseModel, ValidationError
 
+from checks.references import loose_ends
 from checks.tools import Problem, run
+
+#: The base with one component.
+WITH_COMPONENT = """
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: ["{folder}/base"]
+components: ["{folder}/components/{name}"]
+"""
 
 #: Kinds of KEDA, which no schema of Kubernetes knows.
 KEDA: dict[str, type[BaseModel]] = {"ScaledObject": ScaledObject}
@@ -19,14 +30,30 @@ KEDA: dict[str, type[BaseModel]] = {"ScaledObject": ScaledObject}
 
 def check(deploy: Path) -> Iterator[Problem]:
     """Yield what is wrong with any manifest of any overlay."""
-    for overlay in sorted((deploy / "kubernetes" / "overlays").iterdir()):
-        done = run("kubectl", "kustomize", overlay)
-        if done.code:
-            yield Problem(f"overlay {overlay.name}", done.errors)
-            continue
-        for manifest in yaml.safe_load_all(done.output):
-            name = f"overlay {overlay.name}, {manifest['kind']} {manifest['metadata']['name']}"
-            yield from (Problem(name, message) for message in faults(manifest))
+    folder = deploy / "kubernetes"
+    for overlay in sorted((folder / "overlays").iterdir()):
+        yield from _of_build(f"overlay {overlay.name}", overlay)
+    for component in sorted((folder / "components").iterdir()):
+        with tempfile.TemporaryDirectory() as name:
+            beside = os.path.relpath(folder, Path(name).resolve())  # kustomize takes no other path
+            text = WITH_COMPONENT.format(folder=beside, name=component.name)
+            (Path(name) / "kustomization.yaml").write_text(text)
+            yield from _of_build(f"component {component.name}", Path(name))
+
+
+def _of_build(name: str, folder: Path) -> Iterator[Problem]:
+    """Yield what is wrong with what kustomize makes of a folder."""
+    done = run("kubectl", "kustomize", folder)
+    if done.code:
+        yield Problem(name, done.errors)
+        return
+    made = list(yaml.safe_load_all(done.output))
+    found = [
+        Problem(f"{name}, {manifest['kind']} {manifest['metadata']['name']}", message)
+        for manifest in made for message in faults(manifest)
+    ]  # fmt: skip
+    # What has another shape than its schema says cannot be read any further.
+    yield from found or (Problem(name, message) for message in loose_ends(made))
 
 
 def faults(manifest: dict[str, Any]) -> Iterator[str]:

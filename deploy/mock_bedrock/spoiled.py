@@ -18,6 +18,8 @@ SPOILED: Mapping[str, Mapping[str, Any]] = {
     "input_true": {"usage.inputTokens": True},
     "output_missing": {"usage.outputTokens": ...},
     "output_negative": {"usage.outputTokens": -500},
+    "output_zero": {"usage.outputTokens": 0},
+    "total_negative": {"usage.totalTokens": -13},
     "output_null": {"usage.outputTokens": None},
     "output_float": {"usage.outputTokens": 12.7},
     "output_nan": {"usage.outputTokens": math.nan},

@@ -111,7 +111,7 @@ class BulkMethods:
     def _opened(self, rows: RowsLike, options: RowOptions) -> Iterator[tuple[Source, Template]]:
         """Open the rows, and make the template of a bulk that writes nothing."""
         from forebay.producers.bulk.options import BULK_OPTIONS
-        from forebay.producers.bulk.sources.open_source import check_format, open_source
+        from forebay.producers.bulk.sources.open_source import check_source, open_source
         from forebay.producers.bulk.templates.template import Template
 
         self._access.check_open()
@@ -119,7 +119,7 @@ class BulkMethods:
         form = given.get("source_format")
         of_rows = {name: value for name, value in given.items() if name not in BULK_OPTIONS}
         template = Template.of(**{**of_rows, "tenant": self.tenant})
-        check_format(form)
+        check_source(rows, form)
         source = open_source(rows, format=form)
         try:
             template.check(source)

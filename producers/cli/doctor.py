@@ -188,7 +188,8 @@ def bedrock(client: redis.Redis) -> Iterator[Finding]:
     spillway = Spillway(client)
     try:
         faults, shut_s = spillway.faults(), spillway.shut_for_s()
-        resting = ModelLoad(client).resting()
+        load = ModelLoad(client)
+        resting, resting_for_tenants = load.resting(), load.resting_for_tenants()
     except ForebayError:  # a user of Redis who may not read this
         return
     for fault in faults:
@@ -199,6 +200,9 @@ def bedrock(client: redis.Redis) -> Iterator[Finding]:
     for model, left_s in resting.items():
         seen = f"{model} asked to slow down or failed, and rests for {left_s:.0f} s more"
         yield Finding("bedrock", "warn", seen, "wait; one call then tries again")
+    for (model, tenant), left_s in resting_for_tenants.items():
+        seen = f"calls of {tenant} to {model} fail; it rests for them for {left_s:.0f} s more"
+        yield Finding("bedrock", "warn", seen, "see what this tenant's jobs ask for")
     if shut_s and not faults:
         mend = "wait; it opens by itself"
         yield Finding("bedrock", "warn", f"the spillway is shut for {shut_s:.0f} s more", mend)

@@ -13,6 +13,12 @@ BatchState = Literal[
     "writing", "uploading", "uploaded", "creating", "running", "leaving", "ended"
 ]  # fmt: skip
 
+#: Outcomes of a batch that has ended; any other says what went wrong.
+ANSWERED = "answered"
+INTERRUPTED = "interrupted"  # before its file was complete: its jobs wait for the next batch
+TOO_FEW = "too few records may leave"  # after egress, secrets and money: they are called one by one
+LOST = "nobody knows what became of it"  # what is reserved stays reserved
+
 #: The states of a batch that has not ended, in order.
 OPEN_STATES: tuple[BatchState, ...] = get_args(BatchState)[:-1]
 

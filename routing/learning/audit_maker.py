@@ -44,13 +44,15 @@ class AuditMaker:
             numbers: about the local answer, by name.
             sampled: the answer is of a random sample of all answers.
         """
-        plain, predicted_gap = self._verdicts.plain(job)
+        encoded = local.verdict.encoded if local.verdict else None
+        plain, predicted_gap = self._verdicts.plain(job, encoded)
         verdict = local.verdict or Verdict(probability=plain.probability, version="none")
         audit = Audit(
             job=local.id, tenant=job.tenant, kind=job.kind, type=digest(job, self._secret),
             version=verdict.version, score=verdict.score, probability=verdict.probability,
             model=plain.version, base_score=plain.score, base_probability=plain.probability,
-            features=features(job), answered_by=local.model, answer=numbers or {}, **_doubt(local),
+            features=features(job, encoded), answered_by=local.model, answer=numbers or {},
+            **_doubt(local),
             labels=label_outcomes(local.content, second.content), outcome=outcome, how=how,
             sampled=sampled, made=time.time(), stand_in=second.stand_in,
             cost_nusd=0 if how == "escalated" else second.cost_nusd,

@@ -60,6 +60,18 @@ import sys, urllib.request as web
 url, name, value = sys.argv[1:]
 print(web.urlopen(web.Request(url, headers={name: value}), timeout=5).status)
 """
+UPLOAD = """
+import sys, urllib.error, urllib.request as web
+head = "--x\\r\\ncontent-disposition: form-data; name="
+parts = ('"purpose"\\r\\n\\r\\nbatch', '"file"; filename="a"\\r\\n\\r\\n{}')
+body = "".join(f"{head}{part}\\r\\n" for part in parts) + "--x--\\r\\n"
+request = web.Request("http://127.0.0.1:8080/v1/files", body.encode(), {
+    "authorization": f"Bearer {sys.argv[1]}", "content-type": "multipart/form-data; boundary=x"})
+try:
+    print(web.urlopen(request, timeout=10).status)
+except urllib.error.HTTPError as error:
+    print(error.code, error.read().decode())
+"""
 WORKERS = ("router", "local", "bedrock", "sweeper")
 
 
@@ -195,6 +207,16 @@ def test_the_gateway_takes_keys_and_flower_a_password(hosts):
         "gateway", "python", "-c", ASK, "http://127.0.0.1:8080/v1/models", "X-None", "1"
     )
     assert "401" in keyless.stderr
+
+
+def test_the_gateway_keeps_files_where_a_volume_is_or_says_what_is_missing(hosts, request):
+    made = forebay(hosts, "operator", "keys", "create", "--tenant", "support", "--json")
+    done = hosts.run("gateway", "python", "-c", UPLOAD, json.loads(made.stdout)["key"])
+    if request.node.callspec.params["hosts"] == "compose":
+        assert done.stdout == "200\n", done.stdout + done.stderr
+    else:  # without the component `files`
+        assert done.stdout.startswith("503 "), done.stdout + done.stderr
+        assert "FOREBAY_GATEWAY_FILES: the folder /var/lib/forebay/files" in done.stdout
 
 
 def test_every_worker_and_the_gateway_can_be_scraped(hosts):

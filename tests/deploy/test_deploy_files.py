@@ -220,3 +220,20 @@ def test_no_two_local_workers_of_compose_share_a_card():
     assert SERVICES["local1"]["command"][-1] == "local1@%h"
     assert "local" in SERVICES["local1"]["networks"]["inside"]["aliases"]
     assert len(set(taken)) == len(cards)
+
+
+def test_the_files_of_the_gateway_are_in_a_volume_that_outlives_it():
+    gateway = COMPOSE["services"]["gateway"]
+    path = gateway["environment"]["FOREBAY_GATEWAY_FILES"]
+    volumes = dict(volume.split(":")[:2] for volume in gateway["volumes"])
+    (kept,) = (name for name, target in volumes.items() if path.startswith(f"{target}/"))
+    assert kept in COMPOSE["volumes"]
+    folder = DEPLOY / "kubernetes" / "components" / "files"
+    patch = yaml.safe_load((folder / "gateway.yaml").read_text())["spec"]["template"]["spec"]
+    (mount,) = patch["containers"][0]["volumeMounts"]
+    assert path.startswith(f"{mount['mountPath']}/")
+    assert f"value: {path}" in (DEPLOY / "kubernetes" / "base" / "gateway.yaml").read_text()
+    claim = yaml.safe_load((folder / "claim.yaml").read_text())
+    (volume,) = patch["volumes"]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert mount["mountPath"] in (DEPLOY / "Dockerfile.cpu").read_text()

@@ -258,7 +258,7 @@ class Source:
         the texts are in different languages, or in one that capitalises all nouns.
         """
         text = normalized(text)
-        if language(text) in NOUNS_HAVE_CAPITALS or not may_compare(text, self._text):
+        if language(self._text) in NOUNS_HAVE_CAPITALS or not may_compare(text, self._text):
             return True
         names = {name.casefold() for name in _NAME.findall(text)}
         names -= MONTHS.keys() | WEEKDAYS | DEMONYMS

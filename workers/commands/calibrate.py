@@ -115,7 +115,8 @@ def _report_rollback(scope: str, version: int, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"scope": scope, "version": version}))
     else:
-        typer.echo(f"{_scope_name(scope)}: version {version} is in force")
+        number = f"version {version}" if version else "no calibration of its own"
+        typer.echo(f"{_scope_name(scope)}: {number} is in force")
 
 
 def _report(

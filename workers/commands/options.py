@@ -49,6 +49,12 @@ Seed = Annotated[
 NoJobType = Annotated[
     bool, typer.Option("--no-job-type", help="Ignore job types; use the text alone.")
 ]
+Encoder = Annotated[
+    bool,
+    typer.Option(
+        "--encoder", help="Also fit the sentence encoder's reading of the texts (extra `cpu`)."
+    ),
+]
 Second = Annotated[
     str | None,
     typer.Option(

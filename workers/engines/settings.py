@@ -129,10 +129,13 @@ class RouterSettings(EnvironmentSettings):
             (`workers.cascade.router_models.llm_router_model`).
         router_decision_model: a GGUF file with a decision model, or with a language model, which
             each router asks beside the packaged one (`DecisionRouterModel`).
+        router_encoder: a file that `forebay router train --encoder` wrote: routers read each text
+            by the sentence encoder too, and `forebay calibrate` weighs the reading.
     """
 
     router_model: Literal["packaged", "engine"] = "packaged"
     router_decision_model: Path | None = None
+    router_encoder: Path | None = None
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:

@@ -48,12 +48,12 @@ def check_new(paths: Iterable[Path]) -> None:
 
 
 def check_apart(source: Path, paths: Iterable[Path]) -> None:
-    """Raise `InvalidJob` if a path that is to be written is the input, or is inside its folder."""
+    """Raise `InvalidJob` if a path that is to be written is what is read, or is inside of it."""
     for path in paths:
         with writable(path):
             if source.exists() and path.exists() and path.samefile(source):
                 raise InvalidJob(
-                    "is the input: write the results to another file", field=shown(path)
+                    "is read by the bulk: write the results to another file", field=shown(path)
                 )
             if source.is_dir() and source.resolve() in path.parents:
                 raise InvalidJob(

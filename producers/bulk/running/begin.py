@@ -19,7 +19,7 @@ from forebay.producers.bulk.outputs.new_output import check_apart, check_kind, c
 from forebay.producers.bulk.running.manifest import SPOOL, Manifest, bad_rows_of, folder_of
 from forebay.producers.bulk.running.retry import complete, failed_rows, rows_to_retry, settled
 from forebay.producers.bulk.running.run import BulkRun
-from forebay.producers.bulk.sources.open_source import STDIN, check_format, open_source
+from forebay.producers.bulk.sources.open_source import STDIN, check_source, open_source
 from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.template import Template
 from forebay.routing.base import NANO
@@ -55,7 +55,7 @@ def begin(
         Unavailable: Redis cannot be reached.
     """
     made = Template.of(**{**template, "tenant": tenant})
-    path = _new_out(source, options, template.get("kind"))
+    path = _new_out(source, options, template)
     folder, opened = folder_of(path), None
     try:
         opened = _opened(source, options.get("source_format"), folder)
@@ -80,16 +80,18 @@ def begin(
         raise
 
 
-def _new_out(source: RowsLike, options: BulkOptions, kind: str | None) -> Path:
+def _new_out(source: RowsLike, options: BulkOptions, template: Mapping[str, Any]) -> Path:
     """Check the options, make room for the output, and return its path."""
     check_options(options)
-    check_format(options.get("source_format"))
+    check_source(source, options.get("source_format"))
     path = path_of(options.get("out"))
-    check_kind(path, options.get("out_format"), kind)
+    check_kind(path, options.get("out_format"), template.get("kind"))
     folder = folder_of(path)
     paths = (path, folder, bad_rows_of(path))
-    if not _is_spooled(source):
-        check_apart(Path(str(source)), paths)
+    read = [each for each in template.values() if isinstance(each, Path)]  # labels, a schema
+    read += [] if _is_spooled(source) else [Path(str(source))]
+    for each in read:
+        check_apart(each, paths)
     if not options.get("overwrite", False):
         check_new(paths)
     elif is_being_written(folder / "journal.jsonl"):

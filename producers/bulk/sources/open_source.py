@@ -99,10 +99,12 @@ def _open_path(path: Path, form: Format | None, spool: Path | None) -> Source:
     return _text_source(pipe, form)
 
 
-def check_format(form: str | None) -> None:
-    """Raise `InvalidJob` for a format that a caller cannot give."""
+def check_source(source: Any, form: str | None) -> None:
+    """Raise `InvalidJob` for an empty name, and for a format that a caller cannot give."""
     if form is not None and form not in GIVEN_FORMATS:
         raise _unknown_format()
+    if isinstance(source, str) and not source.strip():
+        raise InvalidJob("must be a file, a folder, or - for standard input", field="source")
 
 
 def _unknown_format() -> InvalidJob:

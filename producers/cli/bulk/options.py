@@ -20,13 +20,16 @@ Out = Annotated[
     ),
 ]
 Kind = Annotated[
-    str | None, typer.Option("--kind", metavar="KIND", help="The kind of all requests.")
+    str | None,
+    typer.Option("--kind", metavar="KIND", help="classify, extract, summarize, generate or embed."),
 ]
 TextField = Annotated[
-    str | None, typer.Option("--text-field", metavar="COLUMN", help="The column with the text.")
+    str | None,
+    typer.Option("--text-field", metavar="COLUMN", help="The text's column. Default: text"),
 ]
 TextForm = Annotated[
-    str | None, typer.Option("--text", metavar="FORM", help="The text, as '{title}: {body}'.")
+    str | None,
+    typer.Option("--text", metavar="FORM", help="The text, of columns: '{title}: {body}'."),
 ]
 SystemForm = Annotated[
     str | None, typer.Option("--system", metavar="FORM", help="generate: the system message.")
@@ -42,7 +45,8 @@ SchemaFile = Annotated[
     str | None, typer.Option("--schema", metavar="FILE", help="extract: the JSON Schema.")
 ]
 KeyColumn = Annotated[
-    str | None, typer.Option("--key", metavar="COLUMN", help="The column that names a row.")
+    str | None,
+    typer.Option("--key", metavar="COLUMN", help="The column that names a row in the results."),
 ]
 EgressColumn = Annotated[
     str | None,
@@ -50,7 +54,7 @@ EgressColumn = Annotated[
 ]
 By = Annotated[
     str | None,
-    typer.Option("--by", metavar="WHEN", help="End by then: 06:00, 8h, or an ISO time."),
+    typer.Option("--by", metavar="WHEN", help="Deadline of all rows: 06:00, 8h, or an ISO time."),
 ]
 MaxUsd = Annotated[
     float | None,
@@ -62,23 +66,32 @@ MaxRowUsd = Annotated[
 ]
 Order = Annotated[
     str,
-    typer.Option("--order", metavar="input|any", help="Order of the results. Default: input"),
+    typer.Option(
+        "--order",
+        metavar="input|any",
+        show_default=False,
+        help="any: write results as they come. Default: input",
+    ),
 ]
 RowsFormat = Annotated[
     str | None,
-    typer.Option("--format", metavar="FORMAT", help="Format of the rows, if the name tells none."),
+    typer.Option(
+        "--format", metavar="FORMAT", help="Of the rows: jsonl, csv, tsv, parquet or text."
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the bulk that wrote the output.")
-]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the bulk of this output.")]
 Sample = Annotated[
     int,
     typer.Option(
-        "--sample", min=0, metavar="N", help="Answer N rows, and say what the whole will take."
+        "--sample",
+        min=0,
+        metavar="N",
+        show_default=False,
+        help="Answer N rows chosen at random, and say what the whole will take.",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Validate all rows, and answer none.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Look for bad rows, and answer none.")]
 Bulk = Annotated[
     str, typer.Argument(metavar="BULK", help="The id of a bulk, or the path of its output.")
 ]

@@ -89,6 +89,10 @@ def report_lines(progress: Progress) -> Iterator[str]:
 def estimate_lines(found: Estimate) -> Iterator[str]:
     """Yield the lines of an estimate for people."""
     yield f"{found.rows:,} valid rows, {found.bad:,} bad rows; {found.sampled:,} answered"
+    if found.bad:
+        yield "--dry-run prints the bad rows"
+    if not found.sampled:
+        return
     yield (
         f"the whole: {span(found.whole_s)} at {found.rows_per_s:,.1f} rows/s, "
         f"${found.whole_usd:.6f} on Bedrock"

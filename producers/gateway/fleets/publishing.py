@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
+from contextlib import suppress
 
 from forebay.producers.gateway.fleets.gateways import Gateways
 from forebay.producers.gateway.gateway import Gateway
@@ -12,8 +12,6 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.fleets import followed_maps
 
 LOOK_EVERY_S = 1.0
-
-_log = logging.getLogger(__name__)
 
 
 async def publish_map(gateways: Gateways) -> None:
@@ -32,7 +30,5 @@ async def _publish(gateways: Gateways, version: str) -> None:
 
 
 async def _publish_in(gateway: Gateway, version: str) -> None:
-    try:
+    with suppress(ForebayError):  # the fleet is away, or its user may not: answering goes on
         await gateway.on_thread(followed_maps.publish, gateway.redis, version)
-    except ForebayError as error:  # the fleet is away, or its user may not: answering goes on
-        _log.debug("the map of fleets was not published: %s", error.code)

@@ -11,12 +11,13 @@
 --
 -- Keys:  see take_slot.lua
 --        fb:spillway:resting  zset  model -> ms until which it rests for all
+--        fb:spillway:resting:tenants  zset  '<model> <tenant>' -> ms until which it rests for the tenant
 --        fb:spillway:failing:<model>  set  tenants for which it failed, since it answered anybody
 --        fb:spillway:served:<model>  zset  tenant -> ms at which it last answered the tenant
 local TRIPS, MAX_DOUBLINGS, KEEP_MS, SERVED_MS = 3, 10, 7200000, 600000
 local FIRST_THROTTLE_MS, MAX_THROTTLE_MS = 500, 20000
 local FIRST_REST_MS, MAX_REST_MS = 5000, 60000
-local RESTING = 'fb:spillway:resting'
+local RESTING, RESTING_FOR_ONE = 'fb:spillway:resting', 'fb:spillway:resting:tenants'
 local model, call, job, token, ending = unpack(ARGV)
 local retry_after_ms, max_calls, tokens_back = number(ARGV[6]), number(ARGV[7]), number(ARGV[8])
 local load, slots = 'fb:spillway:load:' .. model, 'fb:spillway:slots:' .. model
@@ -79,13 +80,14 @@ for _, breaker in ipairs({ load, own }) do
     redis.call('HDEL', breaker, 'probe', 'probe_until')
   end
 end
-local all_until = get(load, 'rest_until')
-if all_until > now then
-  redis.call('ZADD', RESTING, all_until, model)
+local all_until, own_until = get(load, 'rest_until'), get(own, 'rest_until')
+for key, rests in pairs({ [RESTING] = { all_until, model }, [RESTING_FOR_ONE] = { own_until, model .. ' ' .. tenant } }) do
+  if rests[1] > now then
+    redis.call('ZADD', key, unpack(rests))
+  end
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
 end
-redis.call('ZREMRANGEBYSCORE', RESTING, '-inf', now)
-for _, key in ipairs({ load, own, failing, served, RESTING }) do
+for _, key in ipairs({ load, own, failing, served, RESTING, RESTING_FOR_ONE }) do
   redis.call('PEXPIRE', key, KEEP_MS)
 end
-local rest_until = math.max(all_until, get(own, 'rest_until'))
-return { math.max(0, rest_until - now), rested and 0 or 1, all_until > now and 1 or 0 }
+return { math.max(0, math.max(all_until, own_until) - now), rested and 0 or 1, all_until > now and 1 or 0 }

@@ -23,6 +23,7 @@ from forebay.routing.store.scripts import digest, with_scripts
 MAX_CALLS = 256
 MAX_RESTING = 100  # models that are reported as resting
 _RESTING_KEY = "fb:spillway:resting"
+_RESTING_FOR_ONE_KEY = "fb:spillway:resting:tenants"
 
 _log = logging.getLogger(__name__)
 
@@ -122,9 +123,18 @@ class ModelLoad:
 
     def resting(self) -> dict[str, float]:
         """Return the models that rest for all tenants, and for how many seconds more."""
+        return self._resting(_RESTING_KEY)
+
+    def resting_for_tenants(self) -> dict[tuple[str, str], float]:
+        """Return each model and tenant for whose calls alone it rests, and for how many seconds."""
+        found = self._resting(_RESTING_FOR_ONE_KEY).items()
+        named = ((name.rpartition(" "), left_s) for name, left_s in found)
+        return {(model, tenant): left_s for (model, _, tenant), left_s in named}
+
+    def _resting(self, key: str) -> dict[str, float]:
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
-            pipe.zrange(_RESTING_KEY, 0, MAX_RESTING - 1, withscores=True)
+            pipe.zrange(key, 0, MAX_RESTING - 1, withscores=True)
             now, rests = pipe.execute()
         left = {model.decode(): until_ms / 1_000 - _seconds(now) for model, until_ms in rests}
         return {model: left_s for model, left_s in left.items() if left_s > 0}

@@ -26,6 +26,16 @@ MISTAKES = {
     "compose: a health check of another type": (
         "compose.yaml", "interval: 5s", "interval: [5]", "interval",
     ),
+    "compose: a network that is not declared": (
+        "compose.yaml", "networks: [inside, edge]", "networks: [inside, egde]", "egde",
+    ),
+    "compose: a volume that is not declared": (
+        "compose.yaml", "files:/var/lib", "flies:/var/lib", "flies",
+    ),
+    "kustomize: a patch of what is not there": (
+        "kubernetes/components/files/gateway.yaml", "name: gateway\nspec", "name: gatewy\nspec",
+        "gatewy",
+    ),
     "kustomize: a file that is not there": (
         "kubernetes/base/kustomization.yaml", "router.yaml", "rooter.yaml", "rooter.yaml",
     ),
@@ -42,6 +52,17 @@ MISTAKES = {
     "KEDA: a value of another type": (
         "kubernetes/components/autoscaling/local.yaml", "cooldownPeriod: 300",
         "cooldownPeriod: soon", "cooldownPeriod",
+    ),
+    "KEDA: a target that is not there": (
+        "kubernetes/components/autoscaling/local.yaml", "scaleTargetRef: {name: local}",
+        "scaleTargetRef: {name: lokal}", "lokal",
+    ),
+    "KEDA: a trigger without its threshold": (
+        "kubernetes/components/autoscaling/local.yaml", 'threshold: "32"', 'treshold: "32"',
+        "threshold",
+    ),
+    "Kubernetes: labels that no pod has": (
+        "kubernetes/base/disruption.yaml", "app: router", "app: rooter", "selects no pod",
     ),
     "systemd: a key that is misspelt": (
         "systemd/forebay-.service.d/10-part.conf", "KillMode", "KilMode", "KilMode",

@@ -9,6 +9,7 @@ from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Job, Summarize
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.frontier_status import FrontierStatus
+from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy
 
 LEAVES = Job(tenant="acme", egress="allow", request=Summarize(text="It rains."))
@@ -47,3 +48,10 @@ def test_without_a_last_state_and_without_redis_it_raises(frontier, lose_redis):
 def test_redis_is_not_read_for_a_job_that_stays(frontier, lose_redis):
     lose_redis()
     assert frontier.state(STAYS, RULES).spillway == "open"
+
+
+def test_the_spillway_may_be_shut_for_the_jobs_of_one_tenant(redis, frontier):
+    redis.zadd("fb:serving:bedrock", {"worker": 2**50})
+    Spillway(redis).shut("unavailable", 30, "acme")
+    other = LEAVES.model_copy(update={"tenant": "beta"})
+    assert [frontier.state(job, RULES).spillway for job in (LEAVES, other)] == ["shut", "open"]

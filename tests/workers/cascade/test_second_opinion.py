@@ -257,7 +257,8 @@ def test_a_lost_claim_cancels_the_second_answer_too(lane):
     lane.local._cancel(Attempt.of(claim))
     thread.join(5)
     assert ended == ["lost"]
-    assert lane.engine.cancelled == [f"{claim.id}/{claim.token}", f"{claim.id}/{claim.token}/2"]
+    prompt = f"{claim.id}/{claim.token}"
+    assert lane.engine.cancelled == [prompt, f"{prompt}/2", f"{prompt}/3"]
 
 
 @pytest.mark.parametrize(("share", "up"), [(0.0, False), (1.0, True)])

@@ -38,7 +38,7 @@ def test_references_that_multiply_are_stopped():
         ({"type": "string", "pattern": "^a"}, "b", "pattern"),
         ({**NESTED, "$ref": "#/$defs/node"}, {"next": {"next": 1}}, "type"),
         ({"minimum": 3}, 2, "minimum"),
-        (False, 1, "None"),
+        (False, 1, "false"),
     ],
 )
 def test_only_the_violated_keyword_is_named(schema, data, keyword):

@@ -69,4 +69,8 @@ class Ranking:
         gap, probability = (verdict.score, verdict.probability) if verdict else NO_VERDICT
         known = with_verdict(own, gap, probability)
         wanted = set(self._model.features)
-        return known if wanted <= known.keys() else {**job_features(job), **known}
+        return (
+            known
+            if wanted <= known.keys()
+            else {**job_features(job, verdict.encoded if verdict else None), **known}
+        )

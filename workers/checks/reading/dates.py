@@ -87,9 +87,10 @@ _SPOKEN = re.compile(
     re.IGNORECASE,
 )
 _PARTS_OF_HOUR = {"quarter": 15, "viertel": 15, "half": 30, "five": 5, "ten": 10, "twenty": 20}
-#: An hour without minutes that may be a time: `9h`, and the 7 of `7-10:30`.
+#: An hour without minutes that may be a time: `at 8`, `9h`, and the 7 of `7-10:30`.
 _BARE_HOUR = re.compile(
-    r"(?<![\d:.,])(\d{1,2})(?:\s?(?:h|hrs?|heures?|horas?|ore)\b"
+    r"(?:(?<=\bat )|(?<=\bum ))\d{1,2}(?![\d:.,]?\d|\s?(?:%|[ap]\.?m\b|uhr\b))"
+    r"|(?<![\d:.,])(\d{1,2})(?:\s?(?:h|hrs?|heures?|horas?|ore)\b"
     r"|\s?(?:[-\u2013]|to|bis|à|a)\s?(?=\d{1,2}(?::\d\d|h|\s?[ap]\.?m\b|\s?uhr\b)))",
     re.IGNORECASE,
 )
@@ -197,7 +198,7 @@ def possible_times(text: str) -> Iterator[Time]:
         for half_day in (0, _NOON * 60):
             yield ((minutes + half_day) // 60 % _LAST_HOUR, minutes % 60, 0)
     for match in _BARE_HOUR.finditer(text):
-        for hour in _hours(match[1], ""):
+        for hour in _hours(match[1] or match[0], ""):
             yield hour % _LAST_HOUR, 0, 0
 
 

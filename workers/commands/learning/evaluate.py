@@ -13,6 +13,7 @@ from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.cascade_model import CascadeModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.workers.commands.options import (
+    Encoder,
     Folds,
     Json,
     LabelCount,
@@ -64,23 +65,12 @@ Curves = Annotated[
 
 
 def evaluate(
-    *,
-    prompts: Prompts,
-    outcomes: Outcomes,
-    weak: Weak,
-    strong: Strong,
-    weights: Folder = None,
-    labels: LabelCount = None,
-    folds: Folds = None,
-    second: Second = None,
-    preds: Preds = None,
-    cascade: Cascade = None,
-    decision_model: DecisionModel = None,
-    seed: Seed = 0,
-    no_job_type: NoJobType = False,
-    curves: Curves = None,
+    *, prompts: Prompts, outcomes: Outcomes, weak: Weak, strong: Strong, weights: Folder = None,
+    labels: LabelCount = None, folds: Folds = None, second: Second = None, preds: Preds = None,
+    cascade: Cascade = None, decision_model: DecisionModel = None, seed: Seed = 0,
+    no_job_type: NoJobType = False, encoder: Encoder = False, curves: Curves = None,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Measure routers. APGR, CPT, PGR, AUC and ECE with 95 % bootstrap confidence intervals.
 
     \b
@@ -90,7 +80,7 @@ def evaluate(
     the column `source` has several values, differences between the sources are ignored.
     --second and --preds also evaluate what can be told after the local answer: the plain rule
     (escalate if local answers differ), the packaged doubt model, and a cascade model, which is
-    always fitted to the file by cross-validation (with K folds, or 5).
+    fitted to the file by cross-validation (with K folds, or 5).
     Bootstrap samples without a gap between weak and strong are left out of the intervals of
     metrics that are divided by the gap. If more than one in forty samples has no gap, those
     metrics have no interval (null).
@@ -101,7 +91,7 @@ def evaluate(
     from forebay.workers.training.evaluation import evaluation
 
     data = read_dataset(prompts, outcomes, weak, strong, no_job_type=no_job_type)
-    evaluated = _evaluated(data, weights, labels, folds, seed)
+    evaluated = _evaluated(data, weights, labels, folds, seed, encoder=encoder)
     routers = evaluation.rankings_before_answer(evaluated, seed)
     if decision_model:
         routers["decision model"] = _by_decisions(evaluated, decision_model)
@@ -123,16 +113,21 @@ def _require_together(second: str | None, preds: Path | None, cascade: Path | No
 
 
 def _evaluated(
-    data: Dataset, weights: Path | None, labels: int | None, folds: int | None, seed: int
-) -> EvaluatedFile:
+    data: Dataset, weights: Path | None, labels: int | None, folds: int | None, seed: int,
+    *, encoder: bool,
+) -> EvaluatedFile:  # fmt: skip
+    from forebay.workers.engines.batching.embedding import SentenceEncoder
     from forebay.workers.training.evaluation import evaluation
 
+    if encoder and labels is None and folds is None:
+        raise Misconfigured("needs --labels or --folds, to be fitted", field="--encoder")
+    opened = SentenceEncoder() if encoder else None
     if labels is not None:
         if labels >= len(data):
             raise Misconfigured(f"must be less than the {len(data)} prompts", field="--labels")
-        return evaluation.with_labels(data, labels, seed)
+        return evaluation.with_labels(data, labels, seed, opened)
     if folds is not None:
-        return evaluation.with_folds(data, folds, seed)
+        return evaluation.with_folds(data, folds, seed, opened)
     model = RouterModel.load(weights / ROUTER_MODEL if weights else None)
     return evaluation.zero_shot(data, model)
 

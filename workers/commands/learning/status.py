@@ -118,7 +118,7 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     for scope, learned in document["learned"].items():
         yield _learned_line(scope, learned)
     if not document["learned"]:
-        yield "no calibration: nothing was learned from audits yet (forebay calibrate)"
+        yield "no calibration is in force; forebay calibrate learns one from audits"
     for row in document["tenants"]:
         yield ""
         yield from _tenant_lines(row, mock=document["mock"])
@@ -149,10 +149,8 @@ def _tenant_lines(row: dict[str, Any], *, mock: bool) -> Iterator[str]:
         yield f"  {_percent(row['hard'])} of its local answers failed their checks"
     if row["lines"]:
         yield from _table(PACE_COLUMNS, [_pace_cells(line, row) for line in row["lines"]])
-    if row["confidence"]:
-        yield from _table(
-            CONFIDENCE_COLUMNS, [_confidence_cells(each) for each in row["confidence"]]
-        )
+    if audited := [each for each in row["confidence"] if each["audits"]]:
+        yield from _table(CONFIDENCE_COLUMNS, [_confidence_cells(each) for each in audited])
     if left_out := sum(each["stand_in"] for each in row["confidence"]):
         yield f"  {left_out} audits by the mock of Bedrock are left out"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.workers.commands.options import (
+    Encoder,
     Folds,
     Json,
     LabelCount,
@@ -22,10 +23,16 @@ from forebay.workers.commands.options import (
     model_names,
     read_dataset,
 )
-from forebay.workers.training.fitting.weights_folder import ROUTER_MODEL, versioned, write
+from forebay.workers.training.fitting.weights_folder import (
+    ENCODER_MODEL,
+    ROUTER_MODEL,
+    versioned,
+    write,
+)
 
 if TYPE_CHECKING:
     from forebay.routing.scoring.router_model import Weights
+    from forebay.workers.models.encoder_reading import EncoderWeights
     from forebay.workers.training.data.dataset import Dataset
 
 Out = Annotated[
@@ -44,6 +51,7 @@ def train(
     folds: Folds = 4,
     seed: Seed = 0,
     no_job_type: NoJobType = False,
+    encoder: Encoder = False,
     as_json: Json = False,
 ) -> None:
     """Fit the router model's weights. The same files and options give the same bytes.
@@ -54,6 +62,9 @@ def train(
     the prompts has several values, the prompts are a mixture of benchmarks: differences between
     the sources are kept out of the weights, so that these carry over to texts from elsewhere.
     Leave that column out to fit weights for texts like those of the file.
+    --encoder writes encoder_model.json too: set FOREBAY_ROUTER_ENCODER to it, and routers read each
+    text by the sentence encoder as well. `forebay calibrate` gives this reading a weight in the
+    score if it is better on audits that were held back.
     """  # noqa: D301 - \b is Click's
     from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
     from forebay.workers.training.fitting.fit_router import fit
@@ -65,7 +76,19 @@ def train(
     note = _note(data, model_names(weak), model_names(strong), seed)
     features = FeatureMatrix.of(data.prompts)
     weights = versioned("text", fit(data, features, parameters, note=note))
+    if encoder:
+        write(out, ENCODER_MODEL, versioned("encoder", _encoder_weights(data, seed, note)))
     _report(weights, write(out, ROUTER_MODEL, weights), len(data), as_json=as_json)
+
+
+def _encoder_weights(data: Dataset, seed: int, note: list[str]) -> EncoderWeights:
+    from forebay.workers.engines.batching.embedding import SentenceEncoder
+    from forebay.workers.models.encoder_reading import vectors_of
+    from forebay.workers.training.fitting import fit_encoder
+
+    encoder = SentenceEncoder()
+    vectors = vectors_of(encoder, list(data.prompts))
+    return fit_encoder.fit(data, vectors, encoder.revision, seed=seed, note=note)
 
 
 def _sample(data: Dataset, labels: int | None, seed: int) -> Dataset:

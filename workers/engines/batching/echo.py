@@ -35,7 +35,6 @@ from forebay.workers.engines.engine import (
 from forebay.workers.engines.settings import EngineSettings
 
 _VECTOR_DIMENSIONS = 64
-_REVISION = hashlib.sha256(b"forebay echo 1").hexdigest()[:12]
 _BEFORE_TEXT, _AFTER_TEXT = "Text:", ("\n\nLabels:", "\n\nQuestion:")
 _MAX_PAUSE_S = 0.02  # of one step, so that a cancellation is noticed soon
 
@@ -215,11 +214,11 @@ class EchoEngine(BatchedEngine):
         self._info = EngineInfo(
             engine="echo",
             model=settings.echo_model,
-            revision=_REVISION,
+            revision=_revision(settings.echo_model),
             context_tokens=settings.context_tokens,
             slots=settings.slots,
             embed_model="echo",
-            embed_revision=_REVISION,
+            embed_revision=_revision("echo"),
             logprobs=True,
         )
         self._echo = EchoGenerator(settings)
@@ -286,3 +285,8 @@ def _vector(text: str) -> tuple[float, ...]:
     raw = [byte - 127.5 for byte in digest]  # never zero, so there is always a direction
     length = math.sqrt(sum(value * value for value in raw))
     return tuple(value / length for value in raw)
+
+
+def _revision(model: str) -> str:
+    """Return the revision of a model of this name: two names are two models."""
+    return hashlib.sha256(f"forebay {model} 1".encode()).hexdigest()[:12]

@@ -72,7 +72,7 @@ class BatchWriter:
             file.no_room, self._ledger.bell, batch=batch.id, to_group=group.name, wait_s=wait_s
         )
         if len(file.records) < policy.batch.min_records:
-            self._departure.abandon(batch, "too few records may leave")
+            self._departure.abandon(batch, Departure.TOO_FEW)
             return None
         return self._uploaded(batch, file)
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from forebay.routing.bedrock_batches.batch_record import BatchRecord
+from forebay.routing.bedrock_batches.batch_record import (
+    ANSWERED,
+    INTERRUPTED,
+    LOST,
+    TOO_FEW,
+    BatchRecord,
+)
 from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.bedrock_batches.groups import WaitingGroups
 from forebay.routing.errors import ForebayError
@@ -26,10 +32,8 @@ REST_S = 900.0
 class Departure:
     """Ends batches. Each step can be done again, by another process too."""
 
-    ANSWERED = "answered"
+    ANSWERED, INTERRUPTED, TOO_FEW, LOST = ANSWERED, INTERRUPTED, TOO_FEW, LOST
     REFUSED = "failed"
-    INTERRUPTED = "interrupted"  # before its file was complete: its jobs wait for the next batch
-    LOST = "nobody knows what became of it"  # what is reserved stays reserved
 
     def __init__(
         self,

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 import redis
 from prometheus_client.core import Metric
 
-from forebay.routing.bedrock_batches.batch_record import OPEN_STATES, BatchRecord
+from forebay.routing.bedrock_batches.batch_record import (
+    ANSWERED,
+    INTERRUPTED,
+    LOST,
+    OPEN_STATES,
+    TOO_FEW,
+    BatchRecord,
+)
 from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.bedrock_batches.groups import WaitingGroups
 from forebay.routing.policy.batch_table import BatchPolicy
@@ -16,7 +23,8 @@ from forebay.workers.telemetry.metrics.families import gauge, gauge_by
 from forebay.workers.telemetry.metrics.labels import MAX_MODELS, OTHER, largest
 
 HOUR_MS = 3_600_000
-INTERRUPTED = "interrupted"  # its worker ended before the file was complete: its jobs wait again
+#: Outcomes that are no fault: nothing was sent, and the jobs wait again or are called one by one.
+UNSENT = frozenset({INTERRUPTED, TOO_FEW})
 #: How a batch ended. `unknown`: nobody knows whether some of its records were billed.
 ENDS = ("answered", "failed", "unknown")
 
@@ -32,7 +40,7 @@ def batch_metrics(client: redis.Redis, policy: BatchPolicy) -> Iterator[Metric]:
     now_ms = batches.now_ms()
     yield from _open(batches.open(), now_ms)
     recent = [batch for batch in batches.ended() if now_ms - batch.ended_at < HOUR_MS]
-    ends = Counter(_end(batch) for batch in recent if batch.outcome != INTERRUPTED)
+    ends = Counter(_end(batch) for batch in recent if batch.outcome not in UNSENT)
     text = "Batches on Bedrock that ended in the last hour"
     counts = {end: ends[end] for end in ENDS}
     yield gauge_by("bedrock_batches_ended_hour", text, "outcome", counts)
@@ -72,6 +80,6 @@ def _open(found: list[BatchRecord], now_ms: int) -> Iterator[Metric]:
 
 
 def _end(batch: BatchRecord) -> str:
-    if batch.unknown:
+    if batch.unknown or batch.outcome == LOST:
         return "unknown"
-    return "answered" if batch.outcome == "answered" else "failed"
+    return "answered" if batch.outcome == ANSWERED else "failed"

@@ -11,8 +11,11 @@ from sklearn.model_selection import KFold
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.router_model import Reading, RouterModel, Weights
-from forebay.workers.training.data.dataset import Dataset, Ints, require_enough
+from forebay.workers.engines.batching.embedding import SentenceEncoder
+from forebay.workers.models.encoder_reading import EncoderReading, vectors_of
+from forebay.workers.training.data.dataset import Dataset, Floats, Ints, require_enough
 from forebay.workers.training.data.ranking_metrics import MIN_GAP, NAMES, Ranked
+from forebay.workers.training.fitting import fit_encoder
 from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
 from forebay.workers.training.fitting.fit_router import fit
 from forebay.workers.training.fitting.hyperparameters import Hyperparameters
@@ -20,6 +23,7 @@ from forebay.workers.training.fitting.type_means import TypeMeans
 
 BOOTSTRAP_ROUNDS = 1_000
 DIGITS = 4
+ENCODER_SHARE = 0.5  # what the encoder's reading counts beside the verdict, in standard deviations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +33,7 @@ class EvaluatedFile:
     Attributes:
         data: the prompts and their scores.
         readings: a reading for each prompt.
+        encoded: the encoder's reading of each prompt; `None` if it was not asked for.
         type_means: the mean gap and mean score of each prompt's job type; `None` if job types are
             not used, or no model was fitted.
     """
@@ -36,6 +41,7 @@ class EvaluatedFile:
     data: Dataset
     readings: list[Reading]
     type_means: list[Reading] | None = None
+    encoded: list[float] | None = None
 
 
 def zero_shot(data: Dataset, model: RouterModel) -> EvaluatedFile:
@@ -44,29 +50,57 @@ def zero_shot(data: Dataset, model: RouterModel) -> EvaluatedFile:
     return EvaluatedFile(data, _readings(model, data))
 
 
-def with_labels(data: Dataset, labels: int, seed: int) -> EvaluatedFile:
+def with_labels(
+    data: Dataset, labels: int, seed: int, encoder: SentenceEncoder | None = None
+) -> EvaluatedFile:
     """Fit a model to this many random prompts and evaluate it on the rest."""
     order = np.random.default_rng(seed).permutation(len(data))
     _require_gap(data.take(order[labels:]))
-    matrix = FeatureMatrix.of(data.prompts)
-    return _fit_and_read(data, order[:labels], order[labels:], seed, matrix)
+    inputs = _Inputs.of(data, encoder)
+    return _fit_and_read(data, order[:labels], order[labels:], seed, inputs)
 
 
-def with_folds(data: Dataset, folds: int, seed: int) -> EvaluatedFile:
+def with_folds(
+    data: Dataset, folds: int, seed: int, encoder: SentenceEncoder | None = None
+) -> EvaluatedFile:
     """Evaluate by cross-validation: each fold by a model that was fitted to the other folds."""
     require_enough(len(data), folds)
     _require_gap(data)
-    matrix = FeatureMatrix.of(data.prompts)
+    inputs = _Inputs.of(data, encoder)
     parts = [
-        (held_out, _fit_and_read(data, fitted, held_out, seed, matrix))
+        (held_out, _fit_and_read(data, fitted, held_out, seed, inputs))
         for fitted, held_out in KFold(folds, shuffle=True, random_state=seed).split(data.prompts)
     ]
     order = np.argsort(np.concatenate([held_out for held_out, _ in parts]))
     readings = [reading for _, part in parts for reading in part.readings]
     means = [reading for _, part in parts for reading in part.type_means or ()]
+    encoded = [value for _, part in parts for value in part.encoded or ()]
     return EvaluatedFile(
-        data, [readings[row] for row in order], [means[row] for row in order] if means else None
-    )
+        data, [readings[row] for row in order], [means[row] for row in order] if means else None,
+        [encoded[row] for row in order] if encoded else None,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Inputs:
+    """The inputs from all prompts, made once: n-grams and features, and the encoder's vectors."""
+
+    matrix: FeatureMatrix
+    encoder: SentenceEncoder | None
+    vectors: Floats | None
+
+    @classmethod
+    def of(cls, data: Dataset, encoder: SentenceEncoder | None) -> _Inputs:
+        vectors = vectors_of(encoder, list(data.prompts)) if encoder else None
+        return cls(FeatureMatrix.of(data.prompts), encoder, vectors)
+
+    def encoded(self, data: Dataset, fitted: Ints, held_out: Ints, seed: int) -> list[float] | None:
+        """Return the reading of the held-out prompts by weights fitted to the others."""
+        if self.encoder is None or self.vectors is None:
+            return None
+        train, known = data.take(fitted), self.vectors[fitted]
+        weights = fit_encoder.fit(train, known, self.encoder.revision, seed=seed)
+        return EncoderReading(weights, self.encoder).of_vectors(self.vectors[held_out])
 
 
 def _require_gap(data: Dataset) -> None:
@@ -77,13 +111,14 @@ def _require_gap(data: Dataset) -> None:
 
 
 def _fit_and_read(
-    data: Dataset, fitted: Ints, held_out: Ints, seed: int, matrix: FeatureMatrix
+    data: Dataset, fitted: Ints, held_out: Ints, seed: int, inputs: _Inputs
 ) -> EvaluatedFile:
     train, test = data.take(fitted), data.take(held_out)
     parameters = Hyperparameters.of(train, seed=seed)
-    weights: Weights = fit(train, matrix.take(fitted), parameters)
+    weights: Weights = fit(train, inputs.matrix.take(fitted), parameters)
     means = _type_means(train, test) if train.types else None
-    return EvaluatedFile(test, _readings(RouterModel(weights), test), means)
+    encoded = inputs.encoded(data, fitted, held_out, seed)
+    return EvaluatedFile(test, _readings(RouterModel(weights), test), means, encoded)
 
 
 def _type_means(train: Dataset, test: Dataset) -> list[Reading]:
@@ -108,8 +143,18 @@ def rankings_before_answer(evaluated: EvaluatedFile, seed: int) -> dict[str, Ran
     if evaluated.type_means:
         routers["type mean"] = _ranked(data, evaluated.type_means)
     routers["verdict"] = _ranked(data, evaluated.readings)
+    if evaluated.encoded:
+        routers["with encoder"] = _with_encoder(evaluated)
     routers["oracle"] = Ranked(data.gap, data.weak, data.strong)
     return routers
+
+
+def _with_encoder(evaluated: EvaluatedFile) -> Ranked:
+    """Rank by the sum of verdict and the encoder's reading, in standard deviations."""
+    gaps, _ = np.array(evaluated.readings).T
+    encoded = np.array(evaluated.encoded)
+    summed = gaps / (gaps.std() or 1) + ENCODER_SHARE * encoded / (encoded.std() or 1)
+    return Ranked(summed, evaluated.data.weak, evaluated.data.strong)
 
 
 def ranking_of_chances(evaluated: EvaluatedFile, chances: Sequence[float | None]) -> Ranked:

@@ -11,7 +11,7 @@ from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.weights_file import WeightsFile
 
 ROUTER_MODEL, DOUBT_MODEL = "router_model.json", "doubt_model.json"  # as packaged
-CASCADE_MODEL = "cascade_model.json"
+CASCADE_MODEL, ENCODER_MODEL = "cascade_model.json", "encoder_model.json"
 
 
 _Weights = TypeVar("_Weights", bound=WeightsFile)

@@ -34,7 +34,7 @@ def test_the_input_is_no_output(tmp_path, link):
     source.write_text("{}\n")
     if link:
         out.hardlink_to(source)
-    with pytest.raises(InvalidJob, match="is the input: write the results to another file"):
+    with pytest.raises(InvalidJob, match="is read by the bulk: write the results"):
         check_apart(source, [out if link else source])
 
 

@@ -193,9 +193,17 @@ def test_an_input_is_never_overwritten_by_its_results(client, tmp_path, where, s
     source = out if where == "out" else tmp_path / "out.bad.jsonl"
     text = "".join(json.dumps(row) + "\n" for row in bodies(9))
     source.write_text(text)
-    with pytest.raises(InvalidJob, match="is the input"):
+    with pytest.raises(InvalidJob, match="is read by the bulk"):
         client.bulk(source, out=out, overwrite=True, source_format="jsonl", **CLASSIFY)
     assert source.read_text() == text
+
+
+def test_a_file_of_labels_is_never_overwritten_by_results(client, rows, tmp_path):
+    path = tmp_path / "labels.jsonl"
+    path.write_text('["billing", "login", "other"]')
+    with pytest.raises(InvalidJob, match="is read by the bulk"):
+        client.bulk(rows, out=path, overwrite=True, **{**CLASSIFY, "labels": path})
+    assert path.read_text().startswith("[")
 
 
 def test_the_bad_rows_of_another_bulk_are_not_overwritten(client, rows, tmp_path):

@@ -64,6 +64,16 @@ def test_an_estimate_shows_failed_checks_and_errors_with_examples():
     ]  # fmt: skip
 
 
+def test_an_estimate_of_no_rows_says_where_the_bad_ones_are():
+    found = Estimate(
+        rows=0, bad=2, sampled=0, rows_per_s=0.0, whole_s=0.0, whole_usd=0.0, local=0.0,
+        bedrock=0.0, degraded=0.0, failed=0.0, checks={}, errors={}, examples={},
+    )  # fmt: skip
+    assert list(estimate_lines(found)) == [
+        "0 valid rows, 2 bad rows; 0 answered", "--dry-run prints the bad rows",
+    ]  # fmt: skip
+
+
 def test_what_is_not_known_is_not_said():
     assert line(progress(over=5)) == "5 rows"
     assert line(progress(over=5, state="paused")) == "paused: 5 rows"

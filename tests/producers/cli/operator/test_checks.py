@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -121,7 +122,7 @@ def test_a_worker_that_is_gone_is_named_with_the_jobs_that_it_held(reported, led
     serve(ledger, "local1@here", busy=3)
     redis.zincrby("fb:workers", -60_000, "local1@here")
     ((_, seen, _),) = reported(checks.workers, "worker local1@here")
-    assert seen.startswith("gone: no heartbeat for 60s; others get the 3 jobs")
+    assert re.match(r"gone: no heartbeat for 6\ds; others get the 3 jobs", seen)
 
 
 def test_workers_with_another_policy_than_this_shell_are_named(reported, ledger):

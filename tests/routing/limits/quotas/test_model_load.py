@@ -234,6 +234,7 @@ def test_calls_of_one_tenant_rest_a_model_for_this_tenant_alone(take, load, capl
     assert take(tenant="alpha").lacking is None
     assert take(tenant="beta").lacking is None
     assert load.resting() == {}
+    assert load.resting_for_tenants() == {(MODEL, "vandal"): pytest.approx(5, abs=0.2)}
     assert load.all_rest_s([MODEL]) == 0
     assert load.all_rest_s([MODEL], "vandal") == pytest.approx(5, abs=0.2)
     assert load.all_rest_s([MODEL], "alpha") == 0

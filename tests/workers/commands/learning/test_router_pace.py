@@ -52,7 +52,7 @@ def test_the_status_works_before_anything_has_run(forebay):
     assert (
         "acme: target 20.0% of its jobs and $5.00 a day\n  reached: no job was paced yet" in words
     )
-    assert "no calibration: nothing was learned from audits yet" in words
+    assert "no calibration is in force" in words
     assert " -" not in words
     (row,) = json.loads(forebay("status", "--json"))["tenants"]
     assert row["target"] == {"share": 0.2, "usd_per_day": 5.0, "before": 0.3}

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from forebay.routing.bedrock_batches.batch_record import ANSWERED, INTERRUPTED, LOST, TOO_FEW
 from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.bedrock_batches.groups import WaitingGroups
 from forebay.routing.jobs import Generate, Job, Message
@@ -85,11 +86,12 @@ def test_a_batch_is_overdue_after_the_time_with_which_it_began(redis, read):
 
 
 def test_the_batches_of_the_last_hour_are_counted_by_how_they_ended(redis, read):
-    ends = {"outcome": "answered"}, {"outcome": "access_denied"}, {"outcome": "interrupted"}
-    for number, fields in enumerate((*ends, {"outcome": "answered", "unknown": 2})):
-        end(redis, f"b{number}", **fields)
+    outcomes = ANSWERED, "access_denied", INTERRUPTED, TOO_FEW, LOST
+    for number, outcome in enumerate(outcomes):
+        end(redis, f"b{number}", outcome=outcome)
+    end(redis, "b9", outcome=ANSWERED, unknown=2)
     counts = {name: read("batches_ended_hour", outcome=name) for name in batch_metrics.ENDS}
-    assert counts == {"answered": 1, "failed": 1, "unknown": 1}
+    assert counts == {"answered": 1, "failed": 1, "unknown": 2}
     redis.hset("fb:bedrock:batch:b1", "ended_at", int(time.time() * 1000) - 3_700_000)
     assert read("batches_ended_hour", outcome="failed") == 0
 

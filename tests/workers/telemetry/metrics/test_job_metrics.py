@@ -70,9 +70,13 @@ def test_a_job_is_counted_at_each_step_and_measured_at_its_end(worked, registry)
     checks = (Check(name="second_opinion", passed=False), Check(name="numbers", passed=False))
     doubt = Doubt(probability=0.8, version="t")
     up = lambda claim: Escalated("doubtful,x", answer(claim, checks=checks, doubt=doubt))  # noqa: E731
-    done = lambda claim: Answered(answer(claim, cost_nusd=2_000_000_000, doubt=doubt))  # noqa: E731
+    paid = {"cost_nusd": 2_000_000_000, "tokens_cached": 4}
+    done = lambda claim: Answered(answer(claim, doubt=doubt, **paid))  # noqa: E731
     worked(TO_LOCAL, up, done)
     where = {"kind": "summarize", "lane": "bedrock"}
+    tokens = {"lane": "bedrock", "model": "tiny"}
+    assert sample(registry, "tokens_total", **tokens, direction="in") == 9
+    assert sample(registry, "tokens_total", **tokens, direction="cached") == 4
     local = {"kind": "summarize", "lane": "local"}
     assert sample(registry, "decisions_total", **local, reason="verdict_easy") == 1
     assert sample(registry, "verdict_probability_count", kind="summarize") == 1
