@@ -7,14 +7,13 @@ as many again that look ahead, so that no slot waits for bookkeeping.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import cache, partial
 
 from celery import Celery
 
-from forebay.routing.errors import InvalidJob, Misconfigured, TooLong
+from forebay.routing.errors import Misconfigured
 from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.ledger.claim import Claim
@@ -28,18 +27,18 @@ from forebay.routing.store.text_stream import TextWriter
 from forebay.workers.bulk.row_opinions import RowOpinions
 from forebay.workers.bulk.row_steps import RowSteps
 from forebay.workers.bulk.shard_work import ShardWork
-from forebay.workers.cascade.answerer import Answerer, PendingAnswer
-from forebay.workers.cascade.check import check
+from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.cascade.conclusion import Conclusion
 from forebay.workers.cascade.doubting.doubt import Doubter
 from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilities
 from forebay.workers.cascade.doubting.ranking import Ranking
 from forebay.workers.cascade.engines import Engines
 from forebay.workers.cascade.escalation import Escalator
+from forebay.workers.cascade.job_steps import JobSteps
 from forebay.workers.cascade.long_texts.long_texts import LongTexts
 from forebay.workers.cascade.recall import Recall
 from forebay.workers.cascade.second_opinion import SecondOpinions
-from forebay.workers.cascade.stages import RawAnswer
+from forebay.workers.cascade.side_by_side import JOBS_AT_ONCE, SideBySide
 from forebay.workers.engines.batching.slot_shares import reserved_places
 from forebay.workers.engines.settings import LocalSettings
 from forebay.workers.isolation import pool
@@ -47,14 +46,13 @@ from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.claims.leases import Leases
 from forebay.workers.runtime.claims.reserve import ReserveTerms
-from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
+from forebay.workers.runtime.execute import Worked
+from forebay.workers.runtime.outcomes import Outcome
 from forebay.workers.runtime.retries import outcome_of_place
 from forebay.workers.runtime.start_up import give_up, settings_of
 from forebay.workers.telemetry.announcement import Announcement
 from forebay.workers.telemetry.observers import observers
 
-#: Fields of a job from which a constraint on the text comes.
-CONSTRAINT_FIELDS = frozenset({"schema", "regex"})
 #: Threads for jobs that need no slot of the batch.
 LIGHT_THREADS = 2
 JOBS_PER_SLOT = 2  # one that runs, and one that is ready when the slot is free
@@ -110,7 +108,6 @@ class Local:
         self._answerer = open_engines()
         served = ServedModels(ledger.redis)
         self._announcement = Announcement(served, queues, self._answerer.signatures)
-        self._recall = Recall(cache, self._answerer)
         self._texts = TextWriter(ledger.redis, ledger.seal)
         self._second_opinions = SecondOpinions(
             ledger, policy, frontier, self._answerer, third=third
@@ -121,22 +118,39 @@ class Local:
             RowOpinions(self._second_opinions, ledger.redis, key), sampler,
         )  # fmt: skip
         self._shard_work = ShardWork(ledger, self._answerer, steps)
+        self._steps = self._job_steps(Recall(cache, self._answerer))
+        places = JOBS_PER_SLOT * self._answerer.info.slots
+        self._side_by_side = SideBySide(self._steps, self._leases, self._open, self._work, places)
+
+    def _job_steps(self, recall: Recall) -> JobSteps:
+        return JobSteps(
+            self._answerer, recall, self._texts, self._second_opinions,
+            self._labels, self._doubter, self._escalator, self._long_texts, self._conclusion,
+        )  # fmt: skip
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or have it escalated; see the class for the steps."""
+        opened = self._open(claim)
+        return self._work(opened) if isinstance(opened, Attempt) else opened
+
+    def work_all(self, claims: Sequence[Claim], /) -> Iterator[Worked]:
+        """Yield the outcomes of several jobs, each group as soon as it is ready."""
+        return self._side_by_side.work(claims)
+
+    def _open(self, claim: Claim) -> Attempt | Outcome:
+        """Return the attempt at a job, or the outcome of a shard or of what belongs elsewhere."""
         if elsewhere := outcome_of_place(self._lane_check, claim):
             return elsewhere
-        if claim.record.rows:
-            return self._work_shard(claim)
-        attempt = Attempt.of(claim)
+        return self._work_shard(claim) if claim.record.rows else Attempt.of(claim)
+
+    def _work(self, attempt: Attempt) -> Outcome:
         cancel = partial(self._cancel, attempt)
         with (
             pool.cancellable(attempt.prompt_id),
-            self._leases.holding(claim, cancel),
+            self._leases.holding(attempt.claim, cancel),
             self._alone_if_suspect(attempt),
         ):
-            self._answerer.require_model(attempt.job)
-            return self._recall.recall(attempt) or self._answer(attempt)
+            return self._steps.recall(attempt) or self._steps.answer(attempt)
 
     def _work_shard(self, claim: Claim) -> Outcome:
         lost = threading.Event()
@@ -164,70 +178,15 @@ class Local:
     def close(self) -> None:
         """Stop the engines and the threads."""
         self._announcement.close()
+        self._side_by_side.close()
         self._answerer.close()
         self._texts.close()
         self._leases.close()
 
-    def _answer(self, attempt: Attempt) -> Outcome:
-        """Send one job through the steps from the answer to the outcome."""
-        second = self._second_opinions.open(attempt)
-        pending = self._begin(attempt)
-        with second:  # begins here, if at all: the first answer's slot comes first
-            raw = self._first_answer(attempt, pending)
-            if not isinstance(raw, RawAnswer):
-                return raw
-            checked = check(attempt.job, self._labels.calibrated(attempt.job, raw))
-            compared = second.compare(checked)
-            doubted = self._doubter.doubt(compared)
-            decided = self._escalator.decide(doubted)
-            final = second.rescue(decided)
-        return self._conclusion.conclude(final)
-
-    def _first_answer(
-        self, attempt: Attempt, pending: PendingAnswer
-    ) -> RawAnswer | Escalated | Failed:
-        """Wait for the first answer, or return the outcome of a job that the engine cannot do.
-
-        The job goes up if it may. If it stays, it is answered in parts if it is too long, and the
-        engine enforces what it can of the constraint.
-        """
-        try:
-            return pending()
-        except InvalidJob as error:
-            outcome = self._escalator.without_answer(attempt, error)
-            if isinstance(outcome, Escalated):
-                return outcome
-            try:
-                return self._otherwise(attempt, error)
-            except InvalidJob as again:
-                return replace(outcome, error=again)
-
-    def _otherwise(self, attempt: Attempt, error: InvalidJob) -> RawAnswer:
-        """Answer a job in parts, or under as much of its constraint as can be enforced.
-
-        Raises:
-            InvalidJob: Neither is possible.
-        """
-        if isinstance(error, TooLong):
-            return self._long_texts.answer(attempt, attempt.prompt_id, error)
-        if error.field not in CONSTRAINT_FIELDS:
-            raise error
-        return self._begin(attempt, best_effort=True)()
-
-    def _begin(self, attempt: Attempt, *, best_effort: bool = False) -> PendingAnswer:
-        """Begin the answer; a job that asks for it gets its text while it is generated."""
-        job = attempt.job
-        on_text = self._texts.open(job.id) if job.stream and job.kind == "generate" else None
-        answerer, prompt_id = self._answerer, attempt.prompt_id
-        return answerer.begin(job, prompt_id, best_effort=best_effort, on_text=on_text)
-
     def _cancel(self, attempt: Attempt) -> None:
         """Cancel what runs for a job whose claim was lost."""
         pool.cancel(attempt.prompt_id)
-        self._answerer.cancel(attempt.prompt_id)
-        self._answerer.cancel(attempt.second_prompt_id)
-        self._answerer.cancel(attempt.third_prompt_id)
-        self._long_texts.cancel(attempt.prompt_id)
+        self._steps.cancel(attempt)
 
     def _alone_if_suspect(self, attempt: Attempt) -> AbstractContextManager[object]:
         """Work the jobs that an engine died with one at a time, as one of them may kill engines.
@@ -263,6 +222,8 @@ def _actor() -> Actor:
         pool="threads",
         concurrency=JOBS_PER_SLOT * engines.first.slots + SHARDS_AT_ONCE,
         shards_at_once=SHARDS_AT_ONCE,
+        jobs_at_once=JOBS_AT_ONCE,
+        work_all=Local.work_all,
         reserves=Local.reserves,
         steps=Local.steps,
         hooks=observers(),

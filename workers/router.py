@@ -6,7 +6,7 @@ routers for a higher rate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -41,7 +41,7 @@ from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings, RouterSettings
 from forebay.workers.models.encoder_reading import EncoderReading
 from forebay.workers.runtime.actor import Actor
-from forebay.workers.runtime.execute import attempt
+from forebay.workers.runtime.execute import Worked, attempt
 from forebay.workers.runtime.outcomes import Failed, Outcome, Routed
 from forebay.workers.runtime.retries import outcome_of_pause
 from forebay.workers.telemetry.observers import observers
@@ -112,15 +112,15 @@ class Router:
         looked = self._looked(claim)
         return self._decided(looked, self._paces([claim], [looked]), claim)
 
-    def work_all(self, claims: Sequence[Claim], /) -> list[Outcome]:
-        """Return what `work` returns for each job, or the outcome of what it raises.
+    def work_all(self, claims: Sequence[Claim], /) -> Iterator[Worked]:
+        """Yield all jobs with what `work` returns for each, or the outcome of what it raises.
 
         The pace of all is asked in one round trip, which takes longer than the rest of a job.
         """
         looked = [attempt(self._looked, claim) for claim in claims]
         paces = self._paces(claims, looked)
-        return [
-            attempt(partial(self._decided, one, paces), claim)
+        yield [
+            (claim, attempt(partial(self._decided, one, paces), claim))
             for claim, one in zip(claims, looked, strict=True)
         ]
 

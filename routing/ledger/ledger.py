@@ -9,8 +9,7 @@ Duties:
 6. Tell where a job is and what became of it (`forebay.routing.ledger.reader`).
 
 Every transition is one Lua script (`lua/`) that uses Redis' own clock. A job can be worked twice,
-if a worker was taken for dead and was alive. It is settled once, by the worker that holds the
-token.
+if its worker was taken for dead and was alive. Only the worker that holds the token settles it.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ from forebay.routing.ledger.admission import (
     spread,
 )
 from forebay.routing.ledger.claim import Claim, Move, Selection, check_moved, refusal_of
-from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import check_stream
 from forebay.routing.ledger.record import Record, contract_of, pairs
+from forebay.routing.ledger.result import end_of, settling
 from forebay.routing.ledger.upkeep import LedgerUpkeep
 from forebay.routing.logs import Event, event
 from forebay.routing.receipts import JobState
@@ -170,8 +169,8 @@ class Ledger(LedgerUpkeep):
                 return None
             record = Record.from_hash(job_id.decode(), named)
         except (ValueError, InvalidJob):  # the record is forged or damaged: no worker can work it
-            failure = ("failed", "", "", InvalidJob.code, self._retention_ms)
-            self._transitions.run("settle", job_id, token, *failure)
+            failure = (job_id, token, "failed", "", "", InvalidJob.code)
+            self._transitions.run("settle", self._retention_ms, *failure)
             return None
         return Claim(record.id, token.decode(), record, sealed, draft, self.seal)
 
@@ -262,16 +261,20 @@ class Ledger(LedgerUpkeep):
         Raises:
             Lost: The claim no longer holds the job; the result is dropped.
         """
-        sealed = self.seal.close(pack(result.content)) if isinstance(result, Answer) else b""
-        receipt = result.model_dump_json(exclude={"content"})
-        reached = self._transitions.run(
-            "settle", claim.id, claim.token, result.status, receipt, sealed, result.error or "",
-            self._retention_ms,
-        )  # fmt: skip
-        if reached is None:
-            raise Lost
-        state: JobState = reached.decode()
+        (state,) = self.settle_many([(claim, result)])
+        if isinstance(state, Exception):
+            raise state
         return state
+
+    def settle_many(
+        self, results: Sequence[tuple[Claim, Answer | Receipt]]
+    ) -> list[JobState | Lost | ForebayError]:
+        """End jobs, in one round trip; return for each what `settle` returns or would raise."""
+        return [
+            end_of(reply)
+            for run in settling(results, self.seal)
+            for reply in self._transitions.run("settle", self._retention_ms, *run)
+        ]
 
     def cancel(self, job_id: str) -> bool:
         """End a job wherever it is. Return false if it had ended already.

@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from forebay.routing.errors import CallerError, InvalidJob, Misconfigured
+from forebay.routing.errors import CallerError, ForebayError, InvalidJob, Lost, Misconfigured
 from forebay.routing.jobs import Answer, Receipt
-from forebay.routing.ledger.packing import unpack
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.packing import pack, unpack
 from forebay.routing.ledger.record import ENDED, Record
+from forebay.routing.receipts import JobState
+from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.encryption import Seal
 
 Result = Answer | Receipt | InvalidJob | Misconfigured
+
+MAX_BYTES_PER_RUN = 256 * 1024  # of answers that one run of the script stores, unless one is larger
+
+
+def settling(
+    results: Sequence[tuple[Claim, Answer | Receipt]], seal: Seal
+) -> Iterator[list[str | bytes]]:
+    """Yield the arguments of `settle.lua`, those of several jobs for each run of the script."""
+    run: list[str | bytes] = []
+    room = MAX_BYTES_PER_RUN
+    for claim, result in results:
+        sealed = seal.close(pack(result.content)) if isinstance(result, Answer) else b""
+        if run and len(sealed) > room:
+            yield run
+            run, room = [], MAX_BYTES_PER_RUN
+        receipt = result.model_dump_json(exclude={"content"})
+        run += [claim.id, claim.token, result.status, receipt, sealed, result.error or ""]
+        room -= len(sealed)
+    if run:
+        yield run
+
+
+def end_of(reply: Any) -> JobState | Lost | ForebayError:
+    """Return the state that `settle.lua` replied for a job, or why it was not settled."""
+    if reply is None:
+        return Lost()
+    if isinstance(reply, Exception):
+        try:
+            with reaching_redis():
+                raise reply
+        except ForebayError as error:
+            return error
+    state: JobState = reply.decode()
+    return state
 
 
 def read_result(

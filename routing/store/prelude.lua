@@ -78,6 +78,7 @@ local MAX_ENDS_UNTOLD = 200000 -- ends of a tenant's jobs that wait to be told t
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
 local TRACEPARENT_BYTES = 55
 local RECORD_BYTES = 1024 -- that a job takes beside its request or its answer, about
+local BELLS = 2 -- doorbells that stand for all jobs that wait in the queue of a lane
 local MAX_NEWCOMERS = 200 -- tenants without a turn that are looked at
 local MAX_NAMES = 1000 -- of one command
 local MAX_ROWS = 1000 -- rows of one shard
@@ -231,7 +232,7 @@ local function check_types(id, queue, class)
     types_checked[waiting] = true
   end
   if not types_checked[place] then
-    redis.call('LLEN', queue)
+    once('bells ' .. queue, 'LLEN', queue)
     redis.call('ZCARD', 'fb:turn:' .. place)
     redis.call('SCARD', 'fb:newcomers:' .. place)
     types_checked[place] = true
@@ -271,8 +272,9 @@ local function ring(queue, bell)
   for i, part in ipairs(parts(bell)) do
     message[i] = i % 2 == 0 and words[part] or part
   end
-  redis.call('LPUSH', queue, table.concat(message))
+  replies['bells ' .. queue] = redis.call('LPUSH', queue, table.concat(message))
 end
+
 
 -- Return the scopes that an operator has paused, as a set.
 local function paused_scopes()
@@ -294,15 +296,19 @@ local function count(queue, class, change)
   redis.pcall('HINCRBY', 'fb:depth', class == 'rows' and queue .. ':rows' or queue, change)
 end
 
--- Ring for a job that was put into a queue. Few of a local worker's threads work shards, each one shard
--- after the other, so a doorbell for each shard would be answered in vain: the first shard rings, and
--- the sweeper rings for idle workers.
+-- Ring for a job that was put into a queue. Before the router each job has a doorbell: tenants may write
+-- into that list what is none. In the queue of a lane a few doorbells stand for all jobs, because one
+-- costs a worker more than a quick job; a claim that leaves jobs waiting rings for others. Few of a
+-- local worker's threads work shards, each one shard after the other, so a doorbell for each shard
+-- would be answered in vain: the first shard rings, and the sweeper rings for idle workers.
 local function ring_for(queue, class, bell)
   if class == 'rows' and hop_of(queue) == 'local'
     and number(redis.call('HGET', 'fb:depth', queue .. ':rows')) > 1 then
     return
   end
-  ring(queue, bell)
+  if class == 'rows' or queue == 'route' or once('bells ' .. queue, 'LLEN', queue) < BELLS then
+    ring(queue, bell)
+  end
 end
 
 -- Put a job among those that wait. It is ordered by when it was created, not by when it was queued,

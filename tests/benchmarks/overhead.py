@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,7 @@ class Cost(NamedTuple):
     drain: float
     cpu_ms: float
     redis_us: float
+    parts: dict[str, float]  # us of CPU a job: of each process, and of the engine's
 
 
 def main() -> None:
@@ -90,7 +91,8 @@ def _print(rows: dict[str, list[Cost]], options: argparse.Namespace) -> None:
         f"{'Redis us/job':>13}"
     )
     medians = {
-        name: Cost(*map(statistics.median, zip(*got, strict=True))) for name, got in rows.items()
+        name: Cost(*map(statistics.median, list(zip(*got, strict=True))[:-1]), parts=_medians(got))
+        for name, got in rows.items()
     }
     celery = medians["bare Celery"]
     for name, cost in medians.items():
@@ -98,7 +100,14 @@ def _print(rows: dict[str, list[Cost]], options: argparse.Namespace) -> None:
             f"{name:18} {cost.submit:9.0f} {cost.drain:8.0f} {cost.drain / celery.drain:6.2f} "
             f"{cost.cpu_ms:11.2f} {cost.cpu_ms / celery.cpu_ms:6.2f} {cost.redis_us:13.0f}"
         )
+    print("us of CPU a job by process:")
+    for name, cost in medians.items():
+        print(f"{name:18} " + ", ".join(f"{part} {us:.0f}" for part, us in cost.parts.items()))
     add_figures(options.json, "overhead", {name: cost._asdict() for name, cost in medians.items()})
+
+
+def _medians(runs: Sequence[Cost]) -> dict[str, float]:
+    return {part: statistics.median(run.parts[part] for run in runs) for part in runs[0].parts}
 
 
 # --- the queues -----------------------------------------------------------------------------------
@@ -126,7 +135,7 @@ def bare(fleet: Fleet, jobs: int) -> Cost:
         ready=lambda _: bool(client.exists("done")),
     )
     worker.wait_ready(60)
-    drained = _drained(client, partial(_counted, client), jobs, [worker])
+    drained = _drained(client, partial(_counted, client), jobs, {"worker": worker})
     worker.kill_group()
     return Cost(jobs / submitted[0], *drained)
 
@@ -144,10 +153,10 @@ def _forebay(fleet: Fleet, jobs: int, egress: Egress) -> Cost:
             for start in range(0, jobs, 500):
                 forebay._ledger.create(made[start : start + 500], WAKE)  # as `map` does
     env = {"FOREBAY_METRICS_PORT": "0", "FOREBAY_POLICY_FILE": str(policy)}
-    procs = [fleet.start(part, **env) for part in ("router", "sweeper")]
-    procs.append(fleet.start("local", **env, FOREBAY_ENGINE="echo", FOREBAY_SLOTS="16"))
+    procs = {part: fleet.start(part, **env) for part in ("router", "sweeper")}
+    procs["local"] = fleet.start("local", **env, FOREBAY_ENGINE="echo", FOREBAY_SLOTS="16")
     drained = _drained(client, lambda: client.xlen(WAKE), jobs, procs)
-    for proc in procs:
+    for proc in procs.values():
         fleet.kill(proc)
     return Cost(jobs / submitted[0], *drained)
 
@@ -167,7 +176,7 @@ def _peer(fleet: Fleet, python: Path | None, name: str, jobs: int) -> Cost:
         ready=lambda _: bool(client.exists("done")),
     )
     worker.wait_ready(60)
-    drained = _drained(client, partial(_counted, client), jobs, [worker])
+    drained = _drained(client, partial(_counted, client), jobs, {"worker": worker})
     worker.kill_group()
     return Cost(jobs / submitted[0], *drained)
 
@@ -195,9 +204,9 @@ def _counted(client: redis.Redis) -> int:
 
 
 def _drained(
-    client: redis.Redis, done: Callable[[], int], jobs: int, procs: Sequence[Process]
-) -> tuple[float, float, float]:
-    """Return jobs a second, CPU ms a job of the workers and CPU us a job of Redis.
+    client: redis.Redis, done: Callable[[], int], jobs: int, procs: Mapping[str, Process]
+) -> tuple[float, float, float, dict[str, float]]:
+    """Return jobs a second, CPU ms a job of the workers, CPU us a job of Redis and of each process.
 
     The first tenth does not count, so that start-up does not.
     """
@@ -208,11 +217,10 @@ def _drained(
         time.sleep(0.05)
     worked = jobs - first
     took_s = time.monotonic() - began
-    return (
-        worked / took_s,
-        1e3 * (_cpu_s(procs) - cpu) / worked,
-        1e6 * (_redis_cpu_s(client) - redis_cpu) / worked,
-    )
+    after = _cpu_s(procs)
+    parts = {part: 1e6 * (after[part] - cpu[part]) / worked for part in after}
+    redis_us = 1e6 * (_redis_cpu_s(client) - redis_cpu) / worked
+    return worked / took_s, sum(parts.values()) / 1e3, redis_us, parts
 
 
 def _redis_cpu_s(client: redis.Redis) -> float:
@@ -220,10 +228,15 @@ def _redis_cpu_s(client: redis.Redis) -> float:
     return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
 
-def _cpu_s(procs: Sequence[Process]) -> float:
-    tree = [psutil.Process(proc.pid) for proc in procs]
-    tree += [child for parent in tree for child in parent.children(recursive=True)]
-    return sum(sum(process.cpu_times()[:2]) for process in tree)
+def _cpu_s(procs: Mapping[str, Process]) -> dict[str, float]:
+    """Return the CPU seconds of each process, and of the processes below it."""
+    seconds = {}
+    for name, proc in procs.items():
+        parent = psutil.Process(proc.pid)
+        seconds[name] = sum(parent.cpu_times()[:2])
+        if children := parent.children(recursive=True):
+            seconds[f"{name}'s engine"] = sum(sum(each.cpu_times()[:2]) for each in children)
+    return seconds
 
 
 @contextmanager

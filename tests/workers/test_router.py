@@ -47,8 +47,8 @@ def claimed(redis, router, jobs):
 def test_jobs_that_are_worked_together_go_where_each_would_go_alone(redis, router):
     jobs = list(asks())
     alone = [router.work(claim) for claim in claimed(redis, router, jobs)]
-    together = router.work_all(claimed(redis, router, jobs))
-    assert together == alone
+    (together,) = router.work_all(claimed(redis, router, jobs))
+    assert [outcome for _, outcome in together] == alone
     assert len({outcome.queue for outcome in alone}) > 1
 
 
@@ -56,16 +56,17 @@ def test_one_job_that_cannot_be_worked_does_not_stop_the_others(redis, router):
     jobs = list(asks())
     claims = claimed(redis, router, jobs)
     damaged = replace(claims[0], sealed=b"not a job")
-    first, *others = router.work_all([damaged, *claims[1:]])
-    assert isinstance(first, Failed)
-    assert all(isinstance(outcome, Routed) for outcome in others)
+    ((first, *others),) = router.work_all([damaged, *claims[1:]])
+    assert isinstance(first[1], Failed)
+    assert all(isinstance(outcome, Routed) for _, outcome in others)
 
 
 def test_jobs_of_a_paused_kind_wait_and_the_others_go(redis, router):
     jobs = list(asks())[:4]
     claims = claimed(redis, router, jobs)
     redis.hset("fb:paused", "kind:generate", "a test")
-    assert all(isinstance(outcome, Retry) for outcome in router.work_all(claims))
+    (worked,) = router.work_all(claims)
+    assert all(isinstance(outcome, Retry) for _, outcome in worked)
 
 
 def test_without_redis_the_thresholds_of_the_policy_decide(redis, router, monkeypatch):
@@ -75,8 +76,8 @@ def test_without_redis_the_thresholds_of_the_policy_decide(redis, router, monkey
         raise redis_py.ConnectionError
 
     monkeypatch.setattr(pacing, "run_all", away)
-    outcomes = router.work_all(claims)
-    assert all(isinstance(outcome, Routed | Failed) for outcome in outcomes)
+    (worked,) = router.work_all(claims)
+    assert all(isinstance(outcome, Routed | Failed) for _, outcome in worked)
 
 
 def test_a_doorbell_works_many_jobs_in_few_round_trips(redis, router):
@@ -84,8 +85,9 @@ def test_a_doorbell_works_many_jobs_in_few_round_trips(redis, router):
     router._ledger.load_scripts()
     before = redis.info("stats")["total_reads_processed"]
     done = execute.answer_doorbell(
-        router._ledger, "route", router.work, InFlight(1), jobs_at_once=64, work_all=router.work_all
-    )
+        router._ledger, "route", router.work, InFlight(1),
+        turn=execute.at_once(64), work_all=router.work_all,
+    )  # fmt: skip
     assert len(done) == 36
     assert redis.info("stats")["total_reads_processed"] - before < 20
     assert {recorded.state for recorded in done} == {"waiting"}

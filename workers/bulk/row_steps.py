@@ -33,7 +33,7 @@ from forebay.workers.bulk.row_outcome import (
     outcome_of,
     reasons_of,
 )
-from forebay.workers.cascade.answerer import Answerer, PendingAnswer
+from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.doubting.doubt import Doubter
 from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilities
@@ -45,6 +45,7 @@ from forebay.workers.cascade.stages import (
     ComparedAnswer,
     DecidedAnswer,
     DoubtedAnswer,
+    PendingAnswer,
     RawAnswer,
 )
 from forebay.workers.runtime.attempt import Attempt

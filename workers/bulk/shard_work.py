@@ -28,8 +28,8 @@ from forebay.workers.bulk.places import Places
 from forebay.workers.bulk.row_outcome import RowOutcome, failed
 from forebay.workers.bulk.row_steps import RowSteps, WantsSecond, isolated
 from forebay.workers.bulk.shard_run import ShardRun
-from forebay.workers.cascade.answerer import Answerer, PendingAnswer
-from forebay.workers.cascade.stages import RawAnswer
+from forebay.workers.cascade.answerer import Answerer
+from forebay.workers.cascade.stages import PendingAnswer, RawAnswer
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import Outcome, Retry
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 
 from forebay.routing.base import KINDS, Kind
@@ -20,7 +18,7 @@ from forebay.routing.errors import (
 )
 from forebay.routing.jobs import Content, Embed, Embedding, Generation, Job
 from forebay.workers.cascade import similarity
-from forebay.workers.cascade.stages import RawAnswer
+from forebay.workers.cascade.stages import PendingAnswer, RawAnswer
 from forebay.workers.engines.engine import (
     Completion,
     Ending,
@@ -38,22 +36,6 @@ NEAREST: frozenset[Kind] = frozenset({"classify", "decide"})
 
 #: The fields of a `Decide` request, by the part of its prompt that an error names.
 _DECIDE_FIELDS = {"messages": "state", "labels": "questions"}
-
-
-@dataclass(frozen=True, slots=True)
-class PendingAnswer:
-    """An answer that has been begun. Calling it waits for the answer and returns it.
-
-    Attributes:
-        generation: what the engine is doing, if it has begun and has not ended.
-    """
-
-    _finish: Callable[[], RawAnswer]
-    generation: Future[Completion] | None = None
-
-    def __call__(self) -> RawAnswer:
-        """Wait for the answer and return it."""
-        return self._finish()
 
 
 #: Takes the id of a prompt and its answer.
@@ -113,14 +95,12 @@ class Answerer:
 
         `Prompt` says what the best effort is. `on_text` gets the text while it is generated.
         """
-        request = job.request
-        if isinstance(request, Embed):
-            return PendingAnswer(lambda: self._embedded(job, request))
-        if _by_similarity(self.info, job.kind):
-            return PendingAnswer(lambda: self._nearest([job])[0])
         info = self.info
-        _check_logprobs(job, info)
-        prompt = bounded.local(job, info, prompt_id=prompt_id)
+        if job.kind == "embed":
+            return PendingAnswer(lambda: self._embedded_all([job])[0])
+        if _by_similarity(info, job.kind):
+            return PendingAnswer(lambda: self._nearest([job])[0])
+        prompt = self.prompt(job, prompt_id)
         update = {"best_effort": best_effort, "stream": on_text is not None}
         return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)
 
@@ -138,22 +118,41 @@ class Answerer:
         Raises:
             Lost: The claim was cancelled meanwhile.
         """
-        info, began_ns = self.info, time.time_ns()
-        prompts, refused = [], {}
+        prompts: list[Prompt] = []
+        refused = {}
         for prompt_id, job in jobs.items():
             try:
-                _check_logprobs(job, info)
-                prompts.append(bounded.local(job, info, prompt_id=prompt_id))
+                prompts.append(self.prompt(job, prompt_id))
             except InvalidJob as error:
                 refused[prompt_id] = error
             except EngineBusy as error:
-                take(prompt_id, PendingAnswer(partial(_ended, job, info, began_ns, error)))
+                ended = partial(_ended, job, self.info, time.time_ns(), error)
+                take(prompt_id, PendingAnswer(ended))
+        self.begin_prompts(jobs, prompts, take)
+        return refused
+
+    def prompt(self, job: Job, prompt_id: str) -> Prompt:
+        """Return the prompt of a job that needs the batch.
+
+        Raises:
+            InvalidJob: No prompt can be made of the job.
+            EngineBusy: Other jobs of the tenant take too long; this one is tried again.
+            Lost: The job was cancelled meanwhile.
+        """
+        info = self.info
+        _check_logprobs(job, info)
+        return bounded.local(job, info, prompt_id=prompt_id)
+
+    def begin_prompts(
+        self, jobs: Mapping[str, Job], prompts: Sequence[Prompt], take: TakeAnswer
+    ) -> None:
+        """Begin the answers to prompts, whose ids lead to their jobs; see `begin_all`."""
+        info, began_ns = self.info, time.time_ns()
 
         def on_end(prompt_id: str, end: Completion | ForebayError) -> None:
             take(prompt_id, PendingAnswer(partial(_ended, jobs[prompt_id], info, began_ns, end)))
 
         self._engine.submit_all(prompts, on_end)
-        return refused
 
     @property
     def light_kinds(self) -> frozenset[Kind]:
@@ -197,11 +196,6 @@ class Answerer:
         """Stop the engines."""
         for engine in self._engines:
             engine.close()
-
-    def _embedded(self, job: Job, request: Embed) -> RawAnswer:
-        vectors = self._engine.embed(list(request.texts))
-        content = Embedding(vectors=vectors.vectors)
-        return RawAnswer(*self.signature(job), vectors.tokens_in, 0, content)
 
     def _embedded_all(self, jobs: Sequence[Job]) -> list[RawAnswer]:
         """Return the vectors of many jobs. The tokens are shared out by the number of texts."""

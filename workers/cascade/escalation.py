@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import Doubt, Job
+from forebay.routing.jobs import Doubt
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
-from forebay.routing.limits.pacing import Pacer
+from forebay.routing.limits.pacing import Offer, Pacer
 from forebay.routing.policy.egress import may_go
 from forebay.routing.policy.escalation import NextStep, should_escalate, without_answer
-from forebay.routing.policy.frontier_state import FrontierState, Pace
+from forebay.routing.policy.frontier_state import FrontierState
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.workers.cascade.stages import DecidedAnswer, DoubtedAnswer
 from forebay.workers.runtime.attempt import Attempt
@@ -34,9 +35,28 @@ class Escalator:
 
     def decide(self, doubted: DoubtedAnswer) -> DecidedAnswer:
         """Return what becomes of the answer."""
-        compared, policy = doubted.compared, self._policy.current()
+        return self.decide_all([doubted])[0]
+
+    def decide_all(self, doubted: Sequence[DoubtedAnswer]) -> list[DecidedAnswer]:
+        """Return what becomes of each answer; their pace is asked in one round trip."""
+        policy = self._policy.current()
+        states = [self._frontier.state(one.compared.attempt.job, policy) for one in doubted]
+        offers = {
+            place: offer
+            for place, (one, state) in enumerate(zip(doubted, states, strict=True))
+            if (offer := self._offer(one.compared.attempt, policy, state, one.doubt))
+        }
+        paces = dict(zip(offers, self._pacer.offer_all(list(offers.values())), strict=True))
+        return [
+            self._decided(one, policy, replace(state, pace=paces.get(place)))
+            for place, (one, state) in enumerate(zip(doubted, states, strict=True))
+        ]
+
+    def _decided(
+        self, doubted: DoubtedAnswer, policy: Policy, state: FrontierState
+    ) -> DecidedAnswer:
+        compared = doubted.compared
         attempt, answer = compared.attempt, compared.answer
-        state = self._state(attempt, policy, doubted.doubt)
         step = should_escalate(
             attempt.job, answer.content, answer.checks, policy, state, doubted.doubt
         )
@@ -47,26 +67,27 @@ class Escalator:
     def without_answer(self, attempt: Attempt, error: InvalidJob) -> Escalated | Failed:
         """Return the outcome of a job that the engine cannot do: it goes up, or fails."""
         policy = self._policy.current()
-        state = self._state(attempt, policy, None)
+        state = self._frontier.state(attempt.job, policy)
+        self._offer(attempt, policy, state, None)
         step = without_answer(attempt.job, policy, state)
         if step.step == "escalate" and not attempt.degraded:
             return Escalated(",".join(step.reasons), None)
         return Failed(error, step.reasons)
 
-    def _state(self, attempt: Attempt, policy: Policy, doubt: Doubt | None) -> FrontierState:
-        """Return the state of the frontier, with the pace if the job may go up."""
-        state = self._frontier.state(attempt.job, policy)
-        if attempt.degraded or not may_go(attempt.job, policy, state):
-            return state
-        return replace(state, pace=self._pace(attempt.job, policy, doubt))
+    def _offer(
+        self, attempt: Attempt, policy: Policy, state: FrontierState, doubt: Doubt | None
+    ) -> Offer | None:
+        """Return the offer to the pacing controller of a job that is free to go up.
 
-    def _pace(self, job: Job, policy: Policy, doubt: Doubt | None) -> Pace | None:
-        """Offer the job to the pacing controller; an answer that failed its checks goes anyway."""
-        if doubt is not None:
-            score = doubt.probability if doubt.score is None else doubt.score
-            return self._pacer.offer(job, policy, "after", score)
-        self._pacer.hard(job, policy)
-        return None
+        An answer that failed its checks goes up anyway: it is counted and not offered.
+        """
+        if attempt.degraded or not may_go(attempt.job, policy, state):
+            return None
+        if doubt is None:
+            self._pacer.hard(attempt.job, policy)
+            return None
+        score = doubt.probability if doubt.score is None else doubt.score
+        return Offer(attempt.job, policy, "after", score)
 
 
 def _stay(step: NextStep, *, has_content: bool) -> NextStep:

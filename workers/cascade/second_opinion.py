@@ -21,10 +21,16 @@ from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.policy.escalation import NextStep, wants_second
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.reasons import Reason
-from forebay.workers.cascade.answerer import Answerer, PendingAnswer
+from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.cascade.backlog import Backlog
 from forebay.workers.cascade.check import check
-from forebay.workers.cascade.stages import CheckedAnswer, ComparedAnswer, DecidedAnswer, Opinion
+from forebay.workers.cascade.stages import (
+    CheckedAnswer,
+    ComparedAnswer,
+    DecidedAnswer,
+    Opinion,
+    PendingAnswer,
+)
 from forebay.workers.checks import bounded, final_answer
 from forebay.workers.runtime.attempt import Attempt
 
@@ -84,6 +90,9 @@ class SecondOpinion:
        it is there.
     2. `compare` the first answer with the second.
     3. `rescue` a job that stays although its first answer failed the checks.
+
+    Attributes:
+        possible: it may be wanted.
     """
 
     def __init__(
@@ -93,7 +102,7 @@ class SecondOpinion:
         self._attempt = attempt
         self._wanted = wanted
         wishes = [wanted(prose=prose) for prose in _possible_forms(attempt.job)]
-        self._certain, self._possible = all(wishes), any(wishes)
+        self._certain, self.possible = all(wishes), any(wishes)
         self._pending: PendingAnswer | None = None
         self._takes_third = third
         self._third: PendingAnswer | None = None
@@ -159,7 +168,7 @@ class SecondOpinion:
 
     def _take(self, first: Content | None) -> Opinion | None:
         """Wait for the second answer; return `None` if it is not wanted, or failed."""
-        if self._pending is None and self._possible and self._wanted(prose=_is_prose(first)):
+        if self._pending is None and self.possible and self._wanted(prose=_is_prose(first)):
             self._begin()
         if self._pending is None:
             return None

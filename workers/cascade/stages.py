@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from forebay.routing.jobs import Check, Content, Doubt
 from forebay.routing.policy.escalation import MIN_AGREEMENT, NextStep
 from forebay.routing.reasons import Reason
-from forebay.workers.engines.engine import Ending
+from forebay.workers.engines.engine import Completion, Ending
 from forebay.workers.runtime.attempt import Attempt
 
 
@@ -40,6 +42,22 @@ class RawAnswer:
     def reasons(self) -> tuple[str, ...]:
         """The reason code of an answer that was made in parts."""
         return (f"{Reason.IN_PARTS}:{self.parts}",) if self.parts > 1 else ()
+
+
+@dataclass(frozen=True, slots=True)
+class PendingAnswer:
+    """An answer that has been begun. Calling it waits for the answer and returns it.
+
+    Attributes:
+        generation: what the engine is doing, if it has begun and has not ended.
+    """
+
+    _finish: Callable[[], RawAnswer]
+    generation: Future[Completion] | None = None
+
+    def __call__(self) -> RawAnswer:
+        """Wait for the answer and return it."""
+        return self._finish()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def check(job: Job, content: Content, *, finish: Ending = "stop") -> tuple[Check
     Raises:
         Lost: The job was cancelled meanwhile.
     """
-    if _is_quick(job, content):
+    if is_quick(job, content):
         return answer_checks.check(job, content, finish=finish)
     wall_s = SHORT_WALL_S if job in _slow_forms else WALL_S
     try:
@@ -76,7 +76,7 @@ def contents(
         return 0.0
 
 
-def _is_quick(job: Job, content: Content) -> bool:
+def is_quick(job: Job, content: Content) -> bool:
     """Return whether the checks surely take some milliseconds at most."""
     match job.request, content:
         case (Classify() | Decide() | Embed(), _):

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -37,10 +37,11 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event
 from forebay.routing.settings import Settings, read
 from forebay.routing.store.connection import connect, reaching_redis
+from forebay.workers.runtime.claims.claim_gate import ClaimGate
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.claims.reserve import Reserve, ReserveTerms
 from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end_at_once
-from forebay.workers.runtime.execute import answer_doorbell, pass_on, work_claim
+from forebay.workers.runtime.execute import Worked, answer_doorbell, at_once, pass_on, work_claim
 from forebay.workers.runtime.heartbeat import Heartbeat, step_calling
 from forebay.workers.runtime.hooks import JobHook
 from forebay.workers.runtime.liveness import Liveness
@@ -87,7 +88,8 @@ class Actor:
         pool: Celery's pool, `solo` or `threads`.
         concurrency: jobs at once.
         shards_at_once: of these, the most shards of bulks.
-        jobs_at_once: jobs that one thread claims, and routes, in one round trip.
+        jobs_at_once: jobs that one thread claims in one round trip, and records in one, if they
+            take only moments.
         work_all: works such jobs together; see `execute.answer_doorbell`.
         reserves: returns what threads a worker needs besides, for jobs that must not wait.
         hooks: observe every job; see `JobHook`.
@@ -105,7 +107,7 @@ class Actor:
         concurrency: int,
         shards_at_once: int = 1,
         jobs_at_once: int = 1,
-        work_all: Callable[[Any, Sequence[Claim]], Sequence[Outcome]] | None = None,
+        work_all: Callable[[Any, Sequence[Claim]], Iterable[Worked]] | None = None,
         reserves: Callable[[Any], Sequence[ReserveTerms]] = lambda _worker: (),
         hooks: Sequence[JobHook] = (),
         steps: Callable[[Any], int] = lambda _worker: 0,
@@ -130,8 +132,11 @@ class Actor:
         self._make, self._hostname = make, ""  # Celery's name of this worker
         self._worker: Worker | None = None
         self._steps, self._quiet_s, self._reserves = steps, quiet_s, reserves
-        self._jobs_at_once, self._work_all, self._on_beat = jobs_at_once, work_all, on_beat
+        self._work_all, self._on_beat = work_all, on_beat
         self._in_flight = InFlight(concurrency, shards_at_once)
+        self._turn = at_once(jobs_at_once)
+        if pool != "solo" and jobs_at_once > 1:
+            self._turn = ClaimGate(self._in_flight, jobs_at_once).turn
         self._watch(settings_of(ActorSettings))
         self._register()
 
@@ -194,7 +199,7 @@ class Actor:
         if self._in_flight.admit():
             answer_doorbell(
                 self.ledger, queue, self._worker.work, self._in_flight, self.hooks,
-                unrung=unrung, jobs_at_once=self._jobs_at_once,
+                unrung=unrung, turn=self._turn,
                 work_all=partial(self._work_all, self._worker) if self._work_all else None,
             )  # fmt: skip
         elif not unrung:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -21,8 +21,8 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
-from forebay.workers.runtime.outcomes import Dropped, Outcome, Recorded, Retry, Routed
-from forebay.workers.runtime.recording import record, record_patiently
+from forebay.workers.runtime.outcomes import Dropped, Outcome, Recorded, Retry
+from forebay.workers.runtime.recording import record, record_patiently, record_together
 from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outcome_of_denial
 
 log = logging.getLogger(__name__)
@@ -32,10 +32,21 @@ MAX_JOBS_PER_DOORBELL = 200
 SHARDS_NAMED = 2  # in the result of a doorbell: each still holds the results of its rows
 PASS_ON_S = 0.05  # after which a drained worker passes a doorbell on
 QUICK_S = 0.3  # after working for longer, a worker waits for the next doorbell
+LONG_STAY_S = 2.0  # likewise while jobs end within moments: Celery takes longer for a doorbell
 
 Work = Callable[[Claim], Outcome]
-WorkAll = Callable[[Sequence[Claim]], Sequence[Outcome]]
+Worked = Sequence[tuple[Claim, Outcome]]  # jobs whose outcomes are ready at the same time
+WorkAll = Callable[[Sequence[Claim]], Iterable[Worked]]
+Turn = Callable[[str], AbstractContextManager[int]]
 Take = Callable[..., list[Recorded]]  # `execute` with all but its options
+
+
+def at_once(most: int) -> Turn:
+    """Return the turn of a worker that need not wait, and claims so many jobs at most."""
+    return lambda _queue: nullcontext(most)
+
+
+ONE_AT_ONCE = at_once(1)
 
 
 def answer_doorbell(
@@ -46,7 +57,7 @@ def answer_doorbell(
     hooks: tuple[JobHook, ...] = (),
     *,
     unrung: bool = False,
-    jobs_at_once: int = 1,
+    turn: Turn = ONE_AT_ONCE,
     work_all: WorkAll | None = None,
 ) -> list[Recorded]:
     """Work the best jobs that wait, as long as that takes moments.
@@ -61,15 +72,15 @@ def answer_doorbell(
         in_flight: counts the claims of this process.
         hooks: observe each job.
         unrung: no doorbell called.
-        jobs_at_once: jobs that are claimed, and routed, in one round trip.
-        work_all: works such jobs together, if that is better than one after the other. It raises
-            nothing.
+        turn: lets this thread claim, and tells how many jobs at most in one round trip.
+        work_all: works such jobs together, if that is better than one after the other, and yields
+            them as their outcomes are ready. It raises nothing.
 
     Returns:
         How each job stands; empty if no job waited.
     """
     take = partial(execute, ledger, queue, work, in_flight, hooks)
-    take_jobs = partial(take, most=jobs_at_once, work_all=work_all)
+    take_jobs = partial(take, turn=turn, work_all=work_all)
     done = _work_jobs(take_jobs, in_flight, unrung=unrung)
     return done or _work_shards(take, queue, in_flight, unrung=unrung)
 
@@ -91,10 +102,13 @@ def pass_on(ledger: Ledger, queue: str, in_flight: InFlight) -> None:
 def _work_jobs(take: Take, in_flight: InFlight, *, unrung: bool) -> list[Recorded]:
     """Work jobs as long as that takes moments."""
     done: list[Recorded] = []
-    end = time.monotonic() + QUICK_S
+    began = time.monotonic()
     while recorded := take(unrung=unrung or bool(done)):
         done += recorded
-        if in_flight.closed or len(done) >= MAX_JOBS_PER_DOORBELL or time.monotonic() > end:
+        stay_s = LONG_STAY_S if in_flight.ends_soon else QUICK_S
+        if in_flight.closed or len(done) >= MAX_JOBS_PER_DOORBELL:
+            break
+        if time.monotonic() - began > stay_s:
             break
     return done
 
@@ -105,6 +119,8 @@ def _work_shards(take: Take, queue: str, in_flight: InFlight, *, unrung: bool) -
     In a local queue only the first shard rings a doorbell, so the thread goes on. In the router's
     queue each shard has its own, and jobs go before shards, so the thread returns soon.
     """
+    if in_flight.closed or in_flight.drained:
+        return []
     if not in_flight.shard_places.acquire(blocking=False):
         return []
     done: deque[Recorded] = deque(maxlen=SHARDS_NAMED)
@@ -126,33 +142,52 @@ def execute(
     in_flight: InFlight,
     hooks: tuple[JobHook, ...] = (),
     *,
-    most: int = 1,
+    turn: Turn = ONE_AT_ONCE,
     unrung: bool = False,
     shards: bool = False,
     work_all: WorkAll | None = None,
 ) -> list[Recorded]:
-    """Claim the best jobs of the queue, at most so many, work them and record their outcomes.
+    """Claim the best jobs of the queue, work them and record their outcomes.
 
-    `unrung` says that no doorbell called for the first job, and `shards` claims a shard in place
-    of a job; see `Ledger.claim_many`. `work_all` works several claims together.
+    `turn` tells how many. `unrung` says that no doorbell called for the first job, and `shards`
+    claims a shard in place of a job; see `Ledger.claim_many`. `work_all` works several claims
+    together.
 
     Returns:
         How each job stands; empty if no job waited.
     """
-    bell_less = shards and hop_of(queue) == "local"  # such a shard has no doorbell of its own
     with ExitStack() as stack:
-        with in_flight.claiming():
-            try:
-                claims = ledger.claim_many(
-                    queue, most, unrung=unrung and not bell_less, shards=shards
-                )
-            except ForebayError as error:  # the sweeper rings again
-                log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
+        held: dict[str, ExitStack] = {}
+        with turn(queue) as most:
+            if not most:  # the worker began to drain while this thread waited for its turn
+                if not unrung:
+                    pass_on(ledger, queue, in_flight)
                 return []
-            for claim in claims:
-                stack.enter_context(in_flight.holding(claim))
-        done = _work_all(ledger, work, hooks, claims, work_all)
-        return _count(in_flight, claims, done)
+            with in_flight.claiming():
+                claims = _claimed(ledger, queue, most, unrung=unrung, shards=shards)
+                for claim in claims:
+                    held[claim.token] = stack.enter_context(ExitStack())
+                    held[claim.token].enter_context(in_flight.holding(claim))
+        for claim in claims:
+            notify_started(hooks, claim)
+        done: list[Recorded] = []
+        for worked in _worked(work, claims, work_all):
+            done += _record_all(ledger, hooks, in_flight, worked)
+            for claim, _ in worked:
+                held[claim.token].close()
+        return done
+
+
+def _claimed(
+    ledger: Ledger, queue: str, most: int, *, unrung: bool, shards: bool
+) -> Sequence[Claim]:
+    """Claim jobs, or a shard; claim none if Redis is away."""
+    bell_less = shards and hop_of(queue) == "local"  # such a shard has no doorbell of its own
+    try:
+        return ledger.claim_many(queue, most, unrung=unrung and not bell_less, shards=shards)
+    except ForebayError as error:  # the sweeper rings again
+        log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
+        return []
 
 
 def work_claim(
@@ -163,65 +198,41 @@ def work_claim(
     Returns:
         How the job stands.
     """
-    return _count(in_flight, [claim], _work_all(ledger, work, hooks, [claim]))[0]
+    notify_started(hooks, claim)
+    return _record_all(ledger, hooks, in_flight, [(claim, attempt(work, claim))])[0]
 
 
-def _count(in_flight: InFlight, claims: Sequence[Claim], done: list[Recorded]) -> list[Recorded]:
-    """Count the jobs that go back to their queue, or are lost; return all as they are."""
-    for claim, recorded in zip(claims, done, strict=True):
-        goes_back = isinstance(recorded.outcome, Retry) and recorded.state == "waiting"
-        if goes_back or isinstance(recorded.outcome, Dropped):
-            in_flight.gives_back(claim)
-    return done
-
-
-def _work_all(
-    ledger: Ledger,
-    work: Work,
-    hooks: tuple[JobHook, ...],
-    claims: Sequence[Claim],
-    work_all: WorkAll | None = None,
-) -> list[Recorded]:
-    """Work jobs together or one after the other; those that are routed are recorded together."""
-    for claim in claims:
-        notify_started(hooks, claim)
-    if work_all is None or len(claims) == 1:
-        outcomes: Sequence[Outcome] = [attempt(work, claim) for claim in claims]
+def _worked(work: Work, claims: Sequence[Claim], work_all: WorkAll | None) -> Iterator[Worked]:
+    """Yield the outcomes of jobs that are worked together, or of one after the other."""
+    if work_all is not None and len(claims) > 1:
+        yield from work_all(claims)
     else:
-        outcomes = work_all(claims)
-    together = _record_routed(ledger, claims, outcomes) if len(claims) > 1 else {}
+        for claim in claims:
+            yield [(claim, attempt(work, claim))]
+
+
+def _record_all(
+    ledger: Ledger, hooks: tuple[JobHook, ...], in_flight: InFlight, worked: Worked
+) -> list[Recorded]:
+    """Record outcomes that are ready at the same time, as far as that goes in one round trip."""
+    together = record_together(ledger, worked) if len(worked) > 1 else {}
     done = []
-    for claim, outcome in zip(claims, outcomes, strict=True):
+    for claim, outcome in worked:
         recorded = Recorded(claim.id, Dropped(), "lost")
         try:
             recorded = together.get(claim.token) or _recorded(ledger, claim, outcome)
         finally:
             notify_finished(hooks, claim, recorded)
+        _count(in_flight, claim, recorded)
         done.append(recorded)
     return done
 
 
-def _record_routed(
-    ledger: Ledger, claims: Sequence[Claim], outcomes: Sequence[Outcome]
-) -> dict[str, Recorded]:
-    """Route all jobs that are to be routed, in one round trip; return those that were, by token.
-
-    The others are recorded one by one: what was routed although Redis did not answer is then lost.
-    """
-    routed = {
-        claim.token: (claim.id, outcome, outcome.move(claim))
-        for claim, outcome in zip(claims, outcomes, strict=True)
-        if isinstance(outcome, Routed)
-    }
-    try:
-        refusals = ledger.route_many([move for _, _, move in routed.values()])
-    except ForebayError:
-        return {}
-    return {
-        token: Recorded(job_id, outcome, "waiting")
-        for (token, (job_id, outcome, _)), refused in zip(routed.items(), refusals, strict=True)
-        if refused is None
-    }
+def _count(in_flight: InFlight, claim: Claim, recorded: Recorded) -> None:
+    """Count a job that goes back to its queue, or is lost."""
+    goes_back = isinstance(recorded.outcome, Retry) and recorded.state == "waiting"
+    if goes_back or isinstance(recorded.outcome, Dropped):
+        in_flight.gives_back(claim)
 
 
 def _recorded(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:

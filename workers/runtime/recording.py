@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import cast
@@ -87,6 +87,46 @@ def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
             return Recorded(claim.id, outcome, "cancelled" if _cancelled(ledger, claim) else "lost")
 
 
+def record_together(ledger: Ledger, worked: Sequence[tuple[Claim, Outcome]]) -> dict[str, Recorded]:
+    """Record the outcomes of jobs that are routed or end, in a round trip for each of the two.
+
+    Returns:
+        How the jobs stand that were recorded, by token. The others are to be recorded one by one:
+        what was recorded although Redis did not answer is then lost to its claim.
+    """
+    done: dict[str, Recorded] = {}
+    for together in (_route_all, _settle_all):
+        # Besides what Redis raises: one answer that cannot be written as JSON fails with its own.
+        with suppress(Exception):
+            done |= together(ledger, worked)
+    return done
+
+
+def _route_all(ledger: Ledger, worked: Sequence[tuple[Claim, Outcome]]) -> dict[str, Recorded]:
+    routed = [(claim, outcome) for claim, outcome in worked if isinstance(outcome, Routed)]
+    refusals = ledger.route_many([one.move(claim) for claim, one in routed]) if routed else []
+    return {
+        claim.token: Recorded(claim.id, outcome, "waiting")
+        for (claim, outcome), refused in zip(routed, refusals, strict=True)
+        if refused is None
+    }
+
+
+def _settle_all(ledger: Ledger, worked: Sequence[tuple[Claim, Outcome]]) -> dict[str, Recorded]:
+    """End jobs; then do what their answers asked for."""
+    ended = [
+        (claim, outcome, _receipt(claim, outcome))
+        for claim, outcome in worked
+        if isinstance(outcome, Answered | Audited | Failed)
+    ]
+    states = ledger.settle_many([(claim, receipt) for claim, _, receipt in ended]) if ended else []
+    return {
+        claim.token: _settled(claim, outcome, receipt, state)
+        for (claim, outcome, receipt), state in zip(ended, states, strict=True)
+        if isinstance(state, str)
+    }
+
+
 def _move(ledger: Ledger, claim: Claim, outcome: Routed | Escalated | Deferred) -> None:
     """Have the job wait elsewhere."""
     match outcome:
@@ -116,7 +156,13 @@ def _cancelled(ledger: Ledger, claim: Claim) -> bool:
 def _settle(ledger: Ledger, claim: Claim, outcome: Answered | Audited | Failed) -> Recorded:
     """End the job; then do what its answer asked for."""
     receipt = _receipt(claim, outcome)
-    state = ledger.settle(claim, receipt)
+    return _settled(claim, outcome, receipt, ledger.settle(claim, receipt))
+
+
+def _settled(
+    claim: Claim, outcome: Answered | Audited | Failed, receipt: Answer | Receipt, state: JobState
+) -> Recorded:
+    """Do what the answer of a job that has ended asked for; return how the job stands."""
     if isinstance(outcome, Answered) and outcome.then is not None:
         _follow_up(claim, outcome.then)
     return Recorded(claim.id, outcome, state, _without_content(receipt, state))

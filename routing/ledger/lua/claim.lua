@@ -3,8 +3,8 @@
 -- tenants in turn, and each tenant's earliest deadline first. A job before the router whose lane is no
 -- question is moved there instead: its producer may not put it into a lane itself.
 -- -> {{id, token, record, content, draft}, ...}; empty if no job waits, or all that wait are paused
--- `unrung` is 1 if no doorbell called the worker; then one is taken from the list with the first job.
--- Each further job takes its own. `shards` is 1 if shards of bulks are to be claimed, and no other
+-- Before the router each job takes its doorbell from the list, the first one only if none called the
+-- worker: `unrung` is 1. In the queue of a lane few doorbells stand for all jobs. `shards` is 1 if shards of bulks are to be claimed, and no other
 -- jobs. At most `count` are claimed, and no more once their contents take `MAX_BYTES`.
 -- `selection` is JSON and says which jobs may be claimed: `interactive`, only interactive jobs; `kinds`,
 -- only jobs of these kinds, of which each tenant's first LOOK jobs are looked at; `passed_over`, no
@@ -164,10 +164,23 @@ end
 -- Take the doorbell of a job from the list; the first job's was taken by the worker that it called.
 local taken = 0
 local function take_bell()
-  if unrung == '1' or taken > 0 then
+  if queue == 'route' and (unrung == '1' or taken > 0) then
     redis.call('RPOP', queue)
   end
   taken = taken + 1
+end
+
+-- Ring for others, workers or threads of this one, if jobs are left in the queue of a lane. So as many
+-- come as there are jobs, each called by the one before.
+local function ring_for_others()
+  local place = 'fb:turn:' .. queue
+  if redis.call('ZCARD', place .. ':interactive') + redis.call('ZCARD', place .. ':bulk') == 0 then
+    return
+  end
+  local left = math.max(1, number(redis.call('HGET', 'fb:depth', queue)))
+  for _ = redis.call('LLEN', queue) + 1, math.min(left, BELLS) do
+    ring(queue, bell)
+  end
 end
 
 -- Claim a job for this worker.
@@ -241,5 +254,8 @@ while #claims < tonumber(count) and bytes < MAX_BYTES and moved < MAX_MOVED and 
     claims[#claims + 1] = claim(id, job, record)
     bytes = bytes + #claims[#claims][4]
   end
+end
+if #claims > 0 and queue ~= 'route' and shards ~= '1' then
+  ring_for_others()
 end
 return claims

@@ -185,11 +185,11 @@ for _, queue in ipairs(redis.call('SMEMBERS', 'fb:queues')) do
       depths[queue .. ':rows'] = shards
     end
     local jobs_to_take = takeable(queue, 'interactive') + takeable(queue, 'bulk')
-    if hop_of(queue) == 'local' then
-      ring_again(queue, jobs_to_take)
-      ring_for_shards(queue, takeable(queue, 'rows'))
-    else
+    if queue == 'route' then
       ring_again(queue, jobs_to_take + takeable(queue, 'rows'))
+    else
+      ring_again(queue, math.min(jobs_to_take, BELLS))
+      ring_for_shards(queue, takeable(queue, 'rows'))
     end
     forget_if_unused(queue, jobs + shards)
   end)

@@ -138,7 +138,7 @@ end
 local seen = redis.call('ZCARD', scores)
 redis.call('ZCARD', 'fb:pace:tenants') -- a key of a wrong type is an error before any write
 local due, aim, place, threshold, go = 0, 1, 0, '', stage == 'hard'
-if stage ~= 'hard' then
+if stage ~= 'hard' and (target or word == 'threshold') then
   place = rank(seen)
 end
 if target then

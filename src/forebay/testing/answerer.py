@@ -8,8 +8,8 @@ from typing import Any
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Job
 from forebay.testing.engine import ScriptedEngine
-from forebay.workers.cascade.answerer import Answerer, PendingAnswer, TakeAnswer
-from forebay.workers.cascade.stages import RawAnswer
+from forebay.workers.cascade.answerer import Answerer, TakeAnswer
+from forebay.workers.cascade.stages import PendingAnswer, RawAnswer
 
 
 class ScriptedAnswerer(Answerer):

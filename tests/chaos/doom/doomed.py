@@ -123,8 +123,11 @@ def _wrap_ledger(doom: Doom) -> None:
     for verb in ("escalate", "retry"):
         doom.wrap(Ledger, verb, notes=lambda _, claim, *__: [("moved", claim.id, claim.token)])
     doom.wrap(
-        Ledger, "settle", frozen="late", after="settle",
-        notes=lambda _, claim, *__: [("settle", claim.id, claim.token)],
+        Ledger, "settle_many", frozen="late", after="settle",
+        notes=lambda states, results: [
+            ("settle", claim.id, claim.token)
+            for (claim, _), state in zip(results, states, strict=True) if isinstance(state, str)
+        ],
     )  # fmt: skip
 
 

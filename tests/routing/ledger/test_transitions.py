@@ -7,6 +7,7 @@ import time
 import pytest
 
 from forebay.routing.errors import Lost, Unavailable
+from forebay.routing.ledger import result
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from ledger_jobs import BELL, SURE, answer, job, put
@@ -163,6 +164,34 @@ def test_a_job_forgotten_while_it_runs_cannot_come_back(ledger, redis):
             MOVES[move](ledger, claim)
     assert ledger.renew([claim]) == [claim]
     assert not [key for key in redis.keys() if b"acme" in key]
+
+
+def test_of_jobs_that_are_settled_together_each_that_cannot_be_is_named_and_no_other_is_hurt(
+    ledger, redis
+):
+    put(ledger, *(job(tenant) for tenant in ("a", "b", "c")))
+    claims = ledger.claim_many("route", 3)
+    ledger.cancel(claims[0].id)
+    key = f"fb:waiting:route:interactive:{claims[1].tenant}"
+    redis.set(key, "no zset")
+    states = ledger.settle_many([(claim, answer(claim)) for claim in claims])
+    assert isinstance(states[0], Lost)
+    assert isinstance(states[1], Unavailable)
+    assert states[2] == "done"
+    assert [ledger.record(claim.id).state for claim in claims] == ["cancelled", "running", "done"]
+    redis.delete(key)
+    assert ledger.settle(claims[1], answer(claims[1])) == "done"
+
+
+def test_large_answers_are_settled_in_several_runs_of_the_script(ledger, redis, monkeypatch):
+    monkeypatch.setattr(result, "MAX_BYTES_PER_RUN", 100)
+    put(ledger, *(job() for _ in range(5)))
+    claims = ledger.claim_many("route", 5)
+    redis.config_resetstat()
+    states = ledger.settle_many([(claim, answer(claim, "short " * 20)) for claim in claims])
+    assert states == ["done"] * 5
+    assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] > 1
+    assert ledger.settle_many([]) == []
 
 
 def test_the_watchers_of_a_job_that_never_ends_expire(ledger, redis):

@@ -146,7 +146,7 @@ def test_no_text_holds_a_check_beyond_its_budget(text, answer, short):
 @pytest.mark.parametrize(("text", "answer"), TEXTS.values(), ids=TEXTS)
 def test_what_is_checked_in_the_worker_itself_takes_moments(text, answer):
     half = bounded.MAX_CHARS // 2
-    while not bounded._is_quick(
+    while not bounded.is_quick(
         job := Job(request=Summarize(text=text[:half])), summary := Summary(text=answer[:half])
     ):
         half //= 2  # a text that holds many numbers is checked elsewhere if it is longer

@@ -54,7 +54,7 @@ def test_quick_jobs_share_one_doorbell_and_take_their_own_along(ledger, redis, i
     results = execute.answer_doorbell(ledger, "route", route, in_flight)
     assert sorted(recorded.id for recorded in results) == sorted(ids)
     assert redis.llen("route") == 0
-    assert redis.llen("local.default") == 5
+    assert redis.llen("local.default") == 2, "a few doorbells stand for all five"
     assert execute.answer_doorbell(ledger, "route", route, in_flight) == []
 
 
@@ -186,6 +186,53 @@ def test_an_outcome_that_cannot_be_written_costs_an_attempt(ledger, in_flight, c
     assert (ledger.record(job_id).state, ledger.record(job_id).error) == ("waiting", "internal")
     assert f"PydanticSerializationError broke on {job_id}" in caplog.text
     assert "a secret name" not in caplog.text
+
+
+def together(claims):
+    """Answer jobs together; the last answer cannot be written."""
+    texts = ["good day"] * (len(claims) - 1) + ["\ud83d"]
+    yield [
+        (claim, Answered(answer(claim, Generation(text=text))))
+        for claim, text in zip(claims, texts, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_answers_that_are_ready_together_are_recorded_each_as_it_is_alone(
+    ledger, in_flight, monkeypatch, fails
+):
+    ids = create(ledger, 4)
+    if fails:
+
+        def away(_results):
+            raise Unavailable("no Redis")
+
+        settle_one = ledger.settle_many
+        monkeypatch.setattr(
+            ledger, "settle_many", lambda all_: away(all_) if len(all_) > 1 else settle_one(all_)
+        )
+    ledger.cancel(ids[0])
+    done = execute.execute(
+        ledger, "route", route, in_flight, turn=execute.at_once(4), work_all=together
+    )
+    assert [recorded.state for recorded in done] == ["done", "done", "waiting"]
+    assert done[-1].outcome.code == "internal"
+    assert in_flight.claims() == []
+    assert [ledger.record(one).state for one in ids] == ["cancelled", "done", "done", "waiting"]
+
+
+def test_a_thread_that_waited_until_the_worker_drained_passes_its_doorbell_on(
+    ledger, redis, in_flight
+):
+    create(ledger, 2)
+    redis.rpop("route")
+    in_flight.closed = True
+    closed = execute.at_once(0)
+    assert execute.answer_doorbell(ledger, "route", route, in_flight, turn=closed) == []
+    assert redis.llen("route") == 2
+    assert ledger.depths()["route"] == 2
+    execute.answer_doorbell(ledger, "route", route, in_flight, turn=closed, unrung=True)
+    assert redis.llen("route") == 2
 
 
 @pytest.mark.parametrize("error", [ValueError("a secret text"), Unavailable("no Redis"), Lost()])

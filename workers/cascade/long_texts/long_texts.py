@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from forebay.routing.errors import BadAnswer, Expired, Lost, TooLong
 from forebay.routing.jobs import Job, Summarize, Summary
 from forebay.routing.policy.policy_file import PolicyFile
-from forebay.workers.cascade.answerer import Answerer, PendingAnswer
-from forebay.workers.cascade.stages import RawAnswer
+from forebay.workers.cascade.answerer import Answerer
+from forebay.workers.cascade.stages import PendingAnswer, RawAnswer
 from forebay.workers.engines.engine import EngineInfo
 from forebay.workers.long_texts.condensing import Condenser, LongRequest
 from forebay.workers.runtime.attempt import Attempt

@@ -11,8 +11,9 @@ from statistics import fmean
 from forebay.routing.base import KINDS, Kind
 from forebay.routing.errors import ForebayError, InvalidJob
 from forebay.routing.jobs import Classification, Decisions, Job
-from forebay.workers.cascade.answerer import Answerer, PendingAnswer
+from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.cascade.check import check
+from forebay.workers.cascade.stages import PendingAnswer
 from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.commands.drift.record import Comparison, KindDrift, PanelAnswer, Run
 from forebay.workers.engines.engine import Engine

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 
 from forebay.routing.ledger.claim import Claim
 
+SOON_S = 0.01  # between the ends of two jobs: then a slot is free before anybody notices
+NEW_SHARE = 0.02  # of the latest job in the mean of `s_between_ends`
+
 
 class LastMinute:
     """Counts the jobs of the last minute, and their time, by the second."""
@@ -46,6 +49,8 @@ class InFlight:
         ended: how many claims have ended so far.
         last_minute: counts those of the last minute, but for those that go back to their queue.
         retries: counts those of the last minute that go back.
+        s_between_ends: about every how many seconds a job ends here while others run; 0 before the
+            first has ended.
         shard_places: bounds the threads that work shards of bulks, so that most are free for jobs
             that somebody waits for.
     """
@@ -63,6 +68,8 @@ class InFlight:
         self._going_back: set[str] = set()  # tokens of the claims whose jobs go back
         self._claiming = 0  # threads that have asked Redis for jobs, and have no answer yet
         self._changed = threading.Condition()
+        self.s_between_ends = 0.0
+        self._ended_at = 0.0
 
     @property
     def free(self) -> bool:
@@ -99,14 +106,25 @@ class InFlight:
             yield
         finally:
             with self._changed:
-                del self._claims[claim.token]
-                self._reserved.discard(claim.token)
-                self.ended += 1
-                went_back = claim.token in self._going_back
-                self._going_back.discard(claim.token)
-                counted = self.retries if went_back else self.last_minute
-                counted.note(time.monotonic() - began)
+                self._end(claim, began)
                 self._changed.notify_all()
+
+    def _end(self, claim: Claim, began: float) -> None:
+        now = time.monotonic()
+        took_s = now - began
+        del self._claims[claim.token]
+        self._reserved.discard(claim.token)
+        self.ended += 1
+        if claim.token in self._going_back:
+            self._going_back.discard(claim.token)
+            self.retries.note(took_s)
+            return
+        self.last_minute.note(took_s)
+        if not claim.record.rows:
+            between_s = now - max(began, self._ended_at)
+            share = NEW_SHARE if self.s_between_ends else 1.0
+            self.s_between_ends += (between_s - self.s_between_ends) * share
+            self._ended_at = now
 
     def gives_back(self, claim: Claim) -> None:
         """Count a claim in flight as one whose job goes back to its queue."""
@@ -128,6 +146,12 @@ class InFlight:
         with self._changed:
             return self._changed.wait_for(lambda: not (self._claims or self._claiming), within_s)
 
+    @property
+    def ends_soon(self) -> bool:
+        """True if jobs end here so often that one soon leaves its slot."""
+        idle_s = time.monotonic() - self._ended_at
+        return 0 < max(self.s_between_ends, idle_s) < SOON_S
+
     def filled(self, within_s: float) -> bool:
         """Wait until jobs hold all slots; return False if that takes longer than `within_s`.
 
@@ -136,5 +160,15 @@ class InFlight:
         with self._changed:
             return self._changed.wait_for(lambda: self._full() and not self.drained, within_s)
 
+    def room(self, least: int, within_s: float) -> int:
+        """Wait until so many slots are free, but no longer than this; return how many are."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.slots - self._held() >= least, within_s)
+            return max(0, self.slots - self._held())
+
     def _full(self) -> bool:
-        return len(self._claims) - len(self._reserved) >= self.slots
+        return self._held() >= self.slots
+
+    def _held(self) -> int:
+        """Return how many claims the threads of Celery hold."""
+        return len(self._claims) - len(self._reserved)

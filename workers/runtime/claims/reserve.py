@@ -20,6 +20,7 @@ from forebay.workers.runtime.claims.in_flight import InFlight
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.01  # how long a job waits at most until a thread of the reserve sees it
+LESS_OFTEN_S = 0.05  # likewise while a slot is soon free anyway
 AFTER_NOTHING_S = 0.02  # likewise while jobs wait that the reserve does not take
 CLOSED_S = 1.0  # how late a thread notices that the worker drains
 REDIS_RETRY_S = 1.0
@@ -97,6 +98,10 @@ class Reserve:
             `None` if a thread of Celery is free, or on a drain.
         """
         while self._in_flight.filled(CLOSED_S) and not self._in_flight.closed:
+            if self._in_flight.ends_soon:
+                time.sleep(LESS_OFTEN_S)
+                if self._terms.interactive:
+                    continue
             try:
                 claim = self._found(held)
             except ForebayError as error:

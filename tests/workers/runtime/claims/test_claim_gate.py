@@ -1,0 +1,99 @@
+"""The gate: how many jobs a thread claims at once, and when it may not claim."""
+
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from forebay.workers.runtime.claims import claim_gate
+from forebay.workers.runtime.claims import in_flight as claims_in_flight
+from forebay.workers.runtime.claims.claim_gate import ClaimGate
+from forebay.workers.runtime.claims.in_flight import SOON_S, InFlight
+
+
+def claim(token):
+    return SimpleNamespace(token=token, record=SimpleNamespace(rows=0))
+
+
+class Clock:
+    """A clock that stands still unless it is told to go on."""
+
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(claims_in_flight, "time", clock)
+    return clock
+
+
+def work(in_flight, clock, count, seconds):
+    """Work jobs one after the other."""
+    for number in range(count):
+        with in_flight.holding(claim(f"worked {number}")):
+            clock.now += seconds
+
+
+def most(gate):
+    with gate.turn("local.default") as count:
+        return count
+
+
+def test_the_first_job_is_claimed_alone_as_nobody_knows_how_long_jobs_take():
+    assert most(ClaimGate(InFlight(32), 16)) == 1
+
+
+def test_quick_jobs_are_claimed_together_and_long_ones_one_by_one(clock):
+    in_flight = InFlight(32)
+    gate = ClaimGate(in_flight, 16)
+    work(in_flight, clock, 3, 0.001)
+    assert most(gate) == 16
+    work(in_flight, clock, 200, 0.02)
+    assert most(gate) == 5
+    work(in_flight, clock, 200, 1.0)
+    assert most(gate) == 1
+
+
+def test_the_reserve_waits_only_while_a_slot_is_soon_free(clock):
+    in_flight = InFlight(1)
+    assert not in_flight.ends_soon
+    work(in_flight, clock, 2, 0.001)
+    assert in_flight.ends_soon
+    with in_flight.holding(claim("one")):
+        clock.now += 2 * SOON_S
+        assert not in_flight.ends_soon
+
+
+def test_no_more_jobs_are_claimed_than_there_are_free_slots(clock):
+    in_flight = InFlight(3)
+    work(in_flight, clock, 1, 0.001)
+    with in_flight.holding(claim("one")):
+        assert most(ClaimGate(in_flight, 16)) == 2
+
+
+def test_a_thread_waits_for_a_slot_and_its_successor_for_the_turn():
+    in_flight, counts = InFlight(1), []
+    gate = ClaimGate(in_flight, 16)
+    with in_flight.holding(claim("one")):
+        threads = [threading.Thread(target=lambda: counts.append(most(gate))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.05)
+        assert counts == []
+    for thread in threads:
+        thread.join(5)
+    assert counts == [1, 1]
+
+
+@pytest.mark.parametrize("state", ["closed", "drained"])
+def test_a_thread_that_waits_while_the_worker_drains_claims_nothing(monkeypatch, state):
+    monkeypatch.setattr(claim_gate, "CLOSED_S", 0.01)
+    in_flight = InFlight(1)
+    with in_flight.holding(claim("one")):
+        setattr(in_flight, state, True)
+        assert most(ClaimGate(in_flight, 16)) == 0

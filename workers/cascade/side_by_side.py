@@ -1,0 +1,239 @@
+"""Many jobs on one thread: begun together, and finished in groups as their answers are there."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NoReturn
+
+from forebay.routing.errors import InvalidJob
+from forebay.routing.ledger.claim import Claim
+from forebay.workers.cascade.job_steps import JobSteps
+from forebay.workers.cascade.second_opinion import SecondOpinion
+from forebay.workers.cascade.stages import (
+    DecidedAnswer,
+    DoubtedAnswer,
+    PendingAnswer,
+    RawAnswer,
+)
+from forebay.workers.checks import bounded
+from forebay.workers.engines.engine import Prompt
+from forebay.workers.isolation import pool
+from forebay.workers.runtime.attempt import Attempt
+from forebay.workers.runtime.claims.leases import Leases
+from forebay.workers.runtime.execute import Worked, attempt
+from forebay.workers.runtime.outcomes import Outcome
+
+JOBS_AT_ONCE = 16  # whose outcomes are recorded together: a few milliseconds of work
+
+#: Returns the attempt at a job, or its outcome if there is nothing to answer.
+Open = Callable[[Claim], Attempt | Outcome]
+
+
+class SideBySide:
+    """Works several jobs of a local worker at a time, on one thread.
+
+    Switches between threads cost more than most steps of a job. But a job that would keep the
+    others waiting goes aside, to a thread of its own: if it may get a second opinion, if its text
+    is streamed, if an engine died with it, if its checks take long, or if the engine cannot do it.
+
+    Args:
+        steps: the steps of one job.
+        leases: renews the claims.
+        open_one: opens a job.
+        alone: works one attempt from the beginning to the end.
+        aside: jobs that are aside at once.
+    """
+
+    def __init__(
+        self, steps: JobSteps, leases: Leases, open_one: Open,
+        alone: Callable[[Attempt], Outcome], aside: int,
+    ) -> None:  # fmt: skip
+        self._steps, self._leases = steps, leases
+        self._open_one, self._alone = open_one, alone
+        self._aside = ThreadPoolExecutor(aside, "aside")
+
+    def work(self, claims: Sequence[Claim]) -> Iterator[Worked]:
+        """Yield the outcomes of all jobs, together those that are ready at the same time."""
+        ready: _Ready = queue.SimpleQueue()
+        with ExitStack() as leases:
+            opened = [(claim, attempt(partial(self._open, leases), claim)) for claim in claims]
+            begun = [one for _, one in opened if isinstance(one, _Begun)]
+            self._begin(begun, ready)
+            ended = [(claim, one) for claim, one in opened if not isinstance(one, _Begun)]
+            if ended:
+                yield ended
+            left = len(begun)
+            while left:
+                if worked := self._finished(ready):
+                    left -= len(worked)
+                    yield worked
+
+    def close(self) -> None:
+        """Begin with no more jobs aside."""
+        self._aside.shutdown(wait=False, cancel_futures=True)
+
+    def _open(self, leases: ExitStack, claim: Claim) -> _Begun | Outcome:
+        """Open a job; return its outcome if there is nothing to answer."""
+        opened = self._open_one(claim)
+        if not isinstance(opened, Attempt):
+            return opened
+        one = _Begun(opened, self._steps.second_opinions.open(opened))
+        leases.enter_context(one.lease)
+        one.lease.enter_context(self._leases.holding(claim, partial(self._cancel, opened)))
+        if one.waits:
+            return one
+        recalled = self._steps.recall(opened)
+        if recalled is not None:
+            one.lease.close()
+            return recalled
+        return one
+
+    def _cancel(self, lost: Attempt) -> None:
+        pool.cancel(lost.prompt_id)
+        self._steps.cancel(lost)
+
+    def _begin(self, begun: Sequence[_Begun], ready: _Ready) -> None:
+        """Begin all jobs: in the batch, by vectors, or aside."""
+        light = self._steps.answerer.light_kinds
+        for one in begun:
+            if one.waits:
+                self._go_aside(one, ready, partial(self._alone, one.attempt))
+        together = [one for one in begun if not one.waits]
+        self._begin_batch([one for one in together if one.attempt.job.kind not in light], ready)
+        for kind in light:
+            same = [one for one in together if one.attempt.job.kind == kind]
+            for one, pending in zip(same, self._by_vectors(same), strict=True):
+                ready.put((one, pending))
+
+    def _begin_batch(self, begun: Sequence[_Begun], ready: _Ready) -> None:
+        """Begin jobs that need a slot of the batch, with one write to the engine's process."""
+        by_id = {one.attempt.prompt_id: one for one in begun}
+        prompts: list[Prompt] = []
+        for prompt_id, one in by_id.items():
+            try:
+                with pool.cancellable(prompt_id):
+                    prompts.append(self._steps.answerer.prompt(one.attempt.job, prompt_id))
+            except Exception as error:  # noqa: BLE001 - the finish of this job raises it
+                ready.put((one, PendingAnswer(partial(_raise, error))))
+        jobs = {prompt_id: one.attempt.job for prompt_id, one in by_id.items()}
+        self._steps.answerer.begin_prompts(
+            jobs, prompts, lambda prompt_id, pending: ready.put((by_id[prompt_id], pending))
+        )
+
+    def _by_vectors(self, same: Sequence[_Begun]) -> list[PendingAnswer]:
+        """Answer jobs of one kind in one call, or each in its own if a job breaks the call."""
+        at_once, jobs = self._steps.answerer.at_once, [one.attempt.job for one in same]
+        try:
+            raws = at_once(jobs) if jobs else []
+        except Exception:  # noqa: BLE001 - the call of the job that breaks it raises it again
+            return [PendingAnswer(partial(_only, partial(at_once, [job]))) for job in jobs]
+        return [_known(raw) for raw in raws]
+
+    def _finished(self, ready: _Ready) -> Worked:
+        """Wait for an answer; finish its job, and the others whose answers are there."""
+        ended: list[tuple[_Begun, Outcome]] = []
+        doubted: list[tuple[_Begun, DoubtedAnswer]] = []
+        for one, answer in _next(ready):
+            stage: DoubtedAnswer | Outcome | None = (
+                self._doubted(one, answer, ready) if isinstance(answer, PendingAnswer) else answer
+            )
+            if isinstance(stage, DoubtedAnswer):
+                doubted.append((one, stage))
+            elif stage is not None:
+                ended.append((one, stage))
+        ended += self._decided(doubted)
+        for one, _ in ended:
+            one.lease.close()
+        return [(one.attempt.claim, outcome) for one, outcome in ended]
+
+    def _doubted(
+        self, one: _Begun, pending: PendingAnswer, ready: _Ready
+    ) -> DoubtedAnswer | Outcome | None:
+        """Check and doubt an answer that is there; return `None` if the job goes aside."""
+        try:
+            raw = pending()
+            quick = raw.content is None or bounded.is_quick(one.attempt.job, raw.content)
+            pending = _known(raw)
+        except Exception as error:  # noqa: BLE001 - raised again by the steps
+            quick, pending = (
+                not isinstance(error, InvalidJob),
+                PendingAnswer(partial(_raise, error)),
+            )
+        if not quick:
+            self._go_aside(one, ready, partial(self._last_steps, one, pending))
+            return None
+        with pool.cancellable(one.attempt.prompt_id):
+            steps = partial(self._steps.doubt, one.attempt, one.second, pending)
+            return attempt(lambda _: steps(), one.attempt.claim)
+
+    def _decided(
+        self, doubted: Sequence[tuple[_Begun, DoubtedAnswer]]
+    ) -> Iterator[tuple[_Begun, Outcome]]:
+        """Decide on answers together, or each by itself if one of them breaks that."""
+        escalator = self._steps.escalator
+        try:
+            decided = escalator.decide_all([answer for _, answer in doubted])
+            decisions = [partial(_same, one) for one in decided]
+        except Exception:  # noqa: BLE001 - the decision on the job that broke it raises it again
+            decisions = [partial(escalator.decide, answer) for _, answer in doubted]
+        for (one, _), decide in zip(doubted, decisions, strict=True):
+            yield one, attempt(partial(self._concluded, one, decide), one.attempt.claim)
+
+    def _concluded(
+        self, one: _Begun, decide: Callable[[], DecidedAnswer], _claim: Claim
+    ) -> Outcome:
+        return self._steps.conclude(one.second, decide())
+
+    def _last_steps(self, one: _Begun, pending: PendingAnswer) -> Outcome:
+        with pool.cancellable(one.attempt.prompt_id):
+            return self._steps.finish(one.attempt, one.second, pending)
+
+    def _go_aside(self, one: _Begun, ready: _Ready, steps: Callable[[], Outcome]) -> None:
+        self._aside.submit(lambda: ready.put((one, attempt(lambda _: steps(), one.attempt.claim))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A job that is worked; its lease is renewed until it is closed."""
+
+    attempt: Attempt
+    second: SecondOpinion
+    lease: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def waits(self) -> bool:
+        """True if the job would keep others waiting."""
+        return self.second.possible or self.attempt.suspect or self.attempt.job.stream
+
+
+#: Answers that are there, and outcomes of jobs that went aside.
+_Ready = queue.SimpleQueue[tuple[_Begun, PendingAnswer | Outcome]]
+
+
+def _next(ready: _Ready) -> Iterator[tuple[_Begun, PendingAnswer | Outcome]]:
+    """Wait for something that is ready; yield it, and what else is."""
+    yield ready.get()
+    for _ in range(min(ready.qsize(), JOBS_AT_ONCE - 1)):
+        yield ready.get()
+
+
+def _same(decided: DecidedAnswer) -> DecidedAnswer:
+    return decided
+
+
+def _known(raw: RawAnswer) -> PendingAnswer:
+    return PendingAnswer(lambda: raw)
+
+
+def _only(answers: Callable[[], Sequence[RawAnswer]]) -> RawAnswer:
+    (raw,) = answers()
+    return raw
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
