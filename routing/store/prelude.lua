@@ -275,7 +275,6 @@ local function ring(queue, bell)
   replies['bells ' .. queue] = redis.call('LPUSH', queue, table.concat(message))
 end
 
-
 -- Return the scopes that an operator has paused, as a set.
 local function paused_scopes()
   local paused = {}

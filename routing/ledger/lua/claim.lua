@@ -4,8 +4,9 @@
 -- question is moved there instead: its producer may not put it into a lane itself.
 -- -> {{id, token, record, content, draft}, ...}; empty if no job waits, or all that wait are paused
 -- Before the router each job takes its doorbell from the list, the first one only if none called the
--- worker: `unrung` is 1. In the queue of a lane few doorbells stand for all jobs. `shards` is 1 if shards of bulks are to be claimed, and no other
--- jobs. At most `count` are claimed, and no more once their contents take `MAX_BYTES`.
+-- worker: `unrung` is 1. In the queue of a lane few doorbells stand for all jobs. `shards` is 1 if shards
+-- of bulks are to be claimed, and no other jobs. At most `count` are claimed, and no more once their
+-- contents take `MAX_BYTES`.
 -- `selection` is JSON and says which jobs may be claimed: `interactive`, only interactive jobs; `kinds`,
 -- only jobs of these kinds, of which each tenant's first LOOK jobs are looked at; `passed_over`, no
 -- jobs of these tenants. Empty allows all jobs.
