@@ -38,7 +38,7 @@ COMMANDS = {
     ),
     "gpu": Entry(
         "forebay.workers.commands.gpu:app",
-        "Check a GPU machine for the exl2 engine, compile its kernels.",
+        "Check a GPU machine, compile the kernels of its engines.",
         "gpu",
     ),
     "models": Entry(

@@ -17,7 +17,7 @@ from forebay.workers.engines.gpu import build, flash_attn_trim, probe, toolchain
 from forebay.workers.engines.settings import EngineSettings
 
 app = typer.Typer(
-    help="Check a GPU machine for the exl2 engine, compile the kernels of the GPU engines.",
+    help="Check a GPU machine, compile the kernels of its engines.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 

@@ -37,7 +37,7 @@ def lane(redis, mock, tmp_path):
         def worker(self):
             if not policy.exists():
                 policy.write_text("[fleet]\n")
-            settings = BedrockSettings(bedrock_endpoint=mock.url, bedrock_timeout_s=1)
+            settings = BedrockSettings(bedrock_endpoint=mock.url, bedrock_timeout_s=2)
             return Bedrock(self.ledger, settings)
 
         def work(self, rules="", *, draft=None, reasons=("verdict_hard",), worker=None, **options):
