@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 
 from forebay.routing.base import KINDS, Kind
 from forebay.routing.errors import (
@@ -198,18 +199,22 @@ class Answerer:
             engine.close()
 
     def _embedded_all(self, jobs: Sequence[Job]) -> list[RawAnswer]:
-        """Return the vectors of many jobs. The tokens are shared out by the number of texts."""
+        """Return the vectors of many jobs. The tokens are shared out by the number of texts.
+
+        If there are not as many vectors as texts, each job is answered alone, for its own checks.
+        """
         texts = [list(job.request.texts) for job in jobs if isinstance(job.request, Embed)]
-        vectors = self._engine.embed([text for each in texts for text in each])
-        rows, count = iter(vectors.vectors), len(vectors.vectors)
+        found = self._engine.embed([text for each in texts for text in each])
+        rows, count = iter(found.vectors), sum(map(len, texts))
+        if len(jobs) == 1:
+            answer = Embedding(vectors=found.vectors)
+            return [RawAnswer(*self.signature(jobs[0]), found.tokens_in, 0, answer)]
+        if len(found.vectors) != count:
+            return [self._embedded_all([job])[0] for job in jobs]
+        answers = [Embedding(vectors=tuple(islice(rows, len(own)))) for own in texts]
         return [
-            RawAnswer(
-                *self.signature(job),
-                vectors.tokens_in * len(own) // count,
-                0,
-                Embedding(vectors=tuple(next(rows) for _ in own)),
-            )
-            for job, own in zip(jobs, texts, strict=True)
+            RawAnswer(*self.signature(job), found.tokens_in * len(own) // count, 0, answer)
+            for job, own, answer in zip(jobs, texts, answers, strict=True)
         ]
 
     def _nearest(self, jobs: Sequence[Job]) -> list[RawAnswer]:

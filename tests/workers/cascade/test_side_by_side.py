@@ -117,6 +117,21 @@ def test_a_job_that_an_engine_died_with_is_answered_all_the_same(lanes):
     assert all(isinstance(outcome, Answered) for outcome in outcomes)
 
 
+def test_vectors_that_do_not_fit_the_texts_fail_only_the_jobs_that_have_them(lanes, monkeypatch):
+    engine = lanes.local._answerer._engine
+    embed = engine.embed
+
+    def first_only(texts):
+        found = embed(texts)
+        return found.model_copy(update={"vectors": found.vectors[:1]})
+
+    monkeypatch.setattr(engine, "embed", first_only)
+    requests = [Embed(texts=["one", "two"]), Embed(texts=["three"]), Embed(texts=["four", "five"])]
+    outcomes, _ = together(lanes, claimed(lanes, requests))
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Failed", "Answered", "Failed"]
+    assert outcomes[0].error.code == "bad_answer"
+
+
 def test_a_streamed_job_tells_its_text_among_others(lanes):
     streamed = claimed(lanes, [say("yes indeed")], stream=True)
     outcomes, _ = together(lanes, [*claimed(lanes, [say("yes")] * 2), *streamed])
