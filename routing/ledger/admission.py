@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from forebay.routing.errors import ForebayError, KeyReused, Unavailable
 from forebay.routing.jobs import Decide, Embed, Generate, Job
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import error_of
 from forebay.routing.tracing import traceparent
 
 RETRY_AFTER_S = 30
@@ -157,11 +157,7 @@ def refusal(verb: str, detail: str) -> Unavailable | None:
 def created(reply: Any) -> str | ForebayError:
     """Return the id in a reply of `create.lua`, or why the job was refused."""
     if isinstance(reply, Exception):
-        try:
-            with reaching_redis():
-                raise reply
-        except ForebayError as error:
-            return error
+        return error_of(reply)
     verb, detail = (str(part.decode()) for part in reply[:2])
     if verb == "conflict":
         words = f"was used for another job, {detail}: send a new key with a new request"

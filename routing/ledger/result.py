@@ -12,7 +12,7 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.packing import pack, unpack
 from forebay.routing.ledger.record import ENDED, Record
 from forebay.routing.receipts import JobState
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import error_of
 from forebay.routing.store.encryption import Seal
 
 Result = Answer | Receipt | InvalidJob | Misconfigured
@@ -43,11 +43,7 @@ def end_of(reply: Any) -> JobState | Lost | ForebayError:
     if reply is None:
         return Lost()
     if isinstance(reply, Exception):
-        try:
-            with reaching_redis():
-                raise reply
-        except ForebayError as error:
-            return error
+        return error_of(reply)
     state: JobState = reply.decode()
     return state
 

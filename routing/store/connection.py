@@ -14,7 +14,7 @@ import redis.asyncio
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from forebay.routing.errors import Misconfigured, RedisUnavailable, Unavailable
+from forebay.routing.errors import ForebayError, Misconfigured, RedisUnavailable, Unavailable
 from forebay.routing.settings import Settings
 from forebay.routing.store.sentinel import Sentinels
 
@@ -217,6 +217,15 @@ def reaching_redis() -> Iterator[None]:
         raise Unavailable(f"Redis refused a command ({type(error).__name__})") from None
     except redis.RedisError as error:
         raise Unavailable(f"Redis refused a command ({type(error).__name__})") from None
+
+
+def error_of(reply: Exception) -> ForebayError:
+    """Return what an error among the replies of a script means, as `reaching_redis` maps it."""
+    try:
+        with reaching_redis():
+            raise reply
+    except ForebayError as error:
+        return error
 
 
 def _refusal(error: redis.RedisError) -> str | None:
