@@ -9,7 +9,8 @@
 -- contents take `MAX_BYTES`.
 -- `selection` is JSON and says which jobs may be claimed: `interactive`, only interactive jobs; `kinds`,
 -- only jobs of these kinds, of which each tenant's first LOOK jobs are looked at; `passed_over`, no
--- jobs of these tenants. Empty allows all jobs.
+-- jobs of these tenants; `held`, how many jobs of each tenant the worker works now: those of whom it
+-- works the fewest go first. Empty allows all jobs.
 local queue, nonce, lease_ms, max_attempts, retention_ms = unpack(ARGV, 1, 5)
 local ageing_ms, bulk_share, unrung, shards, count, bell, selection = unpack(ARGV, 6)
 local paused = paused_scopes()
@@ -33,6 +34,7 @@ local function set_of(names)
 end
 
 local kinds, passed_over = wanted.kinds and set_of(wanted.kinds), set_of(wanted.passed_over)
+local in_work = wanted.held or {} -- tenant -> jobs of it that the worker works
 local looks = LOOK
 
 -- Return the most urgent of the jobs under a key whose kind is wanted, and whether any job waits.
@@ -79,32 +81,39 @@ local function head(class)
     clock[class] = number(redis.call('HGET', 'fb:clock', place))
     correct(turn, redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES'), clock[class], most)
   end
-  local now = clock[class]
-  local held = 0 -- tenants at the front that are paused, passed over, or have no job of the kinds
+  local now, best = clock[class], {} -- the job and the tenant of whom the fewest jobs are in work
+  local skipped = 0 -- tenants at the front: paused, passed over, without a job of the kinds, or not the best
   for i = 1, 2 * MAX_SKIPPED do
-    local entry = redis.call('ZRANGE', turn, held, held, 'WITHSCORES')
+    local entry = redis.call('ZRANGE', turn, skipped, skipped, 'WITHSCORES')
     local tenant = entry[1]
     if looks < 1 or not tenant and not admit_more(class) then
-      return nil
+      break
     elseif not tenant then
-      held = 0 -- newcomers stand between others
+      skipped = 0 -- newcomers stand between others
     elseif passed_over[tenant] or is_paused(paused, queue, tenant) then
-      held = held + 1
+      skipped = skipped + 1
     elseif i > MAX_SKIPPED or not correct(turn, entry, now, most) then
       local waiting = 'fb:waiting:' .. place .. ':' .. tenant
       local first, waits = first_of(waiting)
       if not waits then
         redis.call('ZREM', turn, tenant) -- no job of the tenant waits, or its key is no zset
       elseif not first then
-        held = held + 1
-      elseif is_id(first) and tenant_of(first) == tenant then
-        return first, tenant
-      else
+        skipped = skipped + 1
+      elseif not is_id(first) or tenant_of(first) ~= tenant then
         redis.call('ZREM', waiting, first)
         redis.call('ZINCRBY', turn, 1, tenant)
+      else
+        local count_of_it = number(in_work[tenant])
+        if count_of_it <= 0 then
+          return first, tenant
+        elseif not best.first or count_of_it < best.count then
+          best = { first = first, tenant = tenant, count = count_of_it }
+        end
+        skipped = skipped + 1
       end
     end
   end
+  return best.first, best.tenant
 end
 
 -- Return the job to claim, its class and its tenant. Once bulk jobs have waited for `ageing_ms`,
@@ -253,6 +262,7 @@ while #claims < tonumber(count) and bytes < MAX_BYTES and moved < MAX_MOVED and 
     moved = moved + 1
   else
     claims[#claims + 1] = claim(id, job, record)
+    in_work[tenant] = number(in_work[tenant]) + (wanted.held and 1 or 0)
     bytes = bytes + #claims[#claims][4]
   end
 end
