@@ -1,5 +1,6 @@
 """Fixtures of all tests: a real Redis server, a fleet, no settings of the user."""
 
+import functools
 import os
 import signal
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
+from botocore.loaders import JSONFileLoader
 from hypothesis import settings
 
 from file_marks import excluded_by, in_a_folder_of_fleets, marks_of_file
@@ -60,6 +62,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if in_a_folder_of_fleets(item.path) and item.get_closest_marker("slow"):
             item.add_marker("fleets")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptions_of_aws_are_parsed_once() -> Iterator[None]:
+    """Keep what botocore reads of megabytes of JSON for each session: tests open hundreds."""
+    parsed = functools.cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: parsed(path))
+        yield
 
 
 @pytest.fixture(scope="session")
