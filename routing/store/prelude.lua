@@ -8,6 +8,7 @@
 --
 -- Keys:  fb:job:<id>      hash    the record of a job
 --        fb:content:<id>, fb:answer:<id>, fb:draft:<id>  string  request, answer and draft, sealed
+--        fb:asked:<id>    string  what the gateway was asked for the job, sealed; kept as long as the job
 --        fb:waiting:<queue>:<class>:<tenant>  zset  job id -> when it is due (us). The class is
 --                                 `interactive`, `bulk` or `rows` (shards of bulks)
 --        fb:turn:<queue>:<class>   zset   tenant with waiting jobs -> virtual time served so far
@@ -85,7 +86,7 @@ local MAX_ROWS = 1000 -- rows of one shard
 local MAX_KEPT_NEWCOMERS = 10000 -- tenants that wait for that; more are a flood of forged names
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
   'error', 'replayed_as', 'audit_of', 'bulk', 'kind', 'pin', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
-  'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows', 'contract' }
+  'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows', 'contract', 'asked' }
 local TEXT_FIELDS = 14 -- the first fields are text, the others numbers
 
 -- Run a command that a script which puts on many jobs needs once, and return its reply, which is kept
@@ -573,7 +574,11 @@ local function finish(id, job, state, retention_ms, ...)
     index_dead(id, now, retention_ms)
   else
     redis.call('DEL', 'fb:content:' .. id)
-    hold(id, job, RECORD_BYTES + (promoted and redis.call('STRLEN', 'fb:answer:' .. id) or 0))
+    local answer = promoted and redis.call('STRLEN', 'fb:answer:' .. id) or 0
+    hold(id, job, RECORD_BYTES + math.max(0, job.asked) + answer)
+  end
+  if job.asked > 0 then
+    redis.call('PEXPIRE', 'fb:asked:' .. id, retention_ms)
   end
   if repeat_key then
     redis.call('PEXPIRE', repeat_key, retention_ms)

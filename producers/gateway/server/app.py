@@ -35,7 +35,8 @@ from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.fleets.gateways import Gateways
 from forebay.producers.gateway.fleets.publishing import publish_map
 from forebay.producers.gateway.native import health, jobs, tenants, webhooks
-from forebay.producers.gateway.openai import chat, embeddings, models, responses
+from forebay.producers.gateway.openai import chat, embeddings, models
+from forebay.producers.gateway.openai.responses import endpoints as responses
 from forebay.producers.gateway.server.background import Background
 from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
