@@ -51,22 +51,24 @@ def _know_less() -> None:
     logging.setLogRecordFactory(_LeanRecord)
 
 
+#: What no line shows; formats of others may name it.
+_LACKING: dict[str, Any] = {
+    "pathname": "(unknown file)", "filename": "(unknown file)", "module": "", "funcName": "",
+    "lineno": 0, "relativeCreated": 0.0, "thread": None, "threadName": None, "process": None,
+    "processName": None, "taskName": None, "exc_text": None, "stack_info": None,
+}  # fmt: skip
+
+
 class _LeanRecord(logging.LogRecord):
     """A record of what a line shows; what no line shows is the same for all records."""
-
-    pathname = filename = "(unknown file)"
-    module = funcName = ""  # noqa: N815 - logging's name
-    lineno, relativeCreated = 0, 0.0  # noqa: N815 - logging's name
-    thread = threadName = process = processName = taskName = None  # noqa: N815 - logging's names
-    exc_text = stack_info = None
 
     def __init__(self, name: str, level: int, *of: Any, **_: Any) -> None:
         # Not that of the base class, which takes apart the path that no line shows.
         _path, _line, self.msg, args, self.exc_info, *_rest = of
         if args and len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
             args = args[0]  # for messages with names, as in `%(job)s`
-        self.name, self.args = name, args
-        self.levelno, self.levelname = level, logging.getLevelName(level)
+        self.__dict__.update(_LACKING, name=name, args=args, levelno=level)
+        self.levelname = logging.getLevelName(level)
         self.created = time.time()
         self.msecs = self.created % 1 * 1000
 

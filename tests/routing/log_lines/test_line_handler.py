@@ -25,19 +25,22 @@ class Stream:
         self.writes.append(text)
 
 
+def detached(name):
+    """Return a logger to which pytest does not listen."""
+    return logging.Logger(name)  # noqa: LOG001 - pytest listens to those that `getLogger` makes
+
+
 @pytest.fixture
 def listened(monkeypatch):
     """Return a logger to whom our handler alone listens, and the handler."""
     monkeypatch.setattr(logging, "_srcfile", None)
     factory = logging.getLogRecordFactory()
     logging.setLogRecordFactory(line_handler._LeanRecord)
-    logger, handler = logging.getLogger("alone"), LineHandler(Stream())
+    logger, handler = detached("alone"), LineHandler(Stream())
     logger.setLevel(logging.INFO)
-    logger.propagate = False
     handler.setFormatter(TextLines())
     logger.addHandler(handler)
     yield logger, handler
-    logger.removeHandler(handler)
     logging.setLogRecordFactory(factory)
 
 
@@ -92,7 +95,8 @@ def test_a_full_disk_neither_raises_nor_says_what_the_line_was(listened, capsys)
 def test_our_handler_is_alone_until_somebody_else_listens(listened, monkeypatch):
     logger, handler = listened
     assert lone_handler(logger, logging.INFO) is handler
-    child = logging.getLogger("alone.child")
+    child = detached("alone.child")
+    child.parent = logger
     assert lone_handler(child, logging.INFO) is handler
     other = logging.NullHandler()
     child.addHandler(other)
@@ -113,6 +117,13 @@ def test_our_handler_is_alone_until_somebody_else_listens(listened, monkeypatch)
     monkeypatch.undo()
     logging.setLogRecordFactory(logging.LogRecord)
     assert lone_handler(child, logging.WARNING) is None
+
+
+def test_formats_of_others_find_what_they_name(listened):
+    logger, handler = listened
+    handler.setFormatter(logging.Formatter("%(process)s %(filename)s %(lineno)d %(message)s"))
+    logger.info("said")
+    assert handler.stream.writes == ["None (unknown file) 0 said\n"]
 
 
 def test_a_filter_is_asked(listened):
