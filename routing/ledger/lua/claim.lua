@@ -18,6 +18,8 @@ local PARKED_MS = 10000 -- how long a shard of a paused bulk is put aside
 local MAX_SKIPPED = 50 -- jobs that cannot be worked are ended here, at most so many in one claim
 local MAX_SKIPPED_SHARDS = 500 -- likewise shards: more than one bulk that is fed has waiting
 local MAX_MOVED = 200 -- jobs that are moved to their lane in one claim
+local MAX_RECORD_BYTES, MAX_RECORD_FIELDS = 1048576, 200 -- of a job; its tenant may have written more
+local MAX_CONTENT_BYTES = 100663296 -- of a request or a draft: the largest, sealed
 local MAX_BYTES = 65536 -- a worker of many jobs must be done with them long before its leases end
 local clock = {} -- class -> the virtual time of its last claim
 local MIN_ADMITTED = 15 -- tenants that get their turn besides one for each job
@@ -171,6 +173,25 @@ local function text(key)
   return type(value) == 'string' and value or ''
 end
 
+-- Return whether a job is larger than a job can be. Its tenant may have made it so, and a worker that
+-- read it could run out of memory.
+local function is_too_large(id)
+  if number(redis.pcall('HLEN', job_key(id))) > MAX_RECORD_FIELDS then
+    return true
+  end
+  local bytes = redis.pcall('MEMORY', 'USAGE', job_key(id), 'SAMPLES', 0)
+  if type(bytes) == 'number' and bytes > MAX_RECORD_BYTES then
+    return true
+  end
+  for _, family in ipairs({ 'fb:content:', 'fb:draft:' }) do
+    local length = redis.pcall('STRLEN', family .. id)
+    if type(length) == 'number' and length > MAX_CONTENT_BYTES then
+      return true
+    end
+  end
+  return false
+end
+
 -- Take the doorbell of a job from the list; the first job's was taken by the worker that it called.
 local taken = 0
 local function take_bell()
@@ -222,12 +243,14 @@ local function move(id, job)
 end
 
 -- End or put aside a job that cannot be claimed; return false for a job that can.
-local function set_aside(id, job, bulk)
+local function set_aside(id, job, bulk, large)
   if not job or job.state ~= 'waiting' or job.queue ~= queue then
     -- The entry stayed behind when the job moved. If nothing else leads to the job, end it.
     if job and stranded(id, job) then
       fail_damaged(id, job, retention_ms)
     end
+  elseif large then
+    fail_damaged(id, job, retention_ms, 'its record or its content is larger than that of any job')
   elseif job.deadline > 0 and job.deadline <= now_ms() then
     expire(id, job, retention_ms)
   elseif job.attempts >= tonumber(max_attempts) then
@@ -252,11 +275,16 @@ while #claims < tonumber(count) and bytes < MAX_BYTES and moved < MAX_MOVED and 
   if not id then
     break
   end
-  local job, record = read_all(id)
+  local large, job, record = is_too_large(id), nil, nil
+  if large then
+    job = read(id)
+  else
+    job, record = read_all(id)
+  end
   local bulk = job and bulk_state(id, job)
   local rows = class == 'rows' and job and bulk ~= 'paused' and bulk ~= 'cancelled' and job.rows or 1
   take(id, class, tenant, math.max(1, math.min(rows, MAX_ROWS))) -- rows that wait on cost no turns
-  if set_aside(id, job, bulk) then
+  if set_aside(id, job, bulk, large) then
     skipped = skipped + 1
   elseif move(id, job) then
     moved = moved + 1

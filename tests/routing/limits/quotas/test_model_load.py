@@ -291,7 +291,7 @@ def test_a_throttled_model_rests_for_all_tenants_at_once(take, load):
     assert take(tenant="alpha").lacking == "resting"
 
 
-def lapse(redis, ms=5_000):
+def lapse(redis, ms=6_000):
     """Let so much time pass for whoever waits for the model or was served by it."""
     for tenant, text in redis.hgetall(f"fb:spillway:asking:{MODEL}").items():
         until_ms, tokens = map(int, text.split())
