@@ -153,7 +153,7 @@ def _lifespan(settings: GatewaySettings, fleet: Settings, shown: StatusSettings)
 
 
 async def _explain(request: Request, error: Exception) -> Response:
-    response = error_response(request.url.path, fault_of(error), request_id(request))
+    response = error_response(request.scope, fault_of(error), request_id(request))
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         response.headers["allow"] = ", ".join(sorted(_methods(request)))
     return response
