@@ -6,6 +6,7 @@
 -- -> for each job {'created', id} | {'created', id, 'confined'} | {'known', id} (submitted before) |
 --    {'conflict', id} (the idempotency key was used for another job) | {'full', depth} |
 --    {'memory', percent} | {'promised', bytes} | {'quota', bytes} | {'moved', fleet} | an error
+-- Jobs after the first hundred are not created, and have no reply.
 -- Each job has its arguments after the first four: id, content, idempotency key, its digest, watcher,
 -- the number of the fields' names and values, and these.
 local queue, bell, max_waiting, may_skip = unpack(ARGV, 1, 4)
@@ -47,7 +48,7 @@ end
 
 local function create(id, content, idempotency, digest, watcher, first, last)
   local given = given_at(first, last)
-  check_new(id, queue)
+  check_new(id, queue, bell)
   check_stream(watcher, id)
   if idempotency ~= '' and not owned(idempotency, 'fb:idempotency', id) then
     error('idempotency: must begin with fb:idempotency:<tenant of the job>:')
@@ -77,10 +78,12 @@ local function create(id, content, idempotency, digest, watcher, first, last)
   return not lane and egress and { 'created', id, 'confined' } or { 'created', id }
 end
 
+local MAX_JOBS = 100 -- more would keep Redis from everybody else for too long
+
 -- Return where the arguments of each job begin and end, and the keys of their records.
 local function jobs_of_batch()
   local spans, keys, i = {}, {}, 5
-  while i <= #ARGV do
+  while i <= #ARGV and #spans < MAX_JOBS do
     local last = i + 5 + math.max(0, math.min(number(ARGV[i + 5]), #ARGV))
     spans[#spans + 1], keys[#keys + 1] = { i, last }, job_key(ARGV[i])
     i = last + 1
@@ -99,7 +102,8 @@ end
 
 return together(function()
   local replies, spans, keys = {}, jobs_of_batch()
-  any_exists = #keys > 0 and redis.call('EXISTS', unpack(keys)) > 0
+  local there = #keys > 0 and redis.pcall('EXISTS', unpack(keys)) or 0
+  any_exists = there ~= 0 -- or this user may not ask about some of them
   for i, span in ipairs(spans) do
     replies[i] = create_at(unpack(span))
   end
