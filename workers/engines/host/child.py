@@ -23,8 +23,8 @@ from itertools import groupby
 from types import TracebackType
 from typing import Any, BinaryIO, NoReturn, cast
 
-from forebay.routing import logs
 from forebay.routing.errors import EngineDied, ForebayError, InvalidJob, Unavailable
+from forebay.routing.log_lines.line_handler import to_stderr
 from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.batching.error_location import error_location
 from forebay.workers.engines.engine import Completion, Engine, Frame, Vectors
@@ -226,7 +226,7 @@ def main() -> NoReturn:
     """Run the engine's process."""
     sys.excepthook = _end_broken
     threading.excepthook = _end_broken_thread
-    logs.to_stderr(logging.INFO)
+    to_stderr(logging.INFO)
     sys.setswitchinterval(_SWITCH_S)
     die_with_parent()
     source, sink = claim_pipes()
