@@ -56,6 +56,7 @@ from forebay.workers.runtime.liveness import Liveness
 from forebay.workers.runtime.outcomes import Outcome
 from forebay.workers.runtime.settings import ActorSettings
 from forebay.workers.runtime.start_up import (
+    collect_rarely,
     give_up,
     load_scripts,
     reachable,
@@ -225,6 +226,7 @@ class Actor:
             wait_for_redis(self._impatient_ledger)
             load_scripts(self._impatient_ledger)
             self._worker = self._made_worker()
+        collect_rarely()
         self._full_redis.start()
         self._start_reserves(self._worker)
 
