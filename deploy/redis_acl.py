@@ -42,7 +42,9 @@ OWN_KEYS = (
 
 #: Commands of a producer on its own waiting jobs: it puts them before the router and nowhere else.
 OWN_WAITING = (
-    "(+exists +zcard +zrank +zrem +zadd ~fb:waiting:route:*:{})",
+    "(+exists +zcard +zrank +zrem +zadd ~fb:waiting:route:interactive:{})",
+    "(+exists +zcard +zrank +zrem +zadd ~fb:waiting:route:bulk:{})",
+    "(+exists +zcard +zrank +zrem +zadd ~fb:waiting:route:rows:{})",
     "(+exists +zcard +zrank +zrem ~fb:waiting:*:{})",
 )
 
@@ -57,7 +59,7 @@ SHARED = (
     "(+zcard +zrem ~fb:leases ~fb:later)",
     "(+zcard +zadd +zrem ~fb:deadlines)",
     "(+zcard +zrange ~fb:turn:*)",
-    "(+scard +srandmember +sadd ~fb:newcomers:route:*)",
+    "(+sadd ~fb:newcomers:route:interactive ~fb:newcomers:route:bulk ~fb:newcomers:route:rows)",
     "(+scard +srandmember ~fb:newcomers:*)",
     "(+zcard ~fb:waiting:*)",
     "(+zcount ~fb:serving:*)",

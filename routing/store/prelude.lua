@@ -79,6 +79,7 @@ local MAX_ENDS_UNTOLD = 200000 -- ends of a tenant's jobs that wait to be told t
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
 local TRACEPARENT_BYTES = 55
 local RECORD_BYTES = 1024 -- that a job takes beside its request or its answer, about
+local MAX_BELL_BYTES = 8192 -- of a doorbell's template
 local BELLS = 2 -- doorbells that stand for all jobs that wait in the queue of a lane
 local MAX_NEWCOMERS = 200 -- tenants without a turn that are looked at
 local MAX_NAMES = 1000 -- of one command
@@ -592,10 +593,10 @@ local function finish(id, job, state, retention_ms, ...)
   return state
 end
 
--- End a job to which nothing leads any more, as its record was damaged.
-local function fail_damaged(id, job, retention_ms)
+-- End a job whose record was damaged. Without a `note`, nothing leads to it any more.
+local function fail_damaged(id, job, retention_ms, note)
   finish(id, job, 'failed', retention_ms, 'error', 'invalid_job',
-    'error_note', 'its record is damaged and leads to no queue')
+    'error_note', note or 'its record is damaged and leads to no queue')
 end
 
 -- End a job whose deadline has passed.
@@ -683,8 +684,10 @@ local function refusal(id, queue, max_waiting, answer_bytes)
 end
 
 -- Raise an error, before anything is written, unless a producer may name these for a new job.
-local function check_new(id, queue)
-  if not is_id(id) then
+local function check_new(id, queue, bell)
+  if #bell > MAX_BELL_BYTES then
+    error('bell: must have at most ' .. MAX_BELL_BYTES .. ' bytes')
+  elseif not is_id(id) then
     error('id: must be the id of a job')
   elseif queue ~= 'route' then
     error('queue: every job begins at the router')

@@ -46,8 +46,8 @@ from forebay.producers.gateway.shapes import ERRORS, error_response, request_id
 from forebay.producers.gateway.status import routes as status
 from forebay.producers.gateway.status.page import StatusPage
 from forebay.producers.gateway.status.settings import StatusSettings
-from forebay.routing import logs
 from forebay.routing.errors import ForebayError, ResultTimeout
+from forebay.routing.log_lines.line_handler import to_stderr
 from forebay.routing.settings import Settings, read, read_settings
 from forebay.routing.tracing import exporting
 
@@ -89,7 +89,7 @@ def application() -> FastAPI:
     Raises:
         Misconfigured: Names the variable that is wrong.
     """
-    logs.to_stderr(logging.INFO)
+    to_stderr(logging.INFO)
     exporting.start("forebay-gateway")
     return create_app(read(GatewaySettings), read_settings(), read(StatusSettings))
 

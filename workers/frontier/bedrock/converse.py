@@ -156,7 +156,7 @@ def _connect(settings: BedrockSettings, timeout_s: float) -> Any:
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=timeout_s,
-        max_pool_connections=settings.bedrock_concurrency,
+        max_pool_connections=settings.bedrock_concurrency + settings.shared_threads,
         retries={"total_max_attempts": 1, "mode": "standard"},
         tcp_keepalive=True,
     )
