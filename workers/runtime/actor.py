@@ -42,7 +42,14 @@ from forebay.workers.runtime.claims.claim_gate import ClaimGate
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.claims.reserve import Reserve, ReserveTerms
 from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end_at_once
-from forebay.workers.runtime.execute import Worked, answer_doorbell, at_once, pass_on, work_claim
+from forebay.workers.runtime.execute import (
+    Worked,
+    answer_doorbell,
+    at_once,
+    pass_on,
+    ring_for_others,
+    work_claim,
+)
 from forebay.workers.runtime.heartbeat import Heartbeat, step_calling
 from forebay.workers.runtime.hooks import JobHook
 from forebay.workers.runtime.liveness import Liveness
@@ -251,6 +258,7 @@ class Actor:
         self._full_redis.stop()
         if self._worker is not None:
             self._worker.close()
+        ring_for_others(self._impatient_ledger, self._consumed())
 
     def _come_round(self, consumer: Any) -> None:
         """Note that the consumer's loop came round, and have it do as an operator ordered."""

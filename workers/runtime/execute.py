@@ -100,6 +100,18 @@ def pass_on(ledger: Ledger, queue: str, in_flight: InFlight) -> None:
         log.warning("cannot ring: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
 
 
+def ring_for_others(ledger: Ledger, queues: Sequence[str]) -> None:
+    """Ring once for each queue in which jobs wait, as a worker that has stopped.
+
+    Redis may have sent it a doorbell after it had ceased to read any.
+    """
+    try:
+        for queue in ledger.queues_with_jobs(queues, bulk=True):
+            ledger.ring(queue)
+    except ForebayError as error:
+        log.info("doorbells are left to the sweeper: %s", error, extra=event(Event.QUEUE_LEFT))
+
+
 def _work_jobs(take: Take, in_flight: InFlight, *, unrung: bool) -> list[Recorded]:
     """Work jobs as long as that takes moments."""
     done: list[Recorded] = []
