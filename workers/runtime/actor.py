@@ -45,9 +45,9 @@ from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end
 from forebay.workers.runtime.execute import (
     Worked,
     answer_doorbell,
+    any_job,
     at_once,
     pass_on,
-    ring_for_others,
     work_claim,
 )
 from forebay.workers.runtime.heartbeat import Heartbeat, step_calling
@@ -99,6 +99,8 @@ class Actor:
         jobs_at_once: jobs that one thread claims in one round trip, and records in one, if they
             take only moments.
         work_all: works such jobs together; see `execute.answer_doorbell`.
+        shares: tenants for which this process works the fewest jobs go first, because a job may
+            hold a thread for long.
         reserves: returns what threads a worker needs besides, for jobs that must not wait.
         hooks: observe every job; see `JobHook`.
         steps: returns a counter of a worker that rises while its jobs make progress.
@@ -116,6 +118,7 @@ class Actor:
         shards_at_once: int = 1,
         jobs_at_once: int = 1,
         work_all: Callable[[Any, Sequence[Claim]], Iterable[Worked]] | None = None,
+        shares: bool = False,
         reserves: Callable[[Any], Sequence[ReserveTerms]] = lambda _worker: (),
         hooks: Sequence[JobHook] = (),
         steps: Callable[[Any], int] = lambda _worker: 0,
@@ -142,6 +145,7 @@ class Actor:
         self._steps, self._quiet_s, self._reserves = steps, quiet_s, reserves
         self._work_all, self._on_beat = work_all, on_beat
         self._in_flight = InFlight(concurrency, shards_at_once)
+        self._select = self._in_flight.fewest_first if shares else any_job
         self._turn = at_once(jobs_at_once)
         if pool != "solo" and jobs_at_once > 1:
             self._turn = ClaimGate(self._in_flight, jobs_at_once).turn
@@ -207,7 +211,7 @@ class Actor:
         if self._in_flight.admit():
             answer_doorbell(
                 self.ledger, queue, self._worker.work, self._in_flight, self.hooks,
-                unrung=unrung, turn=self._turn,
+                unrung=unrung, turn=self._turn, select=self._select,
                 work_all=partial(self._work_all, self._worker) if self._work_all else None,
             )  # fmt: skip
         elif not unrung:
@@ -258,7 +262,7 @@ class Actor:
         self._full_redis.stop()
         if self._worker is not None:
             self._worker.close()
-        ring_for_others(self._impatient_ledger, self._consumed())
+        self._drain.ring_for_others(self._consumed())
 
     def _come_round(self, consumer: Any) -> None:
         """Note that the consumer's loop came round, and have it do as an operator ordered."""

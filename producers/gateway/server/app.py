@@ -35,7 +35,8 @@ from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.fleets.gateways import Gateways
 from forebay.producers.gateway.fleets.publishing import publish_map
 from forebay.producers.gateway.native import health, jobs, tenants, webhooks
-from forebay.producers.gateway.openai import chat, embeddings, models, responses
+from forebay.producers.gateway.openai import chat, embeddings, models
+from forebay.producers.gateway.openai.responses import endpoints as responses
 from forebay.producers.gateway.server.background import Background
 from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
@@ -152,7 +153,7 @@ def _lifespan(settings: GatewaySettings, fleet: Settings, shown: StatusSettings)
 
 
 async def _explain(request: Request, error: Exception) -> Response:
-    response = error_response(request.url.path, fault_of(error), request_id(request))
+    response = error_response(request.scope, fault_of(error), request_id(request))
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         response.headers["allow"] = ", ".join(sorted(_methods(request)))
     return response
