@@ -264,6 +264,7 @@ class Actor:
         self._full_redis.stop()
         if self._worker is not None:
             self._worker.close()
+        self._drain.ring_for_others(self._consumed())
 
     def _come_round(self, consumer: Any) -> None:
         """Note that the consumer's loop came round, and have it do as an operator ordered."""
