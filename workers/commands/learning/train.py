@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forebay.routing.settings import read_settings
+from forebay.routing.store.connection import connect
+from forebay.workers.commands.learning.publish import publish_weights
 from forebay.workers.commands.options import (
     Encoder,
     Folds,
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
 Out = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Write the weights to this folder.")
 ]
+Publish = Annotated[
+    bool, typer.Option("--publish", help="Have the fleet use the weights, as `publish` does.")
+]
 
 
 def train(
@@ -52,6 +58,7 @@ def train(
     seed: Seed = 0,
     no_job_type: NoJobType = False,
     encoder: Encoder = False,
+    publish: Publish = False,
     as_json: Json = False,
 ) -> None:
     """Fit the router model's weights. The same files and options give the same bytes.
@@ -65,6 +72,7 @@ def train(
     --encoder writes encoder_model.json too: set FOREBAY_ROUTER_ENCODER to it, and routers read each
     text by the sentence encoder as well. `forebay calibrate` gives this reading a weight in the
     score if it is better on audits that were held back.
+    --publish has the fleet use the weights; `forebay router publish` does it later, and undoes it.
     """  # noqa: D301 - \b is Click's
     from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
     from forebay.workers.training.fitting.fit_router import fit
@@ -78,7 +86,8 @@ def train(
     weights = versioned("text", fit(data, features, parameters, note=note))
     if encoder:
         write(out, ENCODER_MODEL, versioned("encoder", _encoder_weights(data, seed, note)))
-    _report(weights, write(out, ROUTER_MODEL, weights), len(data), as_json=as_json)
+    path = write(out, ROUTER_MODEL, weights)
+    _report(weights, path, len(data), _published(path) if publish else None, as_json=as_json)
 
 
 def _encoder_weights(data: Dataset, seed: int, note: list[str]) -> EncoderWeights:
@@ -113,9 +122,18 @@ def _note(data: Dataset, weak: list[str], strong: list[str], seed: int) -> list[
     ]
 
 
-def _report(weights: Weights, path: Path, count: int, *, as_json: bool) -> None:
+def _published(path: Path) -> int:
+    """Publish the weights and return their number."""
+    settings = read_settings()
+    return publish_weights(connect(settings, "look"), settings, path).version
+
+
+def _report(
+    weights: Weights, path: Path, count: int, published: int | None, *, as_json: bool
+) -> None:
     document: dict[str, Any] = {
         "version": weights.version, "prompts": count, "path": str(path),
-        "bytes": path.stat().st_size,
+        "bytes": path.stat().st_size, "published": published,
     }  # fmt: skip
-    typer.echo(json.dumps(document) if as_json else f"{weights.version}: {path}")
+    words = f", in force as version {published}" if published else ""
+    typer.echo(json.dumps(document) if as_json else f"{weights.version}: {path}{words}")
