@@ -67,13 +67,15 @@ def train(
     --labels N fits on N random prompts instead of all. --folds K is the number of folds for the
     out-of-fold predictions on which the three text models are stacked. If the column `source` of
     the prompts has several values, the prompts are a mixture of benchmarks: differences between
-    the sources are kept out of the weights, so that these carry over to texts from elsewhere.
+    the sources are kept out of the weights, so that these carry over to texts from elsewhere, and
+    the shares of the three models are chosen by leaving out one source after the other.
     Leave that column out to fit weights for texts like those of the file.
     --encoder writes encoder_model.json too: set FOREBAY_ROUTER_ENCODER to it, and routers read each
     text by the sentence encoder as well. `forebay calibrate` gives this reading a weight in the
     score if it is better on audits that were held back.
     --publish has the fleet use the weights; `forebay router publish` does it later, and undoes it.
     """  # noqa: D301 - \b is Click's
+    from forebay.workers.training.fitting.choose_parts import with_chosen
     from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
     from forebay.workers.training.fitting.fit_router import fit
     from forebay.workers.training.fitting.hyperparameters import Hyperparameters
@@ -83,7 +85,9 @@ def train(
     parameters = Hyperparameters.of(data, folds=folds or 4, seed=seed)
     note = _note(data, model_names(weak), model_names(strong), seed)
     features = FeatureMatrix.of(data.prompts)
-    weights = versioned("text", fit(data, features, parameters, note=note))
+    parameters, evidence = with_chosen(data, features, parameters)
+    fitted = fit(data, features, parameters, note=note, evidence=evidence)
+    weights = versioned("text", fitted)
     if encoder:
         write(out, ENCODER_MODEL, versioned("encoder", _encoder_weights(data, seed, note)))
     path = write(out, ROUTER_MODEL, weights)
