@@ -13,7 +13,7 @@ These settings, which make passes on, describe the machine:
     ARCHS_OF_GPU   its compute capabilities, such as "8.6 8.9 12.0" (9.0)
     HAS_OF_GPU     its own packages, which are not carried (see HAS)
     KERNELS=no     compile on the machine instead
-    EXL3=yes       compile exllamav3 too, which takes hours of one core
+    EXL3=yes       compile exllamav3 too, for dense models; EXL3=all for mixtures of experts too
     JOBS           compilers at once here; each takes 4 GiB
     GPU_WHEELS     a folder to work in, which is kept (.gpu)
 """
@@ -93,8 +93,8 @@ def main() -> None:
         install(HOME / archive, target.python, [each for each in lacks if name_of(each) == name])
     built = None
     if os.environ.get("KERNELS") != "no":
-        exl3 = os.environ.get("EXL3") == "yes"
-        libraries = {"exllamav2", *(("exllamav3",) if exl3 else ())}
+        exl3 = os.environ.get("EXL3", "no")
+        libraries = {"exllamav2", *(("exllamav3",) if exl3 != "no" else ())}
         compiled = [wheel for wheel in lacks if name_of(wheel) in libraries]
         built = kernels.build(target, HOME, [*own, *compiled], site, exl3=exl3)
     make_words(site)

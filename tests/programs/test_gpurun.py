@@ -1,5 +1,6 @@
 """The program that tests a rented GPU machine: what it runs, and how it goes on after a failure."""
 
+import hashlib
 import importlib.util
 import random
 import re
@@ -42,7 +43,8 @@ def machine(monkeypatch, home):
     run_module.STAGES["install"] = lambda: None
     run_module.SOURCES.mkdir()
     (run_module.SOURCES / "flash_attn-2.8.3.tar.gz").touch()
-    (run_module.BUILDS / "torch2.11-cu13.0-cp312/flash_attn").mkdir(parents=True)
+    monkeypatch.setattr(run_module.machine, "torch", lambda: ("2.11.0+cu130", "13.0"))
+    (run_module.machine.built() / "flash_attn").mkdir(parents=True)
 
     def run(argv, *, env, **_):
         line = " ".join(
@@ -110,7 +112,7 @@ def test_a_missing_part_is_named_and_the_other_archives_are_unpacked(home, monke
     archives.unpack([parts], home)
     assert not (home / "site/a.py").exists()  # the same parts are not unpacked again
     older = home / "models-1of2.part"
-    older.write_bytes(b"")
+    older.write_bytes(hashlib.sha256(b"").digest())
     archives.receive(older, parts)
     assert not (parts / "models-2of3.part").exists()
     with pytest.raises(SystemExit, match=r"a part is called NAME-1of2\.part"):
@@ -164,11 +166,46 @@ def test_the_other_stages_run_after_a_failure_which_is_reported_at_the_end(machi
 
 def test_kernels_that_were_brought_are_only_checked(machine):
     shutil.rmtree(machine.SOURCES)
-    with pytest.raises(SystemExit, match="no compiled kernels were brought"):
-        machine.build()
-    (machine.BUILDS / "torch2.11-cu13.0-cp312/built.json").touch()
+    (machine.machine.built() / "built.json").touch()
     machine.build()
     assert [line.split()[-2] for line in machine.ran] == ["check"]
+
+
+def test_for_another_torch_exllamav2_is_compiled_on_the_machine(machine, monkeypatch, capsys):
+    shutil.rmtree(machine.SOURCES)
+    (machine.machine.built() / "built.json").touch()
+    monkeypatch.setattr(machine.machine, "torch", lambda: ("2.12.1+cu132", "13.2"))
+    machine.build()
+    assert "no kernels for torch2.12-cu13.2-cp3" in capsys.readouterr().out
+    built, check = machine.ran
+    assert built.endswith("build --without-flash-attn  ")
+    assert check.endswith("check  torch")
+
+
+def test_the_version_of_torch_is_read_without_importing_it(machine, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    versions = "__version__ = '2.10.1+cu128'\ncuda = '12.8'\n"
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "torch/version.py").write_text(versions)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert machine.machine.torch() == ("2.10.1+cu128", "12.8")
+
+
+@pytest.mark.parametrize("change", [lambda part: part[:-1], lambda part: b"x" + part[1:]])
+def test_a_part_that_is_damaged_on_its_way_is_named(machine, tmp_path, monkeypatch, change):
+    import archives  # noqa: PLC0415 - on the path now
+
+    (tmp_path / "file").write_bytes(b"x = 1\n")
+    made = tmp_path / "made"
+    made.mkdir()
+    (part,) = archives.pack("kernels", [(tmp_path / "file", "site/a.py")], made, compress=True)
+    part.write_bytes(change(part.read_bytes()))
+    assert "kernels-1of1.part is damaged; copy it again" in ended(
+        machine, monkeypatch, "receive", str(part)
+    )
+    wrong = archives.unpack([made], tmp_path)
+    assert wrong["kernels"] == "cannot be unpacked: kernels-1of1.part is damaged; copy it again"
 
 
 def test_nothing_more_is_tried_if_nothing_can_be_built(machine, monkeypatch):

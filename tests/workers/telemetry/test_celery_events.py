@@ -57,7 +57,7 @@ def monitor(redis, settings):
 
 @pytest.fixture
 def worker(settings, monkeypatch):
-    """Return what makes the events of a worker of some name, which are sent soon."""
+    """Return what makes the events of a worker of some name; it sends them early."""
     monkeypatch.setattr(outbox, "HOLD_S", 0.05)
     made = []
 

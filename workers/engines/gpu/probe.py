@@ -110,13 +110,22 @@ def _device() -> Finding:
     torch = importlib.import_module("torch")
     if not torch.cuda.is_available():
         mend = "nvidia-smi must show one; in a container: --gpus all; see CUDA_VISIBLE_DEVICES"
-        return Finding("device", "fail", "torch sees no CUDA device", mend)
+        return Finding("device", "fail", f"torch sees no CUDA device{_why(torch)}", mend)
     capability = tuple(torch.cuda.get_device_capability(0))
     seen = f"{torch.cuda.get_device_name(0)}, compute capability {capability[0]}.{capability[1]}"
     if capability < OLDEST_CAPABILITY:
         mend = "8.0 (Ampere) or newer is needed: use FOREBAY_ENGINE=llamacpp here"
         return Finding("device", "fail", f"{seen} is too old", mend)
     return Finding("device", "ok", seen)
+
+
+def _why(torch: Any) -> str:
+    """Return torch's own reason for seeing no device, such as an old driver."""
+    try:
+        torch.cuda.init()
+    except Exception as error:  # noqa: BLE001 - torch raises several kinds
+        return f" ({(str(error).splitlines() or [''])[0][:160]})"
+    return ""
 
 
 def _exllamav2() -> Finding:
