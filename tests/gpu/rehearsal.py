@@ -66,18 +66,24 @@ def copied(tree: Path) -> int:
 
 
 def transfers(parts: Sequence[Path], beside: int) -> list[list[Path]]:
-    """Return the parts of each transfer, in order; no transfer is larger than allowed."""
+    """Return the parts of each transfer: in order, but a later part fills the room of an earlier.
+
+    Args:
+        parts: in the order of their worth.
+        beside: the bytes of the repository, which each transfer has.
+    """
     batches: list[list[Path]] = []
-    room = 0
+    rooms: list[int] = []
     for part in parts:
         size = part.stat().st_size
-        if size > room:
-            batches.append([])
-            room = _MAX_BYTES - beside
-        if size > room:
+        if size + beside > _MAX_BYTES:
             sys.exit(f"{part.name} and the repository are more than {_MAX_BYTES >> 20} MiB")
-        batches[-1].append(part)
-        room -= size
+        at = next((at for at, room in enumerate(rooms) if room >= size), len(rooms))
+        if at == len(rooms):
+            batches.append([])
+            rooms.append(_MAX_BYTES - beside)
+        batches[at].append(part)
+        rooms[at] -= size
     return batches
 
 
