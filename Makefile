@@ -218,6 +218,7 @@ $(INSTALLED): $(LOCKS) pyproject.toml | .venv/bin/pip
 	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement deploy/requirements/run.txt
 	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement deploy/requirements/model.txt
 	@$(PIP) --no-build-isolation --no-deps --editable .
+	@$(PY) -m compileall -q routing workers producers
 	@touch $@
 
 # What tests, benchmarks and training need on top of what runs.

@@ -35,13 +35,16 @@ OWN_COMMANDS = (
 )
 OWN_KEYS = (
     "fb:job:{}.*", "fb:content:{}.*", "fb:answer:{}.*", "fb:draft:{}.*", "fb:cached:{}.*",
+    "fb:asked:{}.*",
     "fb:watchers:{}.*", "fb:cache:{}:*", "fb:idempotency:{}:*", "fb:wake:{}:*", "fb:dead:{}",
     "fb:promised:{}", "fb:held:{}", "fb:bulk:{}.*", "fb:bulks:{}", "fb:stream:{}:*",
 )  # fmt: skip
 
 #: Commands of a producer on its own waiting jobs: it puts them before the router and nowhere else.
 OWN_WAITING = (
-    "(+exists +zcard +zrank +zrem +zadd ~fb:waiting:route:*:{})",
+    "(+exists +zcard +zrank +zrem +zadd ~fb:waiting:route:interactive:{})",
+    "(+exists +zcard +zrank +zrem +zadd ~fb:waiting:route:bulk:{})",
+    "(+exists +zcard +zrank +zrem +zadd ~fb:waiting:route:rows:{})",
     "(+exists +zcard +zrank +zrem ~fb:waiting:*:{})",
 )
 
@@ -56,7 +59,7 @@ SHARED = (
     "(+zcard +zrem ~fb:leases ~fb:later)",
     "(+zcard +zadd +zrem ~fb:deadlines)",
     "(+zcard +zrange ~fb:turn:*)",
-    "(+scard +srandmember +sadd ~fb:newcomers:route:*)",
+    "(+sadd ~fb:newcomers:route:interactive ~fb:newcomers:route:bulk ~fb:newcomers:route:rows)",
     "(+scard +srandmember ~fb:newcomers:*)",
     "(+zcard ~fb:waiting:*)",
     "(+zcount ~fb:serving:*)",
@@ -92,7 +95,7 @@ FIGURES = (
     "%R~fb:spend:day:* %R~fb:spend:from:* %R~fb:spillway* %R~fb:pace:* %R~fb:lanes "
     "%R~fb:bedrock:* %R~fb:move:*"
 )
-ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
+ENDS = "%W~fb:content:* %W~fb:asked:* ~fb:draft:* %W~fb:answer:*"
 
 
 def producer(tenant: str) -> str:

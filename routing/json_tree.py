@@ -1,12 +1,16 @@
 """Walk a JSON document: its nodes, leaves and texts; and the subschemas of a JSON Schema.
 
-No function for documents recurses, so a document that is nested too deep cannot exhaust the stack.
-Those for schemas do: a job's schema has a limited depth.
+Two spellings of a document or a schema that mean the same have the same normal form.
+
+No function that walks a document recurses, so a document that is nested too deep cannot exhaust the
+stack. Those for schemas and normal forms do: what a job may hold has a limited depth.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,6 +28,10 @@ SINGLE_SCHEMAS = frozenset(
         "unevaluatedProperties", "propertyNames", "contains", "if", "then", "else", "not",
     }
 )  # fmt: skip
+#: Keywords whose lists are sets: neither their order nor a repetition means anything.
+_SETS = frozenset({"required", "enum", "type", "allOf", "anyOf"})
+#: Lists whose order means nothing, though a repetition does.
+_UNORDERED = frozenset({"oneOf"})
 
 
 def nodes(document: Any) -> Iterator[Any]:
@@ -77,6 +85,54 @@ def is_deeper_than(document: Any, levels: int) -> bool:
     for _ in range(levels):
         level = [part for node in level for part in _parts(node)]
     return bool(level)
+
+
+def with_plain_numbers(document: Any) -> Any:
+    """Return the document with each whole number as an integer: JSON knows no other 1.0 than 1."""
+    match document:
+        case dict():
+            return {name: with_plain_numbers(part) for name, part in document.items()}
+        case list() | tuple():
+            return [with_plain_numbers(part) for part in document]
+        case float() if document.is_integer():
+            return int(document)
+        case _:
+            return document
+
+
+def normal_schema(schema: Any) -> Any:
+    """Return a JSON Schema in the form that it shares with every other spelling of it.
+
+    Lists that are sets are sorted, whole numbers are integers, and a type alone is a list of one.
+    The order of members is left to the writer (`sort_keys`).
+    """
+    by_place = any(
+        isinstance(part.get(keyword), str) and "Of/" in part[keyword]
+        for _, part in subschemas(schema)
+        for keyword in ("$ref", "$dynamicRef")
+    )  # such a reference names a place in a list, whose order then has a meaning
+    kept = frozenset({"allOf", "anyOf", "oneOf"}) if by_place else frozenset()
+    return map_schema(with_plain_numbers(schema), partial(_normal, kept=kept))
+
+
+def _normal(node: dict[str, Any], kept: frozenset[str]) -> dict[str, Any]:
+    new = dict(node)
+    if isinstance(node.get("type"), str):
+        new["type"] = [node["type"]]
+    for keyword in (_SETS | _UNORDERED) - kept:
+        if isinstance(new.get(keyword), list):
+            new[keyword] = _sorted(new[keyword], repeated=keyword in _UNORDERED)
+    needed = node.get("dependentRequired")
+    if isinstance(needed, dict):
+        new["dependentRequired"] = {name: _sorted(names) for name, names in needed.items()}
+    return new
+
+
+def _sorted(values: list[Any], *, repeated: bool = False) -> list[Any]:
+    """Return the values in the order of their JSON; each once, unless they may be repeated."""
+    written = [(json.dumps(value, sort_keys=True), value) for value in values]
+    distinct = written if repeated else dict(written).items()
+    return [value for _, value in sorted(distinct, key=lambda each: each[0])]
 
 
 def _parts(node: Any) -> list[Any]:

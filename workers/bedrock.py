@@ -37,11 +37,7 @@ from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.permission import allowed, paid
 from forebay.workers.frontier.long_texts import LongTexts, can_be_cut
 from forebay.workers.frontier.provider import Provider, Reply, open_provider
-from forebay.workers.frontier.repair import (
-    ask_again,
-    is_worth_a_repair,
-    refuses_schema,
-)
+from forebay.workers.frontier.repair import ask_again, is_worth_a_repair, refuses_schema
 from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.frontier.way_down import way_down
@@ -50,6 +46,7 @@ from forebay.workers.prompts import prompts
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.claims.leases import Leases
+from forebay.workers.runtime.claims.reserve import ReserveTerms
 from forebay.workers.runtime.outcomes import Answered, Outcome, recalled
 from forebay.workers.runtime.retries import outcome_of_place
 from forebay.workers.runtime.start_up import settings_of
@@ -288,6 +285,8 @@ def _actor() -> Actor:
         make,
         pool="threads",
         concurrency=settings.bedrock_concurrency,
+        shares=True,
+        reserves=lambda _worker: [ReserveTerms(settings.shared_threads, shares=True)],
         hooks=observers(),
         quiet_s=settings.bedrock_term_s,
     )

@@ -1,8 +1,9 @@
-"""The faults that the mock plays: the queued ones first, then others by chance."""
+"""The faults that the mock plays: those that prompts ask for, queued ones, and others by chance."""
 
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,9 @@ CONNECTION_FAULTS = {
     "half": "close in the middle of the answer",
 }
 FAULTS = {*FAILURES, *ENDINGS, *SPOILED, *CONNECTION_FAULTS}
+
+#: What a prompt says that asks for a fault of its own, such as [[mock: slow:2.5]].
+_ASKED = re.compile(r"\[\[mock: ([A-Za-z_]+(?::\d+(?:\.\d+)?)?)\]\]")
 
 MODELLED_MESSAGE = "The mock of Bedrock was told to raise this error."
 
@@ -70,6 +74,12 @@ class Faults:
                 if point < 0:
                     return name
             return None
+
+
+def asked_for(prompt: str) -> str | None:
+    """Return the fault that a prompt asks for: so the calls of one tenant alone can be slow."""
+    asked = _ASKED.search(prompt)
+    return asked[1] if asked else None
 
 
 def parsed(fault: str | None) -> tuple[str, float | None]:

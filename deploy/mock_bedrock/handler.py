@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from mock_bedrock.batches import NO_BATCH, batch_operation
 from mock_bedrock.calls import Call
 from mock_bedrock.event_stream import frame
-from mock_bedrock.faults import MODELLED_MESSAGE, failure, parsed
+from mock_bedrock.faults import MODELLED_MESSAGE, asked_for, failure, parsed
 from mock_bedrock.modelled_errors import stream_errors
 from mock_bedrock.parameters import ErrorResponse, require_counting
 from mock_bedrock.protocol import ENDINGS, Request, Response, check_signature
@@ -115,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
             self._authorize("POST", body)
             fields = json.loads(body)
             request = Request.read(operation, model, fields)
-            call.fault = self.server.mock.faults.next()
+            call.fault = asked_for(request.prompt) or self.server.mock.faults.next()
             name, seconds = parsed(call.fault)
             if error := failure(name):
                 raise ErrorResponse(*error, retry_after=seconds)

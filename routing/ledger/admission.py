@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from forebay.routing import json_tree
 from forebay.routing.errors import ForebayError, KeyReused, Unavailable
 from forebay.routing.jobs import Decide, Embed, Generate, Job
 from forebay.routing.store.connection import error_of
@@ -110,9 +111,18 @@ def idempotency(job: Job, secret: bytes = b"") -> tuple[str, str]:
         return "", ""
     name = _digest(secret, "name", job.tenant, job.idempotency_key)[:32]
     fields = job.model_dump(mode="json", by_alias=True, exclude={"id", "deadline", "stream"})
+    _respell(fields["request"])
     # Sorted: the order in which a caller happened to write keys does not make another job.
     same = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return f"fb:idempotency:{job.tenant}:{name}", _digest(secret, "job", job.idempotency_key, same)
+
+
+def _respell(request: dict[str, Any]) -> None:
+    """Put the parts of a request that are JSON of the caller's own into their normal form."""
+    if request.get("schema") is not None:
+        request["schema"] = json_tree.normal_schema(request["schema"])
+    if isinstance(request.get("state"), dict | list):
+        request["state"] = json_tree.with_plain_numbers(request["state"])
 
 
 def _digest(secret: bytes, *parts: str) -> str:

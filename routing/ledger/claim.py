@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,11 +33,13 @@ class Selection:
         interactive: only interactive jobs.
         kinds: only jobs of these kinds, if any are named. A claim looks at the first hundred jobs.
         passed_over: no jobs of these tenants.
+        held: how many jobs of each tenant the worker works. Tenants with the fewest go first.
     """
 
     interactive: bool = False
     kinds: frozenset[Kind] = frozenset()
     passed_over: frozenset[str] = frozenset()
+    held: Mapping[str, int] = field(default_factory=dict)
 
     def packed(self) -> str:
         """Return the selection as `lua/claim.lua` takes it; empty if it allows all jobs."""
@@ -44,7 +47,13 @@ class Selection:
         limits: dict[str, object] = {name: value for name, value in names.items() if value}
         if self.interactive:
             limits["interactive"] = True
+        if self.held:
+            limits["held"] = dict(self.held)
         return json.dumps(limits) if limits else ""
+
+
+#: Any job, in the order of the ledger.
+ANY_JOB = Selection()
 
 
 @dataclass(frozen=True, slots=True)

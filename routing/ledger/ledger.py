@@ -32,7 +32,7 @@ from forebay.routing.ledger.admission import (
     is_confined,
     spread,
 )
-from forebay.routing.ledger.claim import Claim, Move, Selection, check_moved, refusal_of
+from forebay.routing.ledger.claim import ANY_JOB, Claim, Move, Selection, check_moved, refusal_of
 from forebay.routing.ledger.reader import check_stream
 from forebay.routing.ledger.record import Record, contract_of, pairs
 from forebay.routing.ledger.result import end_of, settling
@@ -44,7 +44,6 @@ from forebay.routing.settings import Settings
 log = logging.getLogger(__name__)
 
 NEWER_DELAY_MS = 2_000  # until a worker may claim a job again that was too new for another
-ANY_JOB = Selection()
 
 
 class Ledger(LedgerUpkeep):

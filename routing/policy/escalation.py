@@ -61,11 +61,16 @@ def wants_second(
         prose: the answer is free text of a `generate` job.
     """
     rules = policy.tenant(job.tenant).second_opinion
-    limit: float = 0.0 if job.kind == "embed" else getattr(rules, "prose" if prose else job.kind)
-    unsure = limit > 0 and (verdict is None or verdict.probability <= limit)
-    if not unsure or depth > rules.stop_at_depth:
+    if depth > rules.stop_at_depth or not is_unsure(job, verdict, policy, prose=prose):
         return False
     return rules.deny_too if must_stay(job, policy, state) else may_go(job, policy, state)
+
+
+def is_unsure(job: Job, verdict: Verdict | None, policy: Policy, *, prose: bool) -> bool:
+    """Return True if a second answer may be wanted, as far as the job and its verdict tell."""
+    rules = policy.tenant(job.tenant).second_opinion
+    limit: float = 0.0 if job.kind == "embed" else getattr(rules, "prose" if prose else job.kind)
+    return limit > 0 and (verdict is None or verdict.probability <= limit)
 
 
 def should_escalate(

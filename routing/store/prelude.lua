@@ -8,6 +8,7 @@
 --
 -- Keys:  fb:job:<id>      hash    the record of a job
 --        fb:content:<id>, fb:answer:<id>, fb:draft:<id>  string  request, answer and draft, sealed
+--        fb:asked:<id>    string  what the gateway was asked for the job, sealed; kept as long as the job
 --        fb:waiting:<queue>:<class>:<tenant>  zset  job id -> when it is due (us). The class is
 --                                 `interactive`, `bulk` or `rows` (shards of bulks)
 --        fb:turn:<queue>:<class>   zset   tenant with waiting jobs -> virtual time served so far
@@ -78,6 +79,7 @@ local MAX_ENDS_UNTOLD = 200000 -- ends of a tenant's jobs that wait to be told t
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
 local TRACEPARENT_BYTES = 55
 local RECORD_BYTES = 1024 -- that a job takes beside its request or its answer, about
+local MAX_BELL_BYTES = 8192 -- of a doorbell's template
 local BELLS = 2 -- doorbells that stand for all jobs that wait in the queue of a lane
 local MAX_NEWCOMERS = 200 -- tenants without a turn that are looked at
 local MAX_NAMES = 1000 -- of one command
@@ -85,7 +87,7 @@ local MAX_ROWS = 1000 -- rows of one shard
 local MAX_KEPT_NEWCOMERS = 10000 -- tenants that wait for that; more are a flood of forged names
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
   'error', 'replayed_as', 'audit_of', 'bulk', 'kind', 'pin', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
-  'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows', 'contract' }
+  'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows', 'contract', 'asked' }
 local TEXT_FIELDS = 14 -- the first fields are text, the others numbers
 
 -- Run a command that a script which puts on many jobs needs once, and return its reply, which is kept
@@ -573,7 +575,11 @@ local function finish(id, job, state, retention_ms, ...)
     index_dead(id, now, retention_ms)
   else
     redis.call('DEL', 'fb:content:' .. id)
-    hold(id, job, RECORD_BYTES + (promoted and redis.call('STRLEN', 'fb:answer:' .. id) or 0))
+    local answer = promoted and redis.call('STRLEN', 'fb:answer:' .. id) or 0
+    hold(id, job, RECORD_BYTES + math.max(0, job.asked) + answer)
+  end
+  if job.asked > 0 then
+    redis.call('PEXPIRE', 'fb:asked:' .. id, retention_ms)
   end
   if repeat_key then
     redis.call('PEXPIRE', repeat_key, retention_ms)
@@ -587,10 +593,10 @@ local function finish(id, job, state, retention_ms, ...)
   return state
 end
 
--- End a job to which nothing leads any more, as its record was damaged.
-local function fail_damaged(id, job, retention_ms)
+-- End a job whose record was damaged. Without a `note`, nothing leads to it any more.
+local function fail_damaged(id, job, retention_ms, note)
   finish(id, job, 'failed', retention_ms, 'error', 'invalid_job',
-    'error_note', 'its record is damaged and leads to no queue')
+    'error_note', note or 'its record is damaged and leads to no queue')
 end
 
 -- End a job whose deadline has passed.
@@ -678,8 +684,10 @@ local function refusal(id, queue, max_waiting, answer_bytes)
 end
 
 -- Raise an error, before anything is written, unless a producer may name these for a new job.
-local function check_new(id, queue)
-  if not is_id(id) then
+local function check_new(id, queue, bell)
+  if #bell > MAX_BELL_BYTES then
+    error('bell: must have at most ' .. MAX_BELL_BYTES .. ' bytes')
+  elseif not is_id(id) then
     error('id: must be the id of a job')
   elseif queue ~= 'route' then
     error('queue: every job begins at the router')

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from forebay.routing.diagnostics import Finding, Probe
 from forebay.routing.errors import ForebayError
-from forebay.routing.logs import LogSettings
+from forebay.routing.log_lines.line_formats import LogSettings
 from forebay.routing.settings import EnvironmentSettings, Settings, read
 from forebay.workers.commands.doctor_router import decision_model
 from forebay.workers.commands.drift.record import default_file, read_record

@@ -18,7 +18,8 @@ class BedrockSettings(EnvironmentSettings):
         bedrock_control_endpoint, bedrock_s3_endpoint: likewise, for batches: of Bedrock's control
             plane, and of S3. With `bedrock_endpoint`, there are no batches without these two.
         bedrock_region: AWS region of the calls.
-        bedrock_concurrency: calls in flight at once in one worker process.
+        bedrock_concurrency: calls in flight at once in one worker process. A quarter as many come
+            on top for tenants that wait while others hold all of these.
         bedrock_timeout_s: seconds of silence after which a call is given up; its cost stays
             reserved.
         bedrock_batch_poll_s: how often batches are looked at.
@@ -40,6 +41,11 @@ class BedrockSettings(EnvironmentSettings):
         """Whether batches go where calls go: who calls the mock means no other service."""
         both = self.bedrock_control_endpoint and self.bedrock_s3_endpoint
         return self.frontier_provider == "bedrock" and bool(both or not self.bedrock_endpoint)
+
+    @property
+    def shared_threads(self) -> int:
+        """Threads for tenants that wait while the calls of others hold all threads."""
+        return max(1, self.bedrock_concurrency // 4)
 
     @property
     def bedrock_term_s(self) -> float:

@@ -25,7 +25,6 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from forebay.routing import logs
 from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
 from forebay.routing.broker.full_redis import FullRedis, is_full
@@ -34,14 +33,23 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import task_name
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.logs import Event, event
+from forebay.routing.log_lines.line_formats import LogSettings
+from forebay.routing.log_lines.line_handler import to_stderr
+from forebay.routing.logs import Event, event, place
 from forebay.routing.settings import Settings, read
 from forebay.routing.store.connection import connect, reaching_redis
 from forebay.workers.runtime.claims.claim_gate import ClaimGate
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.claims.reserve import Reserve, ReserveTerms
 from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end_at_once
-from forebay.workers.runtime.execute import Worked, answer_doorbell, at_once, pass_on, work_claim
+from forebay.workers.runtime.execute import (
+    Worked,
+    answer_doorbell,
+    any_job,
+    at_once,
+    pass_on,
+    work_claim,
+)
 from forebay.workers.runtime.heartbeat import Heartbeat, step_calling
 from forebay.workers.runtime.hooks import JobHook
 from forebay.workers.runtime.liveness import Liveness
@@ -91,6 +99,8 @@ class Actor:
         jobs_at_once: jobs that one thread claims in one round trip, and records in one, if they
             take only moments.
         work_all: works such jobs together; see `execute.answer_doorbell`.
+        shares: tenants for which this process works the fewest jobs go first, because a job may
+            hold a thread for long.
         reserves: returns what threads a worker needs besides, for jobs that must not wait.
         hooks: observe every job; see `JobHook`.
         steps: returns a counter of a worker that rises while its jobs make progress.
@@ -108,6 +118,7 @@ class Actor:
         shards_at_once: int = 1,
         jobs_at_once: int = 1,
         work_all: Callable[[Any, Sequence[Claim]], Iterable[Worked]] | None = None,
+        shares: bool = False,
         reserves: Callable[[Any], Sequence[ReserveTerms]] = lambda _worker: (),
         hooks: Sequence[JobHook] = (),
         steps: Callable[[Any], int] = lambda _worker: 0,
@@ -115,7 +126,7 @@ class Actor:
         on_beat: Callable[[Any], object] = lambda _worker: None,
     ) -> None:
         self.settings = settings_of(Settings)
-        settings_of(logs.LogSettings)  # a wrong one ends the worker here, with one line
+        settings_of(LogSettings)  # a wrong one ends the worker here, with one line
         self.queues = queues
         self.hooks = tuple(hooks)
         try:
@@ -134,6 +145,7 @@ class Actor:
         self._steps, self._quiet_s, self._reserves = steps, quiet_s, reserves
         self._work_all, self._on_beat = work_all, on_beat
         self._in_flight = InFlight(concurrency, shards_at_once)
+        self._select = self._in_flight.fewest_first if shares else any_job
         self._turn = at_once(jobs_at_once)
         if pool != "solo" and jobs_at_once > 1:
             self._turn = ClaimGate(self._in_flight, jobs_at_once).turn
@@ -181,8 +193,8 @@ class Actor:
         if name == UNNAMED:
             queue = self.queues[0].partition(".")[0]
             instance.hostname = f"{queue}-{os.getpid()}@{host}"
-        logs.to_stderr(logging.INFO, worker=instance.hostname)
-        if read(logs.LogSettings).log == "json":
+        to_stderr(logging.INFO, worker=instance.hostname)
+        if read(LogSettings).log == "json":
             _print_nothing(instance)
 
     def _task(self, queue: str) -> Callable[[], None]:
@@ -199,7 +211,7 @@ class Actor:
         if self._in_flight.admit():
             answer_doorbell(
                 self.ledger, queue, self._worker.work, self._in_flight, self.hooks,
-                unrung=unrung, turn=self._turn,
+                unrung=unrung, turn=self._turn, select=self._select,
                 work_all=partial(self._work_all, self._worker) if self._work_all else None,
             )  # fmt: skip
         elif not unrung:
@@ -230,7 +242,7 @@ class Actor:
             if reachable(self._impatient_ledger):
                 give_up(error)
         except Exception as error:  # noqa: BLE001 - Celery would log it, and run without a worker
-            give_up(ForebayError(f"{type(error).__name__} at {logs.place(error)}"))
+            give_up(ForebayError(f"{type(error).__name__} at {place(error)}"))
         return None
 
     def _ready(self, sender: Any, **_: Any) -> None:
@@ -284,4 +296,4 @@ def _print_nothing(instance: Any) -> None:
 
 
 def _log_to_stderr(loglevel: int = logging.WARNING, **_: Any) -> None:
-    logs.to_stderr(loglevel or logging.INFO)
+    to_stderr(loglevel or logging.INFO)

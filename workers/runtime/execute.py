@@ -16,8 +16,9 @@ from typing import TypeVar
 
 from forebay.routing.errors import EgressDenied, ForebayError, Lost
 from forebay.routing.lanes import ROUTE, hop_of
-from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.claim import ANY_JOB, Claim, Selection
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.log_lines.line_handler import LinesTogether
 from forebay.routing.logs import Event, event
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
@@ -38,6 +39,7 @@ Work = Callable[[Claim], Outcome]
 Worked = Sequence[tuple[Claim, Outcome]]  # jobs whose outcomes are ready at the same time
 WorkAll = Callable[[Sequence[Claim]], Iterable[Worked]]
 Turn = Callable[[str], AbstractContextManager[int]]
+Select = Callable[[], Selection]
 Take = Callable[..., list[Recorded]]  # `execute` with all but its options
 
 
@@ -47,6 +49,11 @@ def at_once(most: int) -> Turn:
 
 
 ONE_AT_ONCE = at_once(1)
+
+
+def any_job() -> Selection:
+    """Return the selection of a worker that takes jobs in the order of the ledger."""
+    return ANY_JOB
 
 
 def answer_doorbell(
@@ -59,6 +66,7 @@ def answer_doorbell(
     unrung: bool = False,
     turn: Turn = ONE_AT_ONCE,
     work_all: WorkAll | None = None,
+    select: Select = any_job,
 ) -> list[Recorded]:
     """Work the best jobs that wait, as long as that takes moments.
 
@@ -75,11 +83,12 @@ def answer_doorbell(
         turn: lets this thread claim, and tells how many jobs at most in one round trip.
         work_all: works such jobs together, if that is better than one after the other, and yields
             them as their outcomes are ready. It raises nothing.
+        select: returns which jobs to claim, and whose go first.
 
     Returns:
         How each job stands; empty if no job waited.
     """
-    take = partial(execute, ledger, queue, work, in_flight, hooks)
+    take = partial(execute, ledger, queue, work, in_flight, hooks, select=select)
     take_jobs = partial(take, turn=turn, work_all=work_all)
     done = _work_jobs(take_jobs, in_flight, unrung=unrung)
     return done or _work_shards(take, queue, in_flight, unrung=unrung)
@@ -146,6 +155,7 @@ def execute(
     unrung: bool = False,
     shards: bool = False,
     work_all: WorkAll | None = None,
+    select: Select = any_job,
 ) -> list[Recorded]:
     """Claim the best jobs of the queue, work them and record their outcomes.
 
@@ -164,7 +174,7 @@ def execute(
                     pass_on(ledger, queue, in_flight)
                 return []
             with in_flight.claiming():
-                claims = _claimed(ledger, queue, most, unrung=unrung, shards=shards)
+                claims = _claimed(ledger, queue, most, select(), unrung=unrung, shards=shards)
                 for claim in claims:
                     held[claim.token] = stack.enter_context(ExitStack())
                     held[claim.token].enter_context(in_flight.holding(claim))
@@ -179,12 +189,14 @@ def execute(
 
 
 def _claimed(
-    ledger: Ledger, queue: str, most: int, *, unrung: bool, shards: bool
+    ledger: Ledger, queue: str, most: int, selection: Selection, *, unrung: bool, shards: bool
 ) -> Sequence[Claim]:
     """Claim jobs, or a shard; claim none if Redis is away."""
     bell_less = shards and hop_of(queue) == "local"  # such a shard has no doorbell of its own
     try:
-        return ledger.claim_many(queue, most, unrung=unrung and not bell_less, shards=shards)
+        return ledger.claim_many(
+            queue, most, unrung=unrung and not bell_less, shards=shards, selection=selection
+        )
     except ForebayError as error:  # the sweeper rings again
         log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
         return []
@@ -217,14 +229,15 @@ def _record_all(
     """Record outcomes that are ready at the same time, as far as that goes in one round trip."""
     together = record_together(ledger, worked) if len(worked) > 1 else {}
     done = []
-    for claim, outcome in worked:
-        recorded = Recorded(claim.id, Dropped(), "lost")
-        try:
-            recorded = together.get(claim.token) or _recorded(ledger, claim, outcome)
-        finally:
-            notify_finished(hooks, claim, recorded)
-        _count(in_flight, claim, recorded)
-        done.append(recorded)
+    with LinesTogether():
+        for claim, outcome in worked:
+            recorded = Recorded(claim.id, Dropped(), "lost")
+            try:
+                recorded = together.get(claim.token) or _recorded(ledger, claim, outcome)
+            finally:
+                notify_finished(hooks, claim, recorded)
+            _count(in_flight, claim, recorded)
+            done.append(recorded)
     return done
 
 

@@ -7,7 +7,7 @@
 --    {'moved', fleet}
 local audited, id, queue, bell, content, max_waiting = unpack(ARGV, 1, 6)
 local given = given_fields({ unpack(ARGV, 7) })
-check_new(id, queue)
+check_new(id, queue, bell)
 local job = read(audited)
 if not job or not same_tenant(id, audited) or job.state ~= 'done' or job.egress ~= 'allow' or job.audit_of ~= '' then
   return { 'unkept' }

@@ -12,7 +12,7 @@ local shard, token, audited, receipt, answer, keep_ms, most = unpack(ARGV, 1, 7)
 local id, queue, bell, content, max_waiting = unpack(ARGV, 8, 12)
 local given = given_fields({ unpack(ARGV, 13) })
 local lasts_ms = positive(keep_ms, 'keep_ms')
-check_new(id, queue)
+check_new(id, queue, bell)
 local job = held(shard, token)
 if not job or job.rows == 0 or job.egress ~= 'allow' or not same_tenant(shard, id)
   or not same_tenant(shard, audited) then

@@ -9,7 +9,8 @@
 -- contents take `MAX_BYTES`.
 -- `selection` is JSON and says which jobs may be claimed: `interactive`, only interactive jobs; `kinds`,
 -- only jobs of these kinds, of which each tenant's first LOOK jobs are looked at; `passed_over`, no
--- jobs of these tenants. Empty allows all jobs.
+-- jobs of these tenants; `held`, how many jobs of each tenant the worker works now: those of whom it
+-- works the fewest go first. Empty allows all jobs.
 local queue, nonce, lease_ms, max_attempts, retention_ms = unpack(ARGV, 1, 5)
 local ageing_ms, bulk_share, unrung, shards, count, bell, selection = unpack(ARGV, 6)
 local paused = paused_scopes()
@@ -17,6 +18,8 @@ local PARKED_MS = 10000 -- how long a shard of a paused bulk is put aside
 local MAX_SKIPPED = 50 -- jobs that cannot be worked are ended here, at most so many in one claim
 local MAX_SKIPPED_SHARDS = 500 -- likewise shards: more than one bulk that is fed has waiting
 local MAX_MOVED = 200 -- jobs that are moved to their lane in one claim
+local MAX_RECORD_BYTES, MAX_RECORD_FIELDS = 1048576, 200 -- of a job; its tenant may have written more
+local MAX_CONTENT_BYTES = 100663296 -- of a request or a draft: the largest, sealed
 local MAX_BYTES = 65536 -- a worker of many jobs must be done with them long before its leases end
 local clock = {} -- class -> the virtual time of its last claim
 local MIN_ADMITTED = 15 -- tenants that get their turn besides one for each job
@@ -33,6 +36,7 @@ local function set_of(names)
 end
 
 local kinds, passed_over = wanted.kinds and set_of(wanted.kinds), set_of(wanted.passed_over)
+local in_work = wanted.held or {} -- tenant -> jobs of it that the worker works
 local looks = LOOK
 
 -- Return the most urgent of the jobs under a key whose kind is wanted, and whether any job waits.
@@ -79,32 +83,39 @@ local function head(class)
     clock[class] = number(redis.call('HGET', 'fb:clock', place))
     correct(turn, redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES'), clock[class], most)
   end
-  local now = clock[class]
-  local held = 0 -- tenants at the front that are paused, passed over, or have no job of the kinds
+  local now, best = clock[class], {} -- the job and the tenant of whom the fewest jobs are in work
+  local skipped = 0 -- tenants at the front: paused, passed over, without a job of the kinds, or not the best
   for i = 1, 2 * MAX_SKIPPED do
-    local entry = redis.call('ZRANGE', turn, held, held, 'WITHSCORES')
+    local entry = redis.call('ZRANGE', turn, skipped, skipped, 'WITHSCORES')
     local tenant = entry[1]
     if looks < 1 or not tenant and not admit_more(class) then
-      return nil
+      break
     elseif not tenant then
-      held = 0 -- newcomers stand between others
+      skipped = 0 -- newcomers stand between others
     elseif passed_over[tenant] or is_paused(paused, queue, tenant) then
-      held = held + 1
+      skipped = skipped + 1
     elseif i > MAX_SKIPPED or not correct(turn, entry, now, most) then
       local waiting = 'fb:waiting:' .. place .. ':' .. tenant
       local first, waits = first_of(waiting)
       if not waits then
         redis.call('ZREM', turn, tenant) -- no job of the tenant waits, or its key is no zset
       elseif not first then
-        held = held + 1
-      elseif is_id(first) and tenant_of(first) == tenant then
-        return first, tenant
-      else
+        skipped = skipped + 1
+      elseif not is_id(first) or tenant_of(first) ~= tenant then
         redis.call('ZREM', waiting, first)
         redis.call('ZINCRBY', turn, 1, tenant)
+      else
+        local count_of_it = number(in_work[tenant])
+        if count_of_it <= 0 then
+          return first, tenant
+        elseif not best.first or count_of_it < best.count then
+          best = { first = first, tenant = tenant, count = count_of_it }
+        end
+        skipped = skipped + 1
       end
     end
   end
+  return best.first, best.tenant
 end
 
 -- Return the job to claim, its class and its tenant. Once bulk jobs have waited for `ageing_ms`,
@@ -162,6 +173,25 @@ local function text(key)
   return type(value) == 'string' and value or ''
 end
 
+-- Return whether a job is larger than a job can be. Its tenant may have made it so, and a worker that
+-- read it could run out of memory.
+local function is_too_large(id)
+  if number(redis.pcall('HLEN', job_key(id))) > MAX_RECORD_FIELDS then
+    return true
+  end
+  local bytes = redis.pcall('MEMORY', 'USAGE', job_key(id), 'SAMPLES', 0)
+  if type(bytes) == 'number' and bytes > MAX_RECORD_BYTES then
+    return true
+  end
+  for _, family in ipairs({ 'fb:content:', 'fb:draft:' }) do
+    local length = redis.pcall('STRLEN', family .. id)
+    if type(length) == 'number' and length > MAX_CONTENT_BYTES then
+      return true
+    end
+  end
+  return false
+end
+
 -- Take the doorbell of a job from the list; the first job's was taken by the worker that it called.
 local taken = 0
 local function take_bell()
@@ -213,12 +243,14 @@ local function move(id, job)
 end
 
 -- End or put aside a job that cannot be claimed; return false for a job that can.
-local function set_aside(id, job, bulk)
+local function set_aside(id, job, bulk, large)
   if not job or job.state ~= 'waiting' or job.queue ~= queue then
     -- The entry stayed behind when the job moved. If nothing else leads to the job, end it.
     if job and stranded(id, job) then
       fail_damaged(id, job, retention_ms)
     end
+  elseif large then
+    fail_damaged(id, job, retention_ms, 'its record or its content is larger than that of any job')
   elseif job.deadline > 0 and job.deadline <= now_ms() then
     expire(id, job, retention_ms)
   elseif job.attempts >= tonumber(max_attempts) then
@@ -243,16 +275,22 @@ while #claims < tonumber(count) and bytes < MAX_BYTES and moved < MAX_MOVED and 
   if not id then
     break
   end
-  local job, record = read_all(id)
+  local large, job, record = is_too_large(id), nil, nil
+  if large then
+    job = read(id)
+  else
+    job, record = read_all(id)
+  end
   local bulk = job and bulk_state(id, job)
   local rows = class == 'rows' and job and bulk ~= 'paused' and bulk ~= 'cancelled' and job.rows or 1
   take(id, class, tenant, math.max(1, math.min(rows, MAX_ROWS))) -- rows that wait on cost no turns
-  if set_aside(id, job, bulk) then
+  if set_aside(id, job, bulk, large) then
     skipped = skipped + 1
   elseif move(id, job) then
     moved = moved + 1
   else
     claims[#claims + 1] = claim(id, job, record)
+    in_work[tenant] = number(in_work[tenant]) + (wanted.held and 1 or 0)
     bytes = bytes + #claims[#claims][4]
   end
 end

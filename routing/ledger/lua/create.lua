@@ -6,6 +6,7 @@
 -- -> for each job {'created', id} | {'created', id, 'confined'} | {'known', id} (submitted before) |
 --    {'conflict', id} (the idempotency key was used for another job) | {'full', depth} |
 --    {'memory', percent} | {'promised', bytes} | {'quota', bytes} | {'moved', fleet} | an error
+-- Jobs after the first hundred are not created, and have no reply.
 -- Each job has its arguments after the first four: id, content, idempotency key, its digest, watcher,
 -- the number of the fields' names and values, and these.
 local queue, bell, max_waiting, may_skip = unpack(ARGV, 1, 4)
@@ -31,7 +32,7 @@ end
 
 local function create(id, content, idempotency, digest, watcher, fields)
   local given = given_fields(fields)
-  check_new(id, queue)
+  check_new(id, queue, bell)
   check_stream(watcher, id)
   if idempotency ~= '' and not owned(idempotency, 'fb:idempotency', id) then
     error('idempotency: must begin with fb:idempotency:<tenant of the job>:')
@@ -60,8 +61,9 @@ local function create(id, content, idempotency, digest, watcher, fields)
   return not lane and egress and { 'created', id, 'confined' } or { 'created', id }
 end
 
+local MAX_JOBS = 100 -- more would keep Redis from everybody else for too long
 local replies, i = {}, 5
-while i <= #ARGV do
+while i <= #ARGV and #replies < MAX_JOBS do
   local id, content, idempotency, digest, watcher, count = unpack(ARGV, i, i + 5)
   local last = i + 5 + math.max(0, math.min(number(count), #ARGV))
   local made, reply = pcall(create, id, content, idempotency, digest, watcher, { unpack(ARGV, i + 6, last) })

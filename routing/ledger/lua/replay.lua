@@ -6,7 +6,7 @@
 --    {'moved', fleet}
 local old, id, queue, bell, content, max_waiting = unpack(ARGV, 1, 6)
 local given = given_fields({ unpack(ARGV, 7) })
-check_new(id, queue)
+check_new(id, queue, bell)
 if not same_tenant(id, old) then
   return { 'unknown' }
 end

@@ -30,7 +30,7 @@ class StormFleet(Fleet):
         self._storm = storm
         self._users: Mapping[str, str] = {}
         policy = folder / "policy.toml"
-        policy.write_text(POLICY)
+        policy.write_text(POLICY + storm.policy)
         path = ":".join(map(str, (HERE, ROOT / "src", ROOT / "deploy")))
         env = {
             "CHAOS_FOLDER": str(folder / "fleet"),

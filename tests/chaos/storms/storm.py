@@ -68,6 +68,7 @@ class Storm:
         spares: the lanes that it must not slow down.
         redis: options of Redis that differ.
         env: variables of all parts that differ.
+        policy: what stands in the policy file besides.
         guarded: each tenant and each role has its own user of Redis (`deploy/redis_acl.py`).
     """
 
@@ -77,6 +78,7 @@ class Storm:
     spares: tuple[str, ...] = ("local", "bedrock")
     redis: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    policy: str = ""
     guarded: bool = False
 
 

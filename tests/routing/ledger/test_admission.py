@@ -7,7 +7,7 @@ import secrets
 
 import pytest
 import redis as redis_py
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.routing.errors import Unavailable
@@ -151,6 +151,125 @@ def test_the_order_of_keys_never_changes_the_digest(default, metadata):
     data["request"]["schema"]["properties"]["b"]["type"] = "string"
     assert idempotency(first)[0] == idempotency(parse_job(data))[0]
     assert idempotency(first)[1] != idempotency(parse_job(data))[1]
+
+
+TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
+NAMES = st.lists(st.sampled_from("abcde"), max_size=4, unique=True)
+NUMBERS = st.integers(-5, 5) | st.integers(-5, 5).map(float) | st.sampled_from([0.5, 1e22, -1.25])
+SCHEMAS = st.recursive(
+    st.booleans()
+    | st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(TYPES)
+            | st.lists(st.sampled_from(TYPES), min_size=1, max_size=3, unique=True),
+            "enum": st.lists(NUMBERS | JSON_TEXT | st.booleans(), min_size=1, max_size=4),
+            "const": st.lists(NUMBERS, max_size=3),
+            "minimum": NUMBERS,
+            "maxLength": st.integers(0, 9),
+            "required": NAMES,
+            "dependentRequired": st.dictionaries(JSON_TEXT, NAMES, max_size=2),
+        },
+    ),
+    lambda inner: st.fixed_dictionaries(
+        {},
+        optional={
+            "properties": st.dictionaries(st.sampled_from(["a", "enum", "required"]), inner),
+            "items": inner,
+            **{name: st.lists(inner, min_size=1, max_size=3) for name in ("anyOf", "oneOf")},
+        },
+    ),
+    max_leaves=6,
+)
+SETS = ("required", "enum", "anyOf", "oneOf", "type")
+
+
+def respelled(node, draw, *, schema=True):
+    """The same schema, or the same data in it, spelled in another way."""
+    if isinstance(node, bool) or not isinstance(node, dict | list | int | float):
+        return node
+    if isinstance(node, int | float):
+        return draw.choice([int, float])(node) if node == int(node) else node
+    if isinstance(node, list):
+        return [respelled(each, draw, schema=schema) for each in node]
+    new = {}
+    for name in draw.sample(list(node), len(node)):
+        value = node[name]
+        if schema and name == "properties":
+            new[name] = {each: respelled(part, draw) for each, part in value.items()}
+        elif schema and name == "dependentRequired":
+            new[name] = {each: draw.sample(part, len(part)) for each, part in value.items()}
+        elif schema and name in SETS:
+            listed = value if isinstance(value, list) else [value]
+            inner = respelled(listed, draw, schema=name in {"anyOf", "oneOf"})
+            new[name] = draw.sample(inner, len(inner))
+        else:
+            new[name] = respelled(value, draw, schema=schema and name == "items")
+    return new
+
+
+def extract(schema, **others):
+    """A job under a key whose schema has this one as a part."""
+    whole = {"type": "object", "properties": {"part": schema}}
+    request = {"kind": "extract", "text": "x", "schema": whole}
+    return parse_job({"idempotency_key": "k", "request": request, **others})
+
+
+@settings(max_examples=60)
+@given(SCHEMAS, st.randoms(use_true_random=False))
+def test_no_spelling_of_a_schema_makes_another_job(schema, draw):
+    assert idempotency(extract(schema)) == idempotency(extract(respelled(schema, draw)))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"enum": [1]}, {"enum": [True]}),
+        ({"enum": [1]}, {"enum": ["1"]}),
+        ({"enum": [1, 2]}, {"enum": [1]}),
+        ({"const": [1, 2]}, {"const": [2, 1]}),
+        ({"default": ["b", "a"]}, {"default": ["a", "b"]}),
+        ({"enum": [["b", "a"]]}, {"enum": [["a", "b"]]}),
+        ({"const": {"required": ["b", "a"]}}, {"const": {"required": ["a", "b"]}}),
+        ({"minimum": 1}, {"minimum": 1.5}),
+        ({"minimum": 2**53}, {"minimum": 2**53 + 1}),
+        ({"required": ["a"]}, {"required": ["a", "b"]}),
+        ({"type": "string"}, {"type": ["string", "null"]}),
+        ({"prefixItems": [{}, {"type": "null"}]}, {"prefixItems": [{"type": "null"}, {}]}),
+        ({"oneOf": [{}, {}]}, {"oneOf": [{}]}),
+        ({"properties": {"required": {}}}, {"properties": {"enum": {}}}),
+        (
+            {"anyOf": [{}, {"type": "null"}], "not": {"$ref": "#/properties/part/anyOf/0"}},
+            {"anyOf": [{"type": "null"}, {}], "not": {"$ref": "#/properties/part/anyOf/0"}},
+        ),
+    ],
+    ids=str,
+)
+def test_another_schema_makes_another_job(first, second):
+    assert idempotency(extract(first))[1] != idempotency(extract(second))[1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ({"price": 1, "no": [2]}, {"no": [2.0], "price": 1.0}, True),
+        ({"price": 1}, {"price": "1"}, False),
+        ({"price": [1, 2]}, {"price": [2, 1]}, False),
+        ('{"price": 1}', '{"price": 1.0}', False),  # a text is compared as it is
+    ],
+)
+def test_a_state_is_compared_by_its_meaning(first, second, same):
+    questions = [{"type": "predicate", "name": "late", "instructions": "Is it late?"}]
+    jobs = [
+        parse_job(
+            {
+                "idempotency_key": "k",
+                "request": {"kind": "decide", "state": state, "questions": questions},
+            }
+        )
+        for state in (first, second)
+    ]
+    assert (idempotency(jobs[0]) == idempotency(jobs[1])) is same
 
 
 def test_with_a_secret_nobody_can_guess_the_name_of_a_key(redis):

@@ -73,6 +73,26 @@ def test_tenants_can_be_passed_over_and_keep_their_turn(ledger):
     assert claimed(ledger, INTERACTIVE) == busy.id
 
 
+def test_the_tenant_of_whom_the_fewest_jobs_are_in_work_goes_first(ledger):
+    put(ledger, *(job(name) for name in ("many", "many", "few", "few", "none")))
+    held = {"many": 5, "few": 1}
+    order = [ledger.claim("route", selection=Selection(held=held)).tenant for _ in range(5)]
+    assert order == ["none", "few", "few", "many", "many"], "and a tenant alone gets all"
+
+
+def test_jobs_that_are_claimed_together_count_as_in_work(ledger):
+    put(ledger, *(job(name) for name in ("one", "one", "one", "two", "two", "two")))
+    claims = ledger.claim_many("route", 5, selection=Selection(held={"one": 2}))
+    assert [claim.tenant for claim in claims][:2] == ["two", "two"]
+    assert [claim.tenant for claim in claims].count("two") == 3
+
+
+def test_an_interactive_job_goes_before_bulk_whoever_holds_more(ledger):
+    bulk, interactive = job("few", priority="bulk"), job("many")
+    put(ledger, bulk, interactive)
+    assert claimed(ledger, Selection(held={"many": 9})) == interactive.id
+
+
 def test_a_claim_by_kind_leaves_the_ageing_of_bulk_jobs_alone(ledger, redis):
     put(ledger, job(), job(priority="bulk"))
     ledger.claim("route")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.claim import Claim, Selection
 
 SOON_S = 0.01  # between the ends of two jobs: then a slot is free before anybody notices
 NEW_SHARE = 0.02  # of the latest job in the mean of `s_between_ends`
@@ -136,6 +136,14 @@ class InFlight:
         """Return the claims in flight now."""
         with self._changed:
             return list(self._claims.values())
+
+    def by_tenant(self) -> Counter[str]:
+        """Return how many claims are in flight for each tenant."""
+        return Counter(claim.tenant for claim in self.claims())
+
+    def fewest_first(self) -> Selection:
+        """Return the selection by which tenants with the fewest claims here go first."""
+        return Selection(held=self.by_tenant())
 
     def emptied(self, within_s: float) -> bool:
         """Wait until no claim is in flight, or under way.

@@ -35,23 +35,33 @@ class ReserveTerms:
         interactive: for interactive jobs only. No tenant takes more than half of the threads, so
             that another tenant does not wait for long answers.
         kinds: for jobs of these kinds only, if any are named.
+        shares: only for tenants for which the worker works fewer jobs than an equal share, and no
+            tenant takes more than half of the threads.
     """
 
     threads: int
     interactive: bool = False
     kinds: frozenset[Kind] = frozenset()
+    shares: bool = False
 
-    def selection(self, held: Counter[str]) -> Selection:
+    def selection(self, held: Counter[str], in_flight: InFlight) -> Selection:
         """Return which jobs may be claimed, if each tenant holds so many threads."""
         most = max(1, self.threads // 2)
-        full = frozenset(tenant for tenant, count in held.items() if count >= most)
-        return Selection(self.interactive, self.kinds, full if self.interactive else frozenset())
+        full = {tenant for tenant, count in held.items() if count >= most}
+        if not self.shares:
+            return Selection(
+                self.interactive, self.kinds, frozenset(full if self.interactive else ())
+            )
+        working = in_flight.by_tenant()
+        share = max(1, in_flight.slots // max(1, len(working)))
+        full |= {tenant for tenant, count in working.items() if count >= share}
+        return Selection(self.interactive, self.kinds, frozenset(full), working)
 
 
 class Reserve:
     """Some threads of a worker, for jobs that must not wait for the others.
 
-    Bulk jobs, and interactive jobs with long answers, may hold all threads of Celery; then no
+    Bulk jobs, and jobs with long answers or of one tenant, may hold all threads of Celery; then no
     doorbell is answered. Meanwhile one thread of the reserve at a time looks for jobs. It works the
     job that it finds, and another thread looks.
 
@@ -121,7 +131,7 @@ class Reserve:
     def _found(self, held: ExitStack) -> Claim | None:
         """Claim a job and hold it, or return `None` after a moment."""
         waiting = self._ledger.queues_with_jobs(self._queues(), bulk=not self._terms.interactive)
-        selection = self._terms.selection(self._held)
+        selection = self._terms.selection(self._held, self._in_flight)
         for queue in waiting:
             with self._in_flight.claiming():
                 if claim := self._ledger.claim(queue, unrung=True, selection=selection):

@@ -289,3 +289,105 @@ def test_a_throttled_model_rests_for_all_tenants_at_once(take, load):
     load.give(take(tenant="alpha"), "ok")
     load.give(take(tenant="beta"), "throttled", retry_after=7)
     assert take(tenant="alpha").lacking == "resting"
+
+
+def lapse(redis, ms=6_000):
+    """Let so much time pass for whoever waits for the model or was served by it."""
+    for tenant, text in redis.hgetall(f"fb:spillway:asking:{MODEL}").items():
+        until_ms, tokens = map(int, text.split())
+        redis.hset(f"fb:spillway:asking:{MODEL}", tenant, f"{until_ms - ms} {tokens}")
+    for tenant, at in redis.zrange(f"fb:spillway:served:{MODEL}", 0, -1, withscores=True):
+        redis.zadd(f"fb:spillway:served:{MODEL}", {tenant: at - ms})
+
+
+def test_a_tenant_alone_takes_all_slots_and_leaves_each_that_is_freed_to_one_that_waits(take, load):
+    rules = ModelRules(max_calls=4)
+    slots = [take(rules) for _ in range(4)]
+    assert all(slot.lacking is None for slot in slots)
+    assert take(rules, tenant="other").lacking == "calls"
+    load.give(slots[0], "ok")
+    assert take(rules).lacking == "calls", "it holds more than its share while another waits"
+    assert take(rules, tenant="other").lacking is None
+    assert take(rules, tenant="other").lacking == "calls"
+    load.give(slots[1], "ok")
+    assert take(rules).lacking == "calls"
+    assert take(rules, tenant="other").lacking is None
+    assert take(rules, tenant="other").lacking == "calls", "now both have their share"
+    load.give(slots[2], "ok")
+    assert take(rules, tenant="other").lacking == "calls"
+    assert take(rules).lacking is None
+
+
+def test_a_slot_is_left_to_nobody_who_has_stopped_asking(take, load, redis):
+    rules = ModelRules(max_calls=2)
+    slots = [take(rules) for _ in range(2)]
+    assert take(rules, tenant="gone").lacking == "calls"
+    load.give(slots[0], "ok")
+    assert take(rules).lacking == "calls"
+    lapse(redis)
+    assert take(rules).lacking is None
+
+
+def test_one_tenant_that_calls_now_and_then_finds_a_slot_at_its_next_call(take, load, redis):
+    rules = ModelRules(max_calls=4)
+    slots = [take(rules) for _ in range(3)]
+    load.give(take(rules, tenant="now-and-then"), "ok")
+    assert take(rules).lacking == "calls"
+    load.give(take(rules, tenant="now-and-then"), "ok")
+    lapse(redis)
+    assert take(rules).lacking is None
+    assert len(slots) == 3
+
+
+def test_many_tenants_have_one_slot_each_before_one_has_two(take, load):
+    rules = ModelRules(max_calls=3)
+    slots = [take(rules) for _ in range(3)]
+    for number in range(5):
+        assert take(rules, tenant=f"t{number}").lacking == "calls"
+    for slot in slots[:2]:
+        load.give(slot, "ok")
+    assert [take(rules, tenant=name).lacking for name in ("acme", "t3", "t3", "t1")] == [
+        "calls", None, "calls", None,
+    ]  # fmt: skip
+
+
+def age(redis, seconds):
+    """Let a part of the minute fill up."""
+    at = int(redis.hget(f"fb:spillway:load:{MODEL}", "at"))
+    redis.hset(f"fb:spillway:load:{MODEL}", "at", at - int(seconds * 1_000))
+
+
+@pytest.mark.parametrize(
+    "rules", [ModelRules(requests_per_minute=6), ModelRules(tokens_per_minute=60)]
+)
+def test_what_a_minute_allows_goes_to_the_tenant_that_has_waited_longer(take, redis, rules):
+    for _ in range(6):
+        assert take(rules).lacking is None
+    assert take(rules, tenant="other").lacking
+    age(redis, 10.5)
+    assert take(rules).lacking, "it has just had its part"
+    assert take(rules, tenant="other").lacking is None
+    assert take(rules).lacking
+    age(redis, 10.5)
+    assert take(rules, tenant="other").lacking
+    assert take(rules).lacking is None
+
+
+def test_a_large_call_is_not_starved_by_small_ones_of_another_tenant(take, redis):
+    rules = ModelRules(tokens_per_minute=600)
+    take(rules, tokens=600)
+    assert take(rules, tokens=50, tenant="large").lacking == "tokens"
+    age(redis, 3)
+    assert take(rules, tokens=10).lacking == "tokens", "that would take from what the other needs"
+    age(redis, 2.5)
+    assert take(rules, tokens=50, tenant="large").lacking is None
+
+
+def test_one_tenant_that_gave_up_its_large_call_holds_nobody_up(take, redis):
+    rules = ModelRules(tokens_per_minute=600)
+    take(rules, tokens=600)
+    assert take(rules, tokens=600, tenant="gone").lacking == "tokens"
+    age(redis, 13)
+    assert take(rules, tokens=10).lacking == "tokens"
+    lapse(redis, 13_500)
+    assert take(rules, tokens=10).lacking is None

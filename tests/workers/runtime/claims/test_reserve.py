@@ -136,9 +136,20 @@ def test_a_reserve_without_threads_takes_nothing(ledger, start):
 
 def test_the_selection_of_one_thread_passes_over_the_tenant_that_holds_it():
     terms = ReserveTerms(1, interactive=True)
-    assert terms.selection({}) == Selection(interactive=True)
-    full = terms.selection({"acme": 1})
+    assert terms.selection({}, InFlight(1)) == Selection(interactive=True)
+    full = terms.selection({"acme": 1}, InFlight(1))
     assert full == Selection(interactive=True, passed_over=frozenset({"acme"}))
+
+
+def test_threads_for_shares_take_only_jobs_of_tenants_that_hold_less_than_theirs(ledger, start):
+    threads = start(ReserveTerms(4, shares=True), slots=4)
+    put(ledger, *(job("bulk") for _ in range(3)))
+    time.sleep(0.2)
+    assert threads.begun == [], "a tenant alone has all threads of Celery, and no more"
+    put(ledger, *(job("other") for _ in range(5)))
+    until(lambda: threads.begun == ["other", "other"])
+    put(ledger, job("third"))
+    until(lambda: threads.begun == ["other", "other", "third"])
 
 
 def test_a_drained_worker_takes_no_job_for_its_reserve(start, ledger):
