@@ -306,13 +306,9 @@ def test_a_library_that_kills_its_process_is_a_finding(site, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("code", "states"),
-    [
-        ("", {"exllamav3": "ok"}),
-        ("raise ImportError('undefined symbol: x')", {"exllamav3": "fail"}),
-    ],
+    ("code", "state"), [("", "ok"), ("raise ImportError('undefined symbol: x')", "fail")]
 )
-def test_exllamav3_is_reported_where_it_is_built(site, code, states):
+def test_exllamav3_is_reported_where_it_is_built(site, code, state):
     def checked():
         env = {**site.environ, "PYTHONPATH": f"{site.folder}{os.pathsep}{ROOT / 'src'}"}
         argv = [sys.executable, "-S", "-m", "forebay.workers.engines.gpu.probe"]
