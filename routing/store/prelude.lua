@@ -49,7 +49,7 @@
 --                                 written to fb:wake:<tenant>:webhooks
 --        fb:stream:<tenant>:<id>  stream  the text of the answer while it is generated, sealed
 --        fb:models:<queue>  zset  the models that answer there, as JSON -> s until when this holds
---        fb:rings         string  doorbells rung so far; numbers them
+--        fb:rings         string  times that doorbells were rung; numbers them
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep
 --        fb:cancelled     list    jobs that were cancelled while they waited, since the last sweep
@@ -315,12 +315,14 @@ local function around_rings(queue, bell)
   return around
 end
 
--- Ring the doorbell some times: push as many Celery messages onto the queue's list.
+-- Ring the doorbell some times: push as many Celery messages onto the queue's list. Those that are rung
+-- together have one number, and the later ones a place after it: a producer's user of Redis may count up by
+-- one only, because a number that it sets could be the last.
 local function ring_often(queue, bell, times)
-  local last, messages = redis.call('INCRBY', 'fb:rings', times), {}
+  local name, messages = queue .. '.' .. redis.call('INCR', 'fb:rings'), {}
   local around = around_rings(queue, bell)
   for i = 1, times do
-    messages[i] = table.concat(around, queue .. '.' .. last - times + i)
+    messages[i] = table.concat(around, i == 1 and name or name .. '-' .. i)
   end
   replies['bells ' .. queue] = redis.call('LPUSH', queue, unpack(messages))
 end
