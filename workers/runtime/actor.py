@@ -56,6 +56,7 @@ from forebay.workers.runtime.liveness import Liveness
 from forebay.workers.runtime.outcomes import Outcome
 from forebay.workers.runtime.settings import ActorSettings
 from forebay.workers.runtime.start_up import (
+    collect_rarely,
     give_up,
     load_scripts,
     reachable,
@@ -225,6 +226,7 @@ class Actor:
             wait_for_redis(self._impatient_ledger)
             load_scripts(self._impatient_ledger)
             self._worker = self._made_worker()
+        collect_rarely()
         self._full_redis.start()
         self._start_reserves(self._worker)
 
@@ -262,6 +264,7 @@ class Actor:
         self._full_redis.stop()
         if self._worker is not None:
             self._worker.close()
+        self._drain.ring_for_others(self._consumed())
 
     def _come_round(self, consumer: Any) -> None:
         """Note that the consumer's loop came round, and have it do as an operator ordered."""
