@@ -17,6 +17,12 @@ from forebay.producers.gateway.errors import STATUSES
 EVENTS = ("text/event-stream",)
 #: A chat as every format of chats has it.
 MESSAGES = [{"role": "user", "content": "What is a forebay?"}]
+#: One server-sent event. What `data` holds, each wire format says.
+_EVENT = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
 _REF = "#/components/schemas/{model}"
 _models: list[tuple[Any, JsonSchemaMode]] = []
 _PHRASES = {
@@ -57,7 +63,9 @@ def documented(
         sent_as: the type of the request's body.
         example: a body that can be sent as it is, which /docs fills in.
     """
-    good: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in media}
+    good: dict[str, Any] = {
+        kind: {"schema": _EVENT if kind in EVENTS else {"type": "string"}} for kind in media
+    }
     if response is not None:
         good["application/json"] = {"schema": _named(response, "serialization")}
     responses: dict[int, Any] = {status: {"description": "The answer.", "content": good}}

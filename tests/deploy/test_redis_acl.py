@@ -23,6 +23,7 @@ from forebay.routing.fleets.moving import state
 from forebay.routing.jobs import Job, Summarize
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
 from forebay.workers.telemetry.metrics.ledger_metrics import LedgerMetrics
@@ -191,10 +192,12 @@ def test_the_sweeper_and_the_workers_work_under_their_users(guarded):
     with as_tenant(urls, "acme") as client:
         late = client.submit(request("[[echo: delay=20]] We met at noon."))
         user(urls, "operator").hset(f"fb:job:{late}", "deadline", 1)
+        Transitions(user(urls, "producer-acme")).run("keep_asked", late, b"what was asked")
         user(urls, "operator").zadd("fb:deadlines", {late: 1})
         with pytest.raises(ForebayError) as ended:
             client.result(late, timeout=20)
         assert ended.value.code == "expired"
+        assert user(urls, "operator").ttl(f"fb:asked:{late}") > 0
         lost = client.submit(request())
         operator = user(urls, "operator")
         assert client.result(lost, timeout=20).status == "done"
@@ -372,6 +375,12 @@ def test_a_gateway_is_a_producer_for_all_tenants_and_reads_their_keys(guarded):
             stream = client.chat.completions.create(model="auto", messages=chat, stream=True)
             texts = [chunk.choices[0].delta.content for chunk in stream]
             assert len([text for text in texts if text]) > 1
+            kept = client.responses.create(model="auto", input="Noon.", metadata={"ticket": "7"})
+            assert client.responses.retrieve(kept.id).metadata == {"ticket": "7"}
+            again = client.responses.create(
+                model="auto", input="[[echo: delay=0.1]] At noon.", stream=True, background=True
+            )
+            assert list(again)[-1].response.output_text == "At noon."
             check_files_and_webhooks(fleet, client)
 
 
