@@ -167,13 +167,17 @@ def _pace(worker: SeenWorker | None) -> tuple[RenderableType, ...]:
 
 
 def _money(now: Snapshot) -> Table:
-    """Return the table of today's money, the fleet first, and whether Bedrock is open."""
+    """Return the table of today's money, the fleet first, and whether Bedrock takes calls."""
     table = _table("BEDROCK TODAY", "SPENT", "RESERVED", "BUDGET")
     settled, reserved = now.spent.get("*", (0, 0))
-    state = Text("shut: " + now.shut if now.shut else "open", "red" if now.shut else "green")
+    state = Text("fleet, ")
+    if now.shut:
+        state.append(f"shut: {now.shut}", "red")
+    else:
+        state.append("taking calls", "green")
     table.add_row(state, _dollars(settled), _dollars(reserved), _budget(now, "*"))
     tenants = [(name, sums) for name, sums in now.spent.items() if name != "*" and ":" not in name]
-    for name, sums in sorted(tenants, key=lambda item: -sum(item[1]))[:MAX_TENANTS]:
+    for name, sums in sorted(tenants, key=lambda item: (-sum(item[1]), item[0]))[:MAX_TENANTS]:
         table.add_row(_name(f"  {name}"), _dollars(sums[0]), _dollars(sums[1]), _budget(now, name))
     if now.budgets is None:
         table.caption = Text(OTHER_POLICY, "yellow")

@@ -101,6 +101,13 @@ def test_a_shut_way_to_bedrock_says_why(busy, snapshots, redis):
     assert "shut: the credentials have expired" in drawn(snapshots.take(), width=160)
 
 
+def test_tenants_that_spent_alike_keep_their_places(busy, snapshots):
+    now = replace(snapshots.take(), spent={"*": (2, 0), "zeta": (1, 0), "acme": (1, 0)})
+    screens = [drawn(now), drawn(replace(now, spent=dict(reversed(now.spent.items()))))]
+    assert screens[0] == screens[1]
+    assert "fleet, taking calls" in screens[0]
+
+
 def test_the_document_has_the_same_figures(busy, forebay):
     code, out, _ = forebay("top", "--json")
     shown = json.loads(out)
