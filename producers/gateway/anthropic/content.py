@@ -81,7 +81,7 @@ class Message(Body):
 def _custom(value: Any) -> Any:
     """Refuse a tool that Anthropic's servers run, before its other fields are missed."""
     kind = value.get("type") if isinstance(value, dict) else None
-    if kind not in {None, "custom"}:
+    if kind is not None and kind != "custom":
         words = {"why": "is not supported: nothing runs the tools of a server here; leave it out"}
         raise PydanticCustomError("not_supported", "{why}", words)
     return value
