@@ -26,7 +26,7 @@ def read_panel(path: Path | None) -> list[Job]:
         packaged = files("forebay.workers.commands.drift").joinpath("panel.json").read_text()
         return [_job(data) for data in json.loads(packaged)]
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8"
         raise Misconfigured(f"cannot be read: {why}", field=str(path)) from None
@@ -47,7 +47,7 @@ def _job_of_line(path: Path, number: int, line: str) -> Job:
         return _job(json.loads(line))
     except InvalidJob as error:
         raise Misconfigured(f"line {number}: {error}", field=str(path)) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Misconfigured(f"line {number} is not JSON", field=str(path)) from None
 
 

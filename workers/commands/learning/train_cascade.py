@@ -16,9 +16,15 @@ from forebay.routing.learning.audits import Audit, Audits
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
+from forebay.workers.commands.learning.evaluate import Folder
 from forebay.workers.commands.learning.train import Out
 from forebay.workers.commands.options import Json, Preds, Second, Seed, model_names
-from forebay.workers.training.fitting.weights_folder import CASCADE_MODEL, versioned, write
+from forebay.workers.training.fitting.weights_folder import (
+    CASCADE_MODEL,
+    ROUTER_MODEL,
+    versioned,
+    write,
+)
 
 if TYPE_CHECKING:
     from forebay.routing.scoring.cascade_model import Weights
@@ -47,14 +53,15 @@ StandIn = Annotated[
 def train_cascade(
     *, prompts: Prompts = None, outcomes: Outcomes = None, weak: Weak = None,
     strong: Strong = None, second: Second = None, preds: Preds = None, out: Out,
-    audits: FromAudits = False, tenant: TenantName = None, stand_in: StandIn = False,
-    seed: Seed = 0, as_json: Json = False,
+    weights: Folder = None, audits: FromAudits = False, tenant: TenantName = None,
+    stand_in: StandIn = False, seed: Seed = 0, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Fit the model that ranks answers with second opinions.
 
     \b
     Fit to files: --prompts, --outcomes, --weak, --strong, --second and --preds, as `eval` takes
-    them. Or fit to --audits of this fleet, which know less about the answers.
+    them; --weights names the folder of the router model that the fleet uses, if that is not the
+    packaged one. Or fit to --audits of this fleet, which know less about the answers.
     Set FOREBAY_CASCADE_MODEL to the file that is written, and FOREBAY_CASCADE_KINDS to the kinds
     that it is to rank. A worker uses it for answers with as many second opinions as
     it was fitted to: one, or two (FOREBAY_SECOND_OPINIONS).
@@ -63,17 +70,19 @@ def train_cascade(
         "--prompts": prompts, "--outcomes": outcomes, "--weak": weak, "--strong": strong,
         "--second": second, "--preds": preds,
     }  # fmt: skip
-    given = [name for name, value in files.items() if value is not None]
+    given = [name for name, value in {**files, "--weights": weights}.items() if value is not None]
     if audits and given:
         raise Misconfigured("cannot be given with --audits", field=given[0])
-    fitted = _of_audits(tenant, seed, stand_in=stand_in) if audits else _of_files(files, seed)
-    weights = versioned("cascade", fitted)
-    path = write(out, CASCADE_MODEL, weights)
-    document = {"version": weights.version, "path": str(path), "bytes": path.stat().st_size}
-    typer.echo(json.dumps(document) if as_json else f"{weights.version}: {path}")
+    fitted = (
+        _of_audits(tenant, seed, stand_in=stand_in) if audits else _of_files(files, weights, seed)
+    )
+    model = versioned("cascade", fitted)
+    path = write(out, CASCADE_MODEL, model)
+    document = {"version": model.version, "path": str(path), "bytes": path.stat().st_size}
+    typer.echo(json.dumps(document) if as_json else f"{model.version}: {path}")
 
 
-def _of_files(files: dict[str, Path | str | None], seed: int) -> Weights:
+def _of_files(files: dict[str, Path | str | None], weights: Path | None, seed: int) -> Weights:
     from forebay.routing.scoring.router_model import RouterModel
     from forebay.workers.training.data import dataset, local_answers
     from forebay.workers.training.evaluation import cascade_rankings
@@ -86,7 +95,7 @@ def _of_files(files: dict[str, Path | str | None], seed: int) -> Weights:
     data = dataset.read(texts, scores, weak, strong, job_type=False)
     dataset.require_enough(len(data))
     answers = local_answers.read(preds, data.uids, weak[0], second)
-    model = RouterModel.load()
+    model = RouterModel.load(weights / ROUTER_MODEL if weights else None)
     readings = [model.read(text) for text in data.prompts]
     return cascade_rankings.fitted_to(data, readings, answers, seed, note=_note(len(data), files))
 

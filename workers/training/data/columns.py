@@ -28,9 +28,14 @@ def columns(
     Values of the columns in `COLUMN_TYPES` are text or `None`; `score` is as it is in the file.
 
     Raises:
-        Misconfigured: The file cannot be read, lacks a column, or has a column of a wrong type.
+        Misconfigured: The file cannot be read, has no rows, lacks a column, or has a column of a
+            wrong type.
     """
+    if path.is_dir():
+        raise Misconfigured("is a folder; name the file in it", field=str(path))
     table = _table(path, names, optional)
+    if not table.num_rows:
+        raise Misconfigured("has no rows", field=str(path))
     return {name: _values(path, name, table.column(name)) for name in table.column_names}
 
 

@@ -81,11 +81,19 @@ def test_another_panel_than_was_pinned_is_one_clear_error(forebay, tmp_path):
         forebay()
 
 
+def test_a_panel_may_have_a_byte_order_mark_and_any_character_in_its_texts(tmp_path):
+    path = tmp_path / "panel.jsonl"
+    request = '{"kind": "classify", "text": "a\u2028b", "labels": ["x", "y"]}'
+    path.write_bytes(f"\ufeff{request}\r\n{request}\n".encode())
+    assert [job.request.text for job in read_panel(path)] == ["a\u2028b", "a\u2028b"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "holds 0 jobs"),
         ("no JSON", "line 1 is not JSON"),
+        ("[" * 100_000, "line 1 is not JSON"),
         ('\n{"kind": "classify", "text": "a"}', "line 2: .*labels"),
     ],
 )

@@ -94,6 +94,16 @@ def no_parquet(folder):
     (folder / "outcomes.parquet").write_text("uid,model,score")
 
 
+def folder_for_file(folder):
+    (folder / "prompts.parquet").unlink()
+    (folder / "prompts.parquet").mkdir()
+
+
+def no_rows(folder):
+    nothing = pa.array([], pa.string())
+    write_outcomes(folder, uid=nothing, model=nothing, score=pa.array([], pa.float64()))
+
+
 def missing_file(folder):
     (folder / "outcomes.parquet").unlink()
 
@@ -113,6 +123,8 @@ def missing_file(folder):
         (empty_model, "column 'model' is empty in 1 of 2 rows"),
         (no_parquet, "is not a parquet file"),
         (missing_file, "cannot be read: No such file"),
+        (folder_for_file, "is a folder; name the file in it"),
+        (no_rows, "has no rows"),
     ],
 )
 def test_a_bad_file_is_one_error_that_names_file_column_and_model(files, spoil, message):
