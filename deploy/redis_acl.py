@@ -35,6 +35,7 @@ OWN_COMMANDS = (
 )
 OWN_KEYS = (
     "fb:job:{}.*", "fb:content:{}.*", "fb:answer:{}.*", "fb:draft:{}.*", "fb:cached:{}.*",
+    "fb:asked:{}.*",
     "fb:watchers:{}.*", "fb:cache:{}:*", "fb:idempotency:{}:*", "fb:wake:{}:*", "fb:dead:{}",
     "fb:promised:{}", "fb:held:{}", "fb:bulk:{}.*", "fb:bulks:{}", "fb:stream:{}:*",
 )  # fmt: skip
@@ -94,7 +95,7 @@ FIGURES = (
     "%R~fb:spend:day:* %R~fb:spend:from:* %R~fb:spillway* %R~fb:pace:* %R~fb:lanes "
     "%R~fb:bedrock:* %R~fb:move:*"
 )
-ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
+ENDS = "%W~fb:content:* %W~fb:asked:* ~fb:draft:* %W~fb:answer:*"
 
 
 def producer(tenant: str) -> str:

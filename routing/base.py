@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from contextvars import ContextVar
 from itertools import takewhile
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, TypeVar, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -85,6 +85,23 @@ class FrozenModel(BaseModel):
         finally:
             _validating.reset(token)
         raise _as_error(first)
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def changed(model: ModelT, **values: Any) -> ModelT:
+    """Return a copy of a frozen model with other values, which are valid already.
+
+    It is `model_copy` at a third of its time, for what is copied once for each row of a bulk.
+    """
+    copy = model.__class__.__new__(model.__class__)
+    put = object.__setattr__  # as the model is frozen
+    put(copy, "__dict__", {**model.__dict__, **values})
+    put(copy, "__pydantic_fields_set__", model.__pydantic_fields_set__ | values.keys())
+    put(copy, "__pydantic_extra__", model.__pydantic_extra__)
+    put(copy, "__pydantic_private__", model.__pydantic_private__)
+    return copy
 
 
 #: Whether this thread or task is validating a `FrozenModel` now.

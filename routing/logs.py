@@ -1,38 +1,13 @@
-"""How every process of the fleet logs: one vocabulary of events, two formats, and never content.
+"""The vocabulary of log lines: every line names its event, and no line holds content.
 
-A line is text for people, or JSON if `FOREBAY_LOG=json`. docs/events.md explains every event.
+docs/events.md explains every event. `forebay.routing.log_lines` writes the lines.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import sys
-import time
 import traceback
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any, Literal, Self, TextIO
-
-from forebay.routing.settings import EnvironmentSettings, read
-
-#: Carries the worker's name to the processes that the worker starts, such as its engine's.
-WORKER_VARIABLE = "forebay_worker"
-#: Loggers of Celery that say for every doorbell that it came, and that it "succeeded".
-_DOORBELL_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
-
-
-class LogSettings(EnvironmentSettings):
-    """How lines are written.
-
-    Attributes:
-        log: `text` for people, or `json`: one JSON object a line.
-    """
-
-    log: Literal["text", "json"] = "text"
+from typing import Any, Self
 
 
 class Event(StrEnum):
@@ -125,6 +100,7 @@ class Event(StrEnum):
     ENGINE_ENDED = "engine.ended", "an engine's process ended; it is started again"
     ENGINE_DOWN = "engine.down", "an engine could not be started again"
     DECISIONS_DOWN = "router.decisions_down", "a router cannot open its decision model"
+    MODEL_UNREADABLE = "model.unreadable", "a published model is damaged; the packaged one is used"
     BATCH_BROKE = "batch.broke", "a defect: a batch of the gateway raised an exception, and failed"
     WEBHOOK_BROKE = "webhook.broke", "a defect: delivering events raised an exception"
     WEBHOOK_GIVEN_UP = "webhook.given_up", "a webhook took none of the tries to deliver an event"
@@ -148,135 +124,6 @@ def event(name: Event, *, job: str | None = None, **fields: Any) -> dict[str, An
     if job:
         fields = {"job": job, "tenant": job.partition(".")[0], **fields}
     return {"event": name._value_, "fields": fields}
-
-
-def to_stderr(level: int, worker: str = "") -> None:
-    """Log our own messages from `level` on, and other libraries' from `WARNING` on.
-
-    What a library logs below a warning may be content.
-
-    Args:
-        level: the lowest level of our messages, and of Celery's.
-        worker: the name of this worker, which each line carries.
-    """
-    if worker:
-        os.environ[WORKER_VARIABLE] = worker
-    root = logging.getLogger()
-    if not root.handlers:
-        root.addHandler(_LineHandler(sys.stderr))
-        root.setLevel(logging.WARNING)
-        root.handlers[0].setFormatter(_formatter())
-        _know_less()
-        logging.captureWarnings(True)  # else they would stand between the lines, unformatted
-    for handler in root.handlers:
-        if worker and isinstance(handler.formatter, _Lines):
-            handler.formatter.worker = worker
-    for name in ("forebay", "celery"):
-        logging.getLogger(name).setLevel(level)
-    for name in _DOORBELL_LOGGERS:
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
-
-
-def _know_less() -> None:
-    """Have records lack what no line shows: finding it out costs a third of a line."""
-    logging._srcfile = None  # noqa: SLF001 - as logging's HOWTO says
-    logging.setLogRecordFactory(_LeanRecord)
-
-
-class _LeanRecord(logging.LogRecord):
-    """A record of what a line shows; what no line shows is the same for all records."""
-
-    pathname = filename = "(unknown file)"
-    module = funcName = ""  # noqa: N815 - logging's name
-    lineno, relativeCreated = 0, 0.0  # noqa: N815 - logging's name
-    thread = threadName = process = processName = taskName = None  # noqa: N815 - logging's names
-    exc_text = stack_info = None
-
-    def __init__(self, name: str, level: int, *of: Any, **_: Any) -> None:
-        # Not that of the base class, which takes apart the path that no line shows.
-        _path, _line, self.msg, args, self.exc_info, *_rest = of
-        if args and len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
-            args = args[0]  # for messages with names, as in `%(job)s`
-        self.name, self.args = name, args
-        self.levelno, self.levelname = level, logging.getLevelName(level)
-        self.created = time.time()
-        self.msecs = self.created % 1 * 1000
-
-
-class _LineHandler(logging.StreamHandler[TextIO]):
-    """Writes each record as it comes."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line. Standard error is flushed at the end of each line by itself."""
-        try:
-            self.stream.write(f"{self.format(record)}\n")
-            if not getattr(self.stream, "line_buffering", False):
-                self.stream.flush()
-        except Exception:  # noqa: BLE001 - as logging does: a line never breaks the program
-            self.handleError(record)
-
-
-def _formatter() -> logging.Formatter:
-    return JsonLines() if read(LogSettings).log == "json" else TextLines()
-
-
-class _Lines(logging.Formatter):
-    """Formats a record of any logger for this worker."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.worker = os.environ.get(WORKER_VARIABLE, "")
-
-
-class JsonLines(_Lines):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as JSON, in ASCII."""
-        values = {
-            "time": _timestamp(record.created),
-            "level": record.levelname,
-            "worker": self.worker,
-            "event": getattr(record, "event", Event.LIBRARY.value),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-            "logger": record.name,
-        }
-        if record.exc_info and record.exc_info[1]:
-            values["exception"] = exception_text(record.exc_info[1])
-        return json.dumps(values, default=str)
-
-
-class TextLines(_Lines):
-    """A line for people: time, level, worker, event, message, and fields the message lacks."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as text; an exception follows on lines of its own."""
-        message = record.getMessage()
-        words = [_timestamp(record.created), record.levelname]
-        if self.worker:
-            words.append(self.worker)
-        words.append(f"{getattr(record, 'event', record.name)}:")
-        if message:
-            words.append(message)
-        for key, value in getattr(record, "fields", {}).items():
-            if (shown := str(value)) not in message:
-                words.append(f"{key}={shown}")
-        line = " ".join(words)
-        if record.exc_info and record.exc_info[1]:
-            return f"{line}\n{exception_text(record.exc_info[1])}"
-        return line
-
-
-def _timestamp(created_s: float) -> str:
-    second = int(created_s)
-    return f"{_date_and_time(second)}.{int((created_s - second) * 1000):03d}+00:00"
-
-
-@lru_cache(maxsize=2)
-def _date_and_time(second: int) -> str:
-    """Return a second in UTC; the lines of one second share it."""
-    return datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")
 
 
 def exception_text(error: BaseException) -> str:

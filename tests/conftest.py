@@ -1,5 +1,6 @@
 """Fixtures of all tests: a real Redis server, a fleet, no settings of the user."""
 
+import functools
 import os
 import signal
 from collections.abc import Iterator
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
+from botocore.loaders import JSONFileLoader
 from hypothesis import settings
 
+from file_marks import excluded_by, in_a_folder_of_fleets, marks_of_file
 from local.fleet import Fleet
 
 # Tests do not depend on the caller's settings and have no real credentials. On a GPU machine
@@ -35,21 +38,39 @@ settings.register_profile("forebay", derandomize=True, deadline=None, database=N
 settings.load_profile("forebay")
 
 
-#: Folders whose slow tests start whole fleets, or look at the clock. `make test` runs them apart.
-FLEETS = (
-    "deploy/", "examples/", "front_door/", "producers/gateway/", "whole/", "workers/runtime/",
-    "workers/telemetry/",
-)  # fmt: skip
+pytest_plugins = ["two_fleets"]  # its fixtures
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of processes of `-n auto`: tests wait for a third of their time."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out, unread, each file whose tests are all deselected by a mark of the whole file.
+
+    To import such files and to make their tests took half of the time of collecting.
+    """
+    if collection_path.suffix != ".py":
+        return None
+    return True if excluded_by(config.option.markexpr) & marks_of_file(collection_path) else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects tests by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests of fleets."""
-    here = Path(__file__).parent
     for item in items:
-        where = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
-        if where.startswith(FLEETS) and item.get_closest_marker("slow"):
+        if in_a_folder_of_fleets(item.path) and item.get_closest_marker("slow"):
             item.add_marker("fleets")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptions_of_aws_are_parsed_once() -> Iterator[None]:
+    """Keep what botocore reads of megabytes of JSON for each session: tests open hundreds."""
+    parsed = functools.cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: parsed(path))
+        yield
 
 
 @pytest.fixture(scope="session")

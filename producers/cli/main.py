@@ -241,7 +241,9 @@ def run(args: Sequence[str]) -> int:
 def main() -> None:
     """Run the command `forebay`."""
     gc.set_threshold(OBJECTS_PER_COLLECTION)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # Python looks for garbage when it exits: not among all that was imported
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from forebay.producers.gateway.cached_answers import CachedAnswers
 from forebay.producers.gateway.files.file_store import FileStore
 from forebay.producers.gateway.rates import Rates, Take, Taken
 from forebay.producers.gateway.settings import GatewaySettings
-from forebay.producers.gateway.text_reader import Pieces, TextReader
+from forebay.producers.gateway.text_reader import Entry, Pieces, TextReader
 from forebay.producers.gateway.together import Together
 from forebay.producers.gateway.webhooks.courier import Courier
 from forebay.producers.gateway.webhooks.deliveries import Deliveries
@@ -73,6 +73,7 @@ class Gateway:
         courier: tells them.
         ledger: the ledger, for what blocks on it: bulks and their rows.
         cached: the answers that are in the cache already.
+        place_of: returns the ledger that holds a job, and may block.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Gateway:
         *,
         clients: Settings | None = None,
         texts_of: Callable[[str], TextReader] | None = None,
+        place_of: Callable[[str], Ledger] | None = None,
     ) -> None:
         """Open the connections to one fleet.
 
@@ -91,6 +93,7 @@ class Gateway:
             clients: the settings of the tenants' clients, which follow a map of fleets if they name
                 one; by default the fleet's.
             texts_of: returns the reader of the texts of a tenant's jobs; by default this one's.
+            place_of: returns the ledger that holds a job, and may block; by default this one's.
         """
         self.settings = settings
         self._clients_settings = clients or fleet
@@ -105,6 +108,7 @@ class Gateway:
         self.texts = TextReader(self.redis, Seal.of(fleet))
         self.batches = BatchStore(self.redis)
         self.ledger = Ledger(self.redis, fleet, packaged_template)
+        self.place_of = place_of or (lambda _: self.ledger)
         self.files = FileStore(
             settings.gateway_files.expanduser(), max_bytes=settings.gateway_max_files,
             keep_s=settings.gateway_keep_files_s,
@@ -135,8 +139,15 @@ class Gateway:
 
     def reading(self, job_id: str) -> AbstractContextManager[Pieces]:
         """Read the text of a job while it is generated; see `TextReader.reading`."""
+        return self._texts(job_id).reading(job_id)
+
+    async def pieces_after(self, job_id: str, last: bytes) -> list[Entry]:
+        """Return the entries of a job's text after the last one that was read."""
+        return await self.on_thread(self._texts(job_id).after, job_id, last)
+
+    def _texts(self, job_id: str) -> TextReader:
         tenant = job_id.partition(".")[0]
-        return (self._texts_of(tenant) if self._texts_of else self.texts).reading(job_id)
+        return self._texts_of(tenant) if self._texts_of else self.texts
 
     async def begin(self, job: Job) -> Begun:
         """Submit a job; return its id, and the future of its result. Many share a round trip.

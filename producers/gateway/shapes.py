@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.errors import Fault
@@ -113,11 +115,15 @@ def native_error(fault: Fault, request_id: str) -> NativeError:
     }  # fmt: skip
 
 
-def error_response(path: str, fault: Fault, request_id: str) -> Response:
-    """Return the response of an error in the format of the endpoint that was asked."""
-    if path.startswith("/v1/messages"):
+def error_response(scope: Scope, fault: Fault, request_id: str) -> Response:
+    """Return the response of an error in the format of the endpoint that was asked.
+
+    An endpoint that both formats have answers Anthropic's clients in theirs.
+    """
+    path, anthropic = scope["path"], "anthropic-version" in Headers(scope=scope)
+    if path.startswith("/v1/messages") or (anthropic and path.startswith("/v1/models")):
         body: object = anthropic_error(fault, request_id)
-    elif path.startswith("/v1/"):
+    elif path == "/v1" or path.startswith("/v1/"):
         body = openai_error(fault, request_id)
     else:
         body = native_error(fault, request_id)

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from forebay.routing.logs import Event, event
-from forebay.routing.store.connection import streams
+from forebay.routing.store.connection import reaching_redis, streams
 from forebay.routing.store.encryption import Seal
 from forebay.routing.store.text_stream import Piece, read_piece, stream_key
 
@@ -25,6 +25,10 @@ BLOCK_MS = 5  # so soon a job that is added is read too; 20 ms cost each first t
 PAUSE_S = 0.5  # after an error of Redis
 MAX_ENTRIES = 500  # of each stream in one reading
 JOINED_CHARS = 1_024  # pieces that wait are joined up to this length, so a slow reader holds little
+
+
+#: The id of an entry of a text, and its piece; `None` if no worker wrote it.
+Entry = tuple[bytes, Piece | None]
 
 
 class Pieces(asyncio.Queue[Piece]):
@@ -98,6 +102,16 @@ class TextReader:
                 text.listeners.remove(listener)
                 if not text.listeners:
                     del self._texts[key]
+
+    def after(self, job_id: str, last: bytes) -> list[Entry]:
+        """Return the entries of a job's text after this one, as they were written.
+
+        Raises:
+            Unavailable: Redis cannot be reached.
+        """
+        with reaching_redis():
+            found: Any = self._redis.xrange(stream_key(job_id), min=b"(" + last)
+        return [(entry, read_piece(fields, self._seal)) for entry, fields in found]
 
     def close(self) -> None:
         """End the thread soon."""

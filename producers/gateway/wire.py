@@ -22,7 +22,7 @@ from forebay.routing.base import FieldError, Text, first_error
 MAX_DEPTH_SHOWN = 6  # parts of a field's path in an error
 MAX_ENTRIES, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512  # of metadata, as OpenAI limits them
 _UNSUPPORTED = "not_supported"
-_NO_JSON = "must be JSON in UTF-8, not compressed"
+_GZIP = b"\x1f\x8b"
 
 
 class Body(BaseModel):
@@ -45,6 +45,8 @@ def read(model: type[BodyT], raw: bytes) -> BodyT:
         return model.model_validate_json(raw)
     except ValidationError as error:
         first = first_error(error)
+        if first.type == "json_invalid":
+            raise InvalidRequest(_no_json(raw), field="body") from None
         raise _refusal(first._replace(path=_sent(first.path, raw)), model) from None
 
 
@@ -74,15 +76,26 @@ def fields_of(raw: bytes) -> Any:
     try:
         return from_json(raw, allow_inf_nan=False)
     except ValueError:
-        raise InvalidRequest(_NO_JSON, field="body") from None
+        raise InvalidRequest(_no_json(raw), field="body") from None
+
+
+def _no_json(raw: bytes) -> str:
+    """Return why a body is no JSON. The parser's words say where, and quote nothing."""
+    if not raw.strip():
+        return "is empty: send a JSON object"
+    if raw.startswith(_GZIP):
+        return "is compressed: send it as plain JSON in UTF-8"
+    try:
+        from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        return f"must be JSON in UTF-8: {error}"
+    return "must be JSON in UTF-8"
 
 
 def _refusal(error: FieldError, model: type[Body]) -> InvalidRequest | NotSupported:
     field = ".".join(str(part)[:60] for part in error.path[:MAX_DEPTH_SHOWN]) or None
     if error.type == _UNSUPPORTED:
         return NotSupported(error.message, field=field)
-    if error.type == "json_invalid":
-        return InvalidRequest(_NO_JSON, field="body")
     if error.type == "extra_forbidden":
         return InvalidRequest(_unknown(error, model), field=field)
     return InvalidRequest(error.message, field=field or "body")

@@ -5,25 +5,22 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 RowStatus = Literal["done", "failed", "expired", "up"]
 
 
-@dataclass(frozen=True, slots=True)
-class RowResult:
-    """What became of one row in the local lane.
+class RowResult(NamedTuple):
+    """What became of one row in the local lane; a named tuple, because a bulk makes millions.
 
     Attributes:
         status: `done`, `failed` or `expired`; `up` if the row became a job for Bedrock.
-        content: the content of the answer, as JSON data.
         model, revision: what answered.
         degraded: the answer failed a check, or the policy wanted the other lane.
         reasons: reason codes, as in a receipt.
-        tokens_in, tokens_out: tokens read and made.
         checks: the names of the checks that the answer passed.
+        content: the content of the answer, as JSON data.
+        tokens_in, tokens_out: tokens read and made.
         failed: the checks that the answer failed, with their notes.
         doubt: the probability that the answer is wrong, if it was computed.
         error, error_field, error_note: why there is no answer, as in a receipt.
@@ -32,14 +29,14 @@ class RowResult:
     """
 
     status: RowStatus
-    content: dict[str, Any] | None = field(default=None, repr=False)
     model: str = ""
     revision: str = ""
     degraded: bool = False
     reasons: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    content: dict[str, Any] | None = None
     tokens_in: int = 0
     tokens_out: int = 0
-    checks: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     doubt: float | None = None
     error: str | None = None
@@ -48,13 +45,15 @@ class RowResult:
     job: str | None = None
     notes: tuple[tuple[str, str], ...] = ()
 
+    def __repr__(self) -> str:
+        """Return no content."""
+        return f"RowResult(status={self.status!r}, model={self.model!r}, error={self.error!r})"
 
-_FIELDS = tuple(each.name for each in fields(RowResult))
-#: What the rows of a shard mostly have in common: stored once for each combination.
-_SHARED = ("status", "model", "revision", "degraded", "reasons", "checks")
-_OWN = tuple(name for name in _FIELDS if name not in _SHARED)
-_shared_of, _own_of = attrgetter(*_SHARED), attrgetter(*_OWN)
-_DEFAULTS = tuple(each.default for each in fields(RowResult) if each.name in _OWN)
+
+#: What stands before the content is what the rows of a shard mostly have in common: it is stored
+#: once for each combination.
+_AT_CONTENT = RowResult._fields.index("content")
+_DEFAULTS = tuple(RowResult._field_defaults[name] for name in RowResult._fields[_AT_CONTENT:])
 
 
 def pack_rows(results: Sequence[RowResult | None]) -> bytes:
@@ -65,9 +64,8 @@ def pack_rows(results: Sequence[RowResult | None]) -> bytes:
         if result is None:
             rows.append(None)
             continue
-        key = _shared_of(result)
-        number = shared.setdefault(key, len(shared))
-        own = list(_own_of(result))
+        number = shared.setdefault(result[:_AT_CONTENT], len(shared))
+        own = list(result[_AT_CONTENT:])
         while own and own[-1] == _DEFAULTS[len(own) - 1]:  # trailing defaults are left out
             own.pop()
         rows.append([number, *own])
@@ -83,19 +81,27 @@ def unpack_rows(data: bytes) -> list[RowResult | None]:
     """
     try:
         packed = json.loads(data)
-        shared = [dict(zip(_SHARED, values, strict=True)) for values in packed["shared"]]
+        shared = [_shared(*values) for values in packed["shared"]]
         return [row and _unpacked(shared[row[0]], row[1:]) for row in packed["rows"]]
     except (KeyError, TypeError, IndexError, RecursionError) as error:
         raise ValueError("damaged results") from error
 
 
-def _unpacked(shared: dict[str, Any], own: list[Any]) -> RowResult:
-    values = {**shared, **dict(zip(_OWN, own, strict=False))}
-    for name in ("reasons", "checks"):
-        values[name] = tuple(values[name])
-    for name in ("failed", "notes"):
-        values[name] = tuple((check, note) for check, note in values.get(name) or ())
-    return RowResult(**values)
+def _shared(
+    status: RowStatus, model: str, revision: str, degraded: Any, reasons: Any, checks: Any
+) -> tuple[Any, ...]:
+    return status, model, revision, degraded, tuple(reasons), tuple(checks)
+
+
+def _unpacked(shared: tuple[Any, ...], own: list[Any]) -> RowResult:
+    result = RowResult(*shared, *own)
+    if result.failed == result.notes == ():  # left out, as of most rows
+        return result
+    return result._replace(failed=_pairs(result.failed), notes=_pairs(result.notes))
+
+
+def _pairs(pairs: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((check, note) for check, note in pairs or ())
 
 
 def counts(results: Sequence[RowResult]) -> dict[str, int]:

@@ -11,7 +11,17 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from forebay.routing.base import Egress, FrozenModel, JobId, Kind, Short, Tenant, Text, explain
+from forebay.routing.base import (
+    Egress,
+    FrozenModel,
+    JobId,
+    Kind,
+    Short,
+    Tenant,
+    Text,
+    changed,
+    explain,
+)
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Deadline, Job
 from forebay.routing.requests import AnyRequest, parse_request
@@ -60,14 +70,19 @@ class Shard(FrozenModel):
             InvalidJob: Names the wrong field.
         """
         row = self.rows[index]
-        if row.keys() == _TEXT_ALONE and self.kind in _KINDS_OF_ONE_TEXT:
-            return self._common_request.model_copy(update={"text": _text(row["text"])})
+        if self.texts_alone_differ and self.kind in _KINDS_OF_ONE_TEXT:
+            return changed(self._common_request, text=_text(row["text"]))
         return parse_request({**self.common, **row, "kind": self.kind})
 
     @cached_property
     def _common_request(self) -> AnyRequest:
         """The request of any row whose text alone differs: to validate a schema takes long."""
         return parse_request({**self.common, "text": "-", "kind": self.kind})
+
+    @cached_property
+    def texts_alone_differ(self) -> bool:
+        """Whether the requests of the rows have all but their texts in common."""
+        return all(row.keys() == _TEXT_ALONE for row in self.rows)
 
     def row_id(self, index: int) -> str:
         """Return the id of a row's job: the same each time, and unknown to other tenants."""
@@ -84,8 +99,8 @@ class Shard(FrozenModel):
         Raises:
             InvalidJob: Names the wrong field of the row.
         """
-        own = {"id": self.row_id(index), "egress": egress, "request": self.request(index)}
-        return self._common_job.model_copy(update=own)  # each value is valid already
+        request = self.request(index)
+        return changed(self._common_job, id=self.row_id(index), egress=egress, request=request)
 
     @cached_property
     def _common_job(self) -> Job:

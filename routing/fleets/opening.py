@@ -1,3 +1,4 @@
+# ruff: noqa: PLC0415 - most fleets have no map, and a command answers sooner without its modules
 """Opens the ledger of a tenant: over its fleets if there is a map, or else over the one Redis."""
 
 from __future__ import annotations
@@ -5,18 +6,20 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import redis
 import redis.asyncio
 
 from forebay.routing.broker.doorbell import packaged_template
-from forebay.routing.fleets.map_file import MapFile
-from forebay.routing.fleets.tenant_fleets import Connect, TenantFleets
-from forebay.routing.fleets.tenant_ledger import TenantLedger
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import close_on_loop, connect_on_loop
 from forebay.routing.store.loop_redis import LoopRedis
+
+if TYPE_CHECKING:
+    from forebay.routing.fleets.map_file import MapFile
+    from forebay.routing.fleets.tenant_fleets import Connect
 
 
 @cache
@@ -26,6 +29,8 @@ def map_file(path: Path) -> MapFile:
     Raises:
         Misconfigured: The map is wrong.
     """
+    from forebay.routing.fleets.map_file import MapFile
+
     return MapFile(path)
 
 
@@ -42,6 +47,9 @@ def open_ledger(settings: Settings, tenant: str, connect: Connect) -> Ledger:
     """
     if settings.fleets is None:
         return Ledger(connect(settings), settings, packaged_template)
+    from forebay.routing.fleets.tenant_fleets import TenantFleets
+    from forebay.routing.fleets.tenant_ledger import TenantLedger
+
     fleets = TenantFleets(map_file(settings.fleets), settings, tenant, connect)
     return TenantLedger(fleets, settings)
 

@@ -14,6 +14,8 @@ from forebay.routing.policy.frontier_state import FrontierState
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.store.ttl_cache import TtlCache
 
+_LOCAL = FrontierState()  # of jobs that stay local
+
 
 class FrontierStatus:
     """The state of the frontier in one Redis, at most half a second old.
@@ -31,7 +33,7 @@ class FrontierStatus:
     def state(self, job: Job, rules: Policy) -> FrontierState:
         """Return the state for one job. Redis is not read for a job that stays local."""
         if job.lane == "local" or egress(job, rules) == "deny":
-            return FrontierState()
+            return _LOCAL
         paused = self._pauses.hold(f"bedrock:{job.tenant}")
         gate = "shut" if paused else self._spillway.gate(job.tenant)
         return FrontierState(gate, self._left_now(job.tenant, rules))

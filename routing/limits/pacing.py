@@ -12,12 +12,14 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any, Literal, NamedTuple
 
 import redis
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Job
+from forebay.routing.limits.unpaced import UnpacedJobs
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.frontier_state import Pace
 from forebay.routing.policy.policy_file import Policy
@@ -31,8 +33,12 @@ CALL_NUSD = 5_000_000
 DAY_S, HOUR_S = 86_400, 3_600
 #: How long an offset to Redis' clock is used; two clocks do not drift apart that fast.
 LOOK_EVERY_S = 60.0
+#: How often the controller is asked about jobs that have neither a target nor an override. An
+#: override that an operator sets takes so long to be noticed.
+UNPACED_EVERY_S = 1.0
 
 Stage = Literal["before", "after"]
+_Row = tuple[Job, Policy, str, float]  # the job, its policy, the stage or `hard`, the score
 
 _log = logging.getLogger(__name__)
 
@@ -63,13 +69,20 @@ class Pacer:
 
     Do not offer a job that cannot go to Bedrock or is pinned. A job that is worked twice counts
     twice; the controller corrects that. No method raises if Redis cannot be reached: then the
-    thresholds of the policy apply.
+    thresholds of the policy apply. Jobs without a target or an override cost no round trip: they
+    are counted here, and reported once a second.
     """
 
-    def __init__(self, client: redis.Redis, now: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        now: Callable[[], float] | None = None,
+        unpaced_every_s: float = UNPACED_EVERY_S,
+    ) -> None:
         """Use `now`, Unix time in seconds, as the clock; by default, Redis' clock."""
         self._redis = client
         self._now = now or _Clock(client)
+        self._unpaced = UnpacedJobs(unpaced_every_s)
 
     def offer(self, job: Job, rules: Policy, stage: Stage, score: float) -> Pace | None:
         """Return the controller's decision, or None if it has no target or cannot be reached."""
@@ -84,8 +97,18 @@ class Pacer:
         """Count a job that goes to Bedrock because its local answer failed its checks."""
         self._run([(job, rules, "hard", 0.0)])
 
-    def _run(self, rows: Sequence[tuple[Job, Policy, str, float]]) -> list[list[Any] | None]:
-        """Run the script for each row; None stands for no target, or no Redis."""
+    def _run(self, rows: Sequence[_Row]) -> list[list[Any] | None]:
+        """Run the script for each row that needs it; None stands for no target, or no Redis."""
+        asked = [self._needs_asking(*row) for row in rows]
+        replies = iter(self._replies(list(compress(rows, asked))))
+        return [next(replies) if needed else None for needed in asked]
+
+    def _needs_asking(self, job: Job, rules: Policy, stage: str, _score: float) -> bool:
+        if rules.tenant(job.tenant).pace.is_set:
+            return True
+        return not self._unpaced.leave_out((job.tenant, job.kind, stage))
+
+    def _replies(self, rows: Sequence[_Row]) -> list[list[Any] | None]:
         if not rows:
             return []
         try:
@@ -101,11 +124,15 @@ class Pacer:
                 extra=event(Event.PACING_AWAY),
             )
             return [None] * len(rows)
+        for (job, _, stage, _), reply in zip(rows, replies, strict=True):
+            if reply is None:
+                self._unpaced.rest((job.tenant, job.kind, stage))
         return replies
 
     def _arguments(self, job: Job, rules: Policy, stage: str, score: float) -> list[Any]:
+        jobs = self._unpaced.take((job.tenant, job.kind, stage))
         target = self._target(rules.tenant(job.tenant).pace)
-        return [job.tenant, job.kind, stage, score, _tie_breaker(job.id, stage), *target]
+        return [job.tenant, job.kind, stage, jobs, score, _tie_breaker(job.id, stage), *target]
 
     def _target(self, pace: PacePolicy) -> list[str | float]:
         """Return the target as the script's arguments; `''` stands for no target."""

@@ -61,11 +61,16 @@ def wants_second(
         prose: the answer is free text of a `generate` job.
     """
     rules = policy.tenant(job.tenant).second_opinion
-    limit: float = 0.0 if job.kind == "embed" else getattr(rules, "prose" if prose else job.kind)
-    unsure = limit > 0 and (verdict is None or verdict.probability <= limit)
-    if not unsure or depth > rules.stop_at_depth:
+    if depth > rules.stop_at_depth or not is_unsure(job, verdict, policy, prose=prose):
         return False
     return rules.deny_too if must_stay(job, policy, state) else may_go(job, policy, state)
+
+
+def is_unsure(job: Job, verdict: Verdict | None, policy: Policy, *, prose: bool) -> bool:
+    """Return True if a second answer may be wanted, as far as the job and its verdict tell."""
+    rules = policy.tenant(job.tenant).second_opinion
+    limit: float = 0.0 if job.kind == "embed" else getattr(rules, "prose" if prose else job.kind)
+    return limit > 0 and (verdict is None or verdict.probability <= limit)
 
 
 def should_escalate(
@@ -139,7 +144,8 @@ def _max_doubt(job: Job, doubt: Doubt, rules: TenantPolicy, pace: Pace | None) -
 def _doubts(doubt: Doubt, pace: Pace | None) -> tuple[str, ...]:
     """Return why an answer that passed its checks is not kept, as reason codes."""
     limit = doubt.threshold
-    too_much = pace.go if pace else limit is not None and doubt.probability > limit
+    compared = doubt.probability if doubt.bound is None else doubt.bound
+    too_much = pace.go if pace else limit is not None and compared > limit
     if not too_much:
         return ()
     return (Reason.SECOND_OPINION_DIFFERS if _differs(doubt) else Reason.DOUBTFUL,)

@@ -238,6 +238,11 @@ class PacePolicy(Table):
         """The target a day in billionths of a dollar; None if there is none."""
         return dollars_to_nusd(self.usd_per_day)
 
+    @property
+    def is_set(self) -> bool:
+        """True if there is a target."""
+        return self.share != "none" or self.usd_per_day_nusd is not None
+
 
 class AuditPolicy(Table):
     """Audits: kept local answers are compared with Bedrock's, to learn from them.

@@ -12,7 +12,6 @@ SAMPLER, ARGUMENT = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 #: The share of jobs that is traced unless the environment says otherwise: recording a job takes a
 #: fifth of what workers of an echo engine take for it.
 DEFAULT_RATIO = 0.02
-_WHOLE = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +26,24 @@ class Sampling:
     ratio: float
     follows_parent: bool = True
 
-    def wants(self, traceparent: str, *, given: bool) -> bool:
-        """Return whether the spans of a trace are recorded.
+    def wants(self, job_id: str, given: str | None) -> bool:
+        """Return whether the spans of a job are recorded.
 
         Args:
-            traceparent: that of the job.
-            given: whether the job's producer gave it.
+            job_id: the id of the job, whose end is that of its trace.
+            given: the traceparent that the job's producer gave, if it gave one.
         """
         if given and self.follows_parent:
-            return traceparent[-1] in "13579bdf"  # the last bit of the flags says `sampled`
-        return int(traceparent[19:35], 16) < self.ratio * _WHOLE  # as OpenTelemetry chooses
+            return given[-1] in "13579bdf"  # the last bit of the flags says `sampled`
+        trace_end = given[19:35] if given else job_id[-16:]
+        return trace_end < _bound(self.ratio)  # as OpenTelemetry chooses
+
+
+@cache
+def _bound(ratio: float) -> str:
+    """Return what the end of a trace's id, 16 hexadecimal digits, must be below."""
+    below = round(ratio * (1 << 64))
+    return f"{below:016x}" if ratio < 1 else "g"  # which is behind every digit
 
 
 @cache

@@ -42,12 +42,11 @@ from forebay.routing.broker.app import celery_app  # noqa: E402
 from forebay.routing.jobs import Answer, Generation, Verdict, new_id  # noqa: E402
 from forebay.routing.ledger.claim import Claim  # noqa: E402
 from forebay.routing.ledger.record import Record  # noqa: E402
-from forebay.routing.logs import to_stderr  # noqa: E402
+from forebay.routing.log_lines.line_handler import to_stderr  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
 from forebay.routing.store.connection import connect  # noqa: E402
 from forebay.routing.tracing import spans  # noqa: E402
 from forebay.routing.tracing.sampling import ARGUMENT, DEFAULT_RATIO, sampling  # noqa: E402
-from forebay.routing.tracing.traceparent import of_job  # noqa: E402
 from forebay.workers.runtime.outcomes import Answered, Recorded, Routed  # noqa: E402
 from forebay.workers.telemetry.celery_events import CeleryEvents  # noqa: E402
 from forebay.workers.telemetry.job_log import JobLog  # noqa: E402
@@ -168,7 +167,7 @@ def _traced(ratio: float) -> Callable[[], None]:
 def _job_id(*, sampled: bool) -> str:
     """Return the id of a job that is sampled, or is not."""
     ids = (new_id("acme") for _ in itertools.count())
-    return next(i for i in ids if sampling().wants(of_job(i, None), given=False) == sampled)
+    return next(i for i in ids if sampling().wants(i, None) == sampled)
 
 
 def _sent(url: str) -> Callable[[], None]:

@@ -1,17 +1,21 @@
 """Measure how soon commands, workers and a fleet are there: wall time and CPU time.
 
 Run `python tests/benchmarks/startup.py`. Commands ask a real Redis of this machine. The CPU time
-says what a quiet machine would need at most; on a busy machine the wall time is longer.
+(user and system) says what a quiet machine would need at most; on a busy machine the wall time is
+longer. All modules are compiled to bytecode first, as `pip install` does: a checkout under
+`PYTHONDONTWRITEBYTECODE` would compile them again at each start.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import re
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Sequence
@@ -24,22 +28,34 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 
 from local.fleet import Fleet  # noqa: E402 - found by the line above
 
+ROOMS = ("routing", "workers", "producers", "deploy")
 PARTS = ("mock_bedrock", "router", "local", "bedrock", "sweeper", "gateway", "flower")
 
 
 def main() -> None:
     """Print a line for each command, worker and fleet."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--commands", action="store_true", help="no worker and no fleet")
     options = parser.parse_args()
+    _compile()
     with tempfile.TemporaryDirectory() as name, Fleet(Path(name) / "fleet") as fleet:
         fleet.start_redis()
         print(f"medians of {options.runs} runs; load of the machine {os.getloadavg()[0]:.1f}")
         print(f"{'':28} {'wall ms':>9} {'CPU ms':>9}")
         for label, command in _commands().items():
             _print(label, [_run(command, fleet.url) for _ in range(options.runs)])
+        if options.commands:
+            return
         _print("router worker ready", [_router(fleet) for _ in range(3)])
         _print("fleet of `make up` ready", [_whole(fleet)])
+
+
+def _compile() -> None:
+    """Write the bytecode of Forebay and of all that is installed, where it is missing or old."""
+    folders = [sysconfig.get_path("purelib"), *(ROOT / room for room in ROOMS)]
+    for folder in folders:
+        compileall.compile_dir(folder, quiet=2)
 
 
 def _commands() -> dict[str, Sequence[str]]:

@@ -33,12 +33,15 @@ from collector import Collector  # noqa: E402 - found by the line above
 from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.broker.app import celery_app  # noqa: E402
 from forebay.routing.jobs import Generate, Message  # noqa: E402
+from forebay.routing.limits.lanes.published_lanes import PublishedLanes  # noqa: E402
+from forebay.routing.policy.policy_file import PolicyFile  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
 from local.fleet import READY_S, Fleet  # noqa: E402
 from local.process import Process  # noqa: E402
 
 VARIANTS = ("none", "events", "metrics", "traces")
 METRICS = {"FOREBAY_METRICS_PORT": "0"}
+STAYS = "[defaults.thresholds]\ngenerate = 0.0\n[defaults.second_opinion]\ngenerate = 0.0\n"
 PARTS = {"sweeper": {}, "router": {}, "local": {"FOREBAY_ENGINE": "echo", "FOREBAY_SLOTS": "16"}}
 
 
@@ -81,10 +84,11 @@ def drain(fleet: Fleet, jobs: int, env: Mapping[str, str], *, seen: bool) -> tup
     """
     client = redis.Redis.from_url(fleet.url)
     client.flushall()
+    env = dict(env) | _routed_by(fleet, client)
     procs = [_start(fleet, part, own | env, seen=seen) for part, own in PARTS.items()]
     for proc in procs:  # no start-up is measured
         proc.wait_ready(READY_S)
-    with _watched(fleet, procs) if env else contextlib.nullcontext():
+    with _watched(fleet, procs) if METRICS.keys() <= env.keys() else contextlib.nullcontext():
         _submit(fleet.url, jobs)
         measured = _measure(client, jobs, procs)
     for proc in procs:
@@ -92,10 +96,21 @@ def drain(fleet: Fleet, jobs: int, env: Mapping[str, str], *, seen: bool) -> tup
     return measured
 
 
+def _routed_by(fleet: Fleet, client: redis.Redis) -> dict[str, str]:
+    """Write a policy by which jobs may leave, and stay; return the setting that names it.
+
+    A job that may not leave would skip the router, and have one hop.
+    """
+    policy = fleet.folder / "policy.toml"
+    policy.write_text(STAYS)
+    PublishedLanes(client, PolicyFile(policy)).publish()
+    return {"FOREBAY_POLICY_FILE": str(policy)}
+
+
 def _submit(url: str, jobs: int) -> None:
     ask = Generate(messages=[Message(role="user", content="[[echo: say=ok]] hello")], max_tokens=4)
     with Client(settings=Settings(redis_url=url)) as forebay:
-        made = [forebay.job(ask) for _ in range(jobs)]
+        made = [forebay.job(ask, egress="allow") for _ in range(jobs)]
         for start in range(0, jobs, 500):
             forebay._ledger.create(made[start : start + 500])
 

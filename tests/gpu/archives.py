@@ -6,7 +6,9 @@ are missing, and can work with the other archives.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import lzma
 import re
 import shutil
 import sys
@@ -14,15 +16,17 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-MAX_PART_BYTES = 56 << 20  # with this repository beside it, less than 64 MiB
-#: The archives in the order of their transfer. The first is enough for random models, the second
-#: holds the packaged model, and the third the sentence encoder.
-NAMES = ("kernels", "models", "encoder")
+MAX_PART_BYTES = 52 << 20  # with this repository beside it, less than 64 MiB
+_DIGEST_BYTES = hashlib.sha256().digest_size
+#: The archives in the order of their transfer. The first is enough for random models; the others
+#: hold the packaged model, exllamav3 if it was compiled, and the sentence encoder.
+NAMES = ("kernels", "models", "exl3", "encoder")
+_OPTIONAL = "exl3"
 _PART = re.compile(r"(\w+)-(\d+)of(\d+)\.part")
 
 
 def pack(
-    name: str, files: Iterable[tuple[Path, str]], parts: Path, *, compress: bool
+    name: str, files: Iterable[tuple[Path, str]], parts: Path, *, compress: bool = True
 ) -> list[Path]:
     """Pack files under the given names, and return the parts of the archive."""
     archive = parts / f"{name}.tar"
@@ -36,24 +40,26 @@ def pack(
 
 
 def split(archive: Path, parts: Path) -> list[Path]:
-    """Cut a file into parts, and return them in order."""
+    """Cut a file into parts that end with their own digest, and return them in order."""
     size = archive.stat().st_size
-    count = -(-size // MAX_PART_BYTES)
+    count = -(-size // (MAX_PART_BYTES - _DIGEST_BYTES))
     each = -(-size // count)
     made = []
     with archive.open("rb") as whole:
         for number in range(1, count + 1):
             part = parts / f"{archive.stem}-{number}of{count}.part"
-            part.write_bytes(whole.read(each))
+            content = whole.read(each)
+            part.write_bytes(content + hashlib.sha256(content).digest())
             made.append(part)
     return made
 
 
 def receive(part: Path, parts: Path) -> None:
-    """Keep a part, and delete older parts of the same archive that do not belong to it."""
+    """Keep a whole part, and delete older parts of the same archive that do not belong to it."""
     match = _PART.fullmatch(part.name)
     if match is None:
         sys.exit(f"{part}: a part is called NAME-1of2.part, as `make gpu-wheels` calls it")
+    content(part)
     parts.mkdir(parents=True, exist_ok=True)
     for old in parts.glob(f"{match[1]}-*of*.part"):
         if not old.name.endswith(f"of{match[3]}.part"):
@@ -62,7 +68,7 @@ def receive(part: Path, parts: Path) -> None:
 
 
 def unpack(folders: Iterable[Path], home: Path) -> dict[str, str]:
-    """Unpack every complete archive; return which parts of each of the others are missing.
+    """Unpack every complete archive; return what is wrong with each of the others.
 
     Args:
         folders: where parts may lie; of two versions of an archive, the later folder counts.
@@ -70,14 +76,34 @@ def unpack(folders: Iterable[Path], home: Path) -> dict[str, str]:
     """
     found = _found(folders)
     wrong = {}
-    for name in NAMES:
+    for name in (each for each in NAMES if each in found or each != _OPTIONAL):
         count, parts = found.get(name, (1, {}))
         missing = sorted(set(range(1, count + 1)) - parts.keys())
         if missing:
             wrong[name] = f"missing: {', '.join(f'{name}-{n}of{count}.part' for n in missing)}"
         else:
-            _unpack_once(name, [parts[n] for n in sorted(parts)], home)
+            try:
+                _unpack_once(name, [parts[n] for n in sorted(parts)], home)
+            except (Damaged, OSError, tarfile.TarError, lzma.LZMAError, EOFError) as error:
+                wrong[name] = f"cannot be unpacked: {error}"  # the others may still be of use
     return wrong
+
+
+class Damaged(Exception):
+    """A part is not as it was packed."""
+
+
+def content(part: Path) -> bytes:
+    """Return the content of a part.
+
+    Raises:
+        Damaged: The part was cut off or changed on its way.
+    """
+    whole = part.read_bytes()
+    inside, digest = whole[:-_DIGEST_BYTES], whole[-_DIGEST_BYTES:]
+    if hashlib.sha256(inside).digest() != digest:
+        raise Damaged(f"{part.name} is damaged; copy it again")
+    return inside
 
 
 def _unpack_once(name: str, parts: list[Path], home: Path) -> None:
@@ -102,7 +128,7 @@ def _found(folders: Iterable[Path]) -> dict[str, tuple[int, dict[int, Path]]]:
 
 
 def _extract(parts: list[Path], home: Path) -> None:
-    whole = io.BytesIO(b"".join(part.read_bytes() for part in parts))
+    whole = io.BytesIO(b"".join(content(part) for part in parts))
     with tarfile.open(fileobj=whole) as tar:
         # Some releases of Python 3.11 have no filters; the archive is our own.
         tar.extractall(home, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _OLDEST_CUDA = 13
 #: The compilers yield to everything else on this machine.
 _LAST = ("nice", "-n", "19")
+_CARRIED = "carried.pth"
 _PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile")
 
 
@@ -78,7 +79,7 @@ def _architecture(name: str) -> str:
     return f"{match[1]}.{match[2]}"
 
 
-def build(target: Target, home: Path, wheels: Sequence[Path], site: Path, *, exl3: bool) -> Path:
+def build(target: Target, home: Path, wheels: Sequence[Path], site: Path, *, exl3: str) -> Path:
     """Compile what is not compiled yet, and return the folder of the modules.
 
     Args:
@@ -86,12 +87,10 @@ def build(target: Target, home: Path, wheels: Sequence[Path], site: Path, *, exl
         home: a folder that is kept.
         wheels: packages to install beside torch: what the machine has, and the source to compile.
         site: the folder of the packages that the machine lacks.
-        exl3: compile exllamav3 too.
+        exl3: `yes` compiles exllamav3 too, for dense models; `all` also for mixtures of experts.
     """
     venv = environment(target, home, wheels)
     packages = next(venv.glob("lib/python*/site-packages"))
-    # Behind the environment's own: new times of files in `site` must not compile them again.
-    (packages / "carried.pth").write_text(f"{site}\n{ROOT / 'src'}\n")
     env = {
         "CUDA_HOME": str(_toolkit(packages, target)),
         "FOREBAY_GPU": str(home / "builds"),
@@ -105,14 +104,20 @@ def build(target: Target, home: Path, wheels: Sequence[Path], site: Path, *, exl
         "build",
     ]
     argv += ["--flash-attn-sdist", next((home / "wheels").glob("flash_attn-*.tar.gz"))]
-    argv += ["--exllamav3"] if exl3 else []
+    argv += {"yes": ["--exllamav3"], "all": ["--exllamav3-all"]}.get(exl3, [])
     argv += ["--jobs", os.environ["JOBS"]] if os.environ.get("JOBS") else []
     for name in target.architectures:
         argv += ["--arch", name]
     began = time.monotonic()
-    done = subprocess.run(
-        argv, env={**os.environ, **env}, check=False, stdout=subprocess.PIPE, text=True
-    )
+    carried = packages / _CARRIED
+    # Behind the environment's own: new times of files in `site` must not compile them again.
+    carried.write_text(f"{site}\n{ROOT / 'src'}\n")
+    try:
+        done = subprocess.run(
+            argv, env={**os.environ, **env}, check=False, stdout=subprocess.PIPE, text=True
+        )
+    finally:
+        carried.unlink()  # a rehearsal needs an environment like the machine's
     if done.returncode:
         sys.exit(done.returncode)
     place = Path(done.stdout.strip().splitlines()[-1])
@@ -130,6 +135,8 @@ def environment(target: Target, home: Path, wheels: Sequence[Path]) -> Path:
         return venv
     print(f"installing torch {target.torch} and nvcc {target.cuda} (once, gigabytes)", flush=True)
     subprocess.run([_interpreter(target.python), "-m", "venv", venv], check=True)
+    for carried in venv.glob(f"lib/python*/site-packages/{_CARRIED}"):
+        carried.unlink()  # pip would find a package there, and not install it
     pip = [venv / "bin/python", *_PIP]
     subprocess.run([*pip, *target.requirements], check=True)
     # After torch, which brings some of them too: these are the versions that were downloaded.

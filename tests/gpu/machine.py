@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "src"))
+
+from forebay.workers.engines.gpu import prebuilt  # noqa: E402 - on the path now
+
 HOME = Path(os.environ.get("FOREBAY_GPU_HOME", "/tmp/forebay-gpu"))
 PARTS, SITE, MODELS, BUILDS = (HOME / name for name in ("parts", "site", "models", "builds"))
 #: Where parts lie that came with the repository.
@@ -27,9 +33,23 @@ GPU_COMMAND: Argv = [
 CONVERTER: Argv = [sys.executable, "-m", "forebay.workers.engines.gpu.converter"]
 
 
+def built() -> Path:
+    """Return the folder of kernels for the Python and torch of this machine; it may be missing."""
+    return BUILDS / prebuilt.folder(*torch()).name
+
+
+def torch() -> tuple[str, str]:
+    """Return the version of torch and of its CUDA, without the seconds of importing it."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return "none", "none"
+    versions = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
+    return versions["__version__"], versions["cuda"] or "none"
+
+
 def attention() -> str:
     """Return the value of `FOREBAY_ATTENTION` for what is built."""
-    return "flash-attn" if any(BUILDS.glob("torch*/flash_attn")) else "torch"
+    return "flash-attn" if (built() / "flash_attn").exists() else "torch"
 
 
 def random_model(shape: str) -> Path:
@@ -57,6 +77,13 @@ def environment(env: dict[str, str] | None = None) -> dict[str, str]:
         # After the machine's own path, for ninja.
         "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(SITE / "bin")]),
         "FOREBAY_GPU": str(BUILDS),
+        # The user's own folder may be read-only.
+        "TRITON_CACHE_DIR": str(HOME / "cache/triton"),
+        "TORCHINDUCTOR_CACHE_DIR": str(HOME / "cache/inductor"),
+        "TORCH_EXTENSIONS_DIR": str(HOME / "cache/extensions"),
+        "CUDA_CACHE_PATH": str(HOME / "cache/cuda"),
+        "XDG_CACHE_HOME": str(HOME / "cache"),
+        "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
     }
     return {**os.environ, **ours, **(env or {})}

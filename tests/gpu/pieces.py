@@ -9,7 +9,6 @@ from pathlib import Path
 
 from machine import (
     ATTENTION,
-    BUILDS,
     CONFORMANCE,
     CONVERTER,
     GPU_COMMAND,
@@ -21,6 +20,7 @@ from machine import (
     WORDS,
     Argv,
     bits,
+    built,
     conversion,
     over,
     random_model,
@@ -69,7 +69,7 @@ class Piece:
 
 def build() -> Piece:
     """Return the compiling of kernels that were not brought."""
-    absent = "they were brought" if any(BUILDS.glob("torch*/built.json")) else ""
+    absent = "they were brought" if (built() / "built.json").exists() else ""
     argv: Argv = [sys.executable, "tests/gpu/run.py", "build"]
     return Piece("build", "Kernels compiled here", 330, argv, absent=absent)
 
@@ -77,7 +77,7 @@ def build() -> Piece:
 def check(by: str) -> Piece:
     """Return the checks of the machine, with the attention `by`."""
     argv, env = [*GPU_COMMAND, "check"], {"FOREBAY_ATTENTION": by}
-    return Piece(f"check-{by}", f"Imports and checks, attention by {by}", 60, argv, env)
+    return Piece(f"check-{by}", f"Imports and checks, attention by {by}", 150, argv, env)
 
 
 def on_the_card(out: Path, by: str) -> list[Piece]:
@@ -117,20 +117,24 @@ def rehearsed(out: Path) -> list[Piece]:
     exl2, exl3 = (f"scripted and {name} and {_short()}" for name in ("exl2", "exl3"))
     faults = "supervised and echo and (cancel or deadline)"
     tokens = _bench("tokens", "Echo engine at 1, 8 and 32 jobs", 150, None, out, "torch")
-    library: Argv = [*PYTEST, "gpu", "-k", f"library and {_short()}", CONFORMANCE]
+    own2, own3 = (
+        [*PYTEST, "gpu", "-k", f"library and {name} and {_short()}", CONFORMANCE]
+        for name in ("exl2", "exl3")
+    )
     footprint: Argv = [*PYTEST, "gpu", "tests/gpu/test_footprint.py"]
-    built = "" if any(BUILDS.glob("torch*/built.json")) else "no kernels are here"
+    lacks = "" if (built() / "built.json").exists() else "no kernels are here"
     return [
-        Piece("check", "The kernels load", 60, [sys.executable, "-c", _LOADS], absent=built),
+        Piece("check", "The kernels load", 60, [sys.executable, "-c", _LOADS], absent=lacks),
         _packaged_model(()),
         _rounded_model(),
         _scripted("answers", "Scripted generator of exllamav2", 90, exl2),
-        Piece("generator", "exllamav2's own generator, without weights", 240, library, PLAIN),
+        Piece("generator", "exllamav2's own generator, without weights", 240, own2, PLAIN),
         _random_model("tiny", ()),
         _loads(tokens, (1, 8, 32), "own", 2),
         Piece("memory", "The planner beside exllamav2's own classes", 120, footprint, PLAIN),
         _scripted("faults", "Cancels and deadlines of the echo engine", 90, faults),
         _scripted("exl3", "Scripted generator of exllamav3", 90, exl3),
+        Piece("exl3-generator", "exllamav3's own generator, without weights", 240, own3, PLAIN),
         Piece("torch", "Attention written in torch", 60, [*PYTEST, "", ATTENTION], PLAIN),
     ]
 
@@ -205,7 +209,7 @@ def _loads(bench: Piece, concurrency: tuple[int, ...], prompts: str, rounds: int
 
 
 def _exl3() -> Piece:
-    sys.path += [str(SITE), *map(str, BUILDS.glob("torch*"))]
+    sys.path += [str(SITE), str(built())]
     absent = "" if find_spec("exllamav3_ext") else "exllamav3 has no compiled extension here"
     tests = f"exl3 and not supervised and {_short()}"
     argv: Argv = [*PYTEST, "gpu", "-k", tests, CONFORMANCE]

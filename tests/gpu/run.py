@@ -1,9 +1,9 @@
 """Set up a bare GPU machine and test Forebay on it: `make test-gpu`, no network needed.
 
-    receive PART   keep a part of the archives that `make gpu-wheels` made
+    receive PARTS  keep parts of the archives that `make gpu-wheels` made
     ten-minutes    learn the most from some minutes: `ten_minutes.py` says how
     install        unpack the archives
-    build          compile exllamav2's extension and flash-attn, if they were not brought
+    build          compile what was not brought for this torch
     model          make models: the packaged one in FP16 and EXL2, and random ones
     suite [PIECE]  run every test marked gpu over both models, and the attention written in torch
     bench [PIECE]  measure the fleet beside the bare generator: the small model, random 8B and 14B
@@ -58,9 +58,13 @@ _IMPORTED = (
 )  # fmt: skip
 
 
-def receive(part: str) -> None:
-    """Keep a part of an archive."""
-    archives.receive(Path(part), PARTS)
+def receive(*parts: str) -> None:
+    """Keep parts of the archives."""
+    for part in parts:
+        try:
+            archives.receive(Path(part), PARTS)
+        except (archives.Damaged, OSError) as error:
+            sys.exit(f"{part} cannot be received: {error}")
     print("have", *sorted(each.name for each in PARTS.iterdir()))
 
 
@@ -77,8 +81,9 @@ def build() -> None:
     """Build as an operator does; if flash-attn fails, go on with the attention written in torch."""
     source = next(SOURCES.glob("flash_attn-*.tar.gz"), None)
     if source is None:
-        if not any(BUILDS.glob("torch*/built.json")):
-            sys.exit("no compiled kernels were brought, and no source of flash-attn to compile")
+        if not (machine.built() / "built.json").exists():
+            print(f"no kernels for {machine.built().name} were brought, and no flash-attn")
+            call([*GPU_COMMAND, "build", "--without-flash-attn"])
     elif run([*GPU_COMMAND, "build", "--flash-attn-sdist", source]):
         _failed.append("build")
         for log in sorted(BUILDS.glob(".*.work/*.log")):

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import platform
 import resource
 import shutil
 import signal
@@ -27,7 +28,7 @@ from pathlib import Path
 
 import archives
 import machine
-from machine import HOME, PARTS, ROOT, attention, environment
+from machine import HOME, PARTS, ROOT, attention, environment, prebuilt
 from pieces import Piece, build, check, on_the_card, rehearsed
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
@@ -59,7 +60,14 @@ class Results:
     """The file of results, written anew after each piece."""
 
     def __init__(self, folder: Path, limit_s: float) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        for each in (folder, HOME):
+            try:
+                each.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SystemExit(
+                    f"{each}: {error.strerror}; set --out and FOREBAY_GPU_HOME to folders that can "
+                    "be written"
+                ) from None
         self.folder = folder
         self.outcomes: list[Outcome] = []
         self._began, self._limit_s = time.monotonic(), limit_s
@@ -146,10 +154,25 @@ def unpacked() -> Outcome:
     """Unpack the archives that are complete."""
     began, before = time.monotonic(), cpu_seconds()
     wrong = archives.unpack([PARTS, machine.CARRIED], HOME)
-    said = "".join(f"`{name}`: {why}\n" for name, why in wrong.items())
+    said = "".join(f"`{name}`: {why}\n" for name, why in wrong.items()) + kernels()
     piece = Piece("unpack", "Archives", 60, [])
     went = "in part" if wrong else "ok"
     return Outcome(piece, went, time.monotonic() - began, cpu_seconds() - before, said)
+
+
+def kernels() -> str:
+    """Return for which machine the kernels are that were brought, and for which they should be."""
+    own = machine.built()
+    there = {place.name: place for place in machine.BUILDS.glob("torch*")}
+    found = "; ".join(f"{name} ({brought(place)})" for name, place in sorted(there.items()))
+    lacks = "" if own.name in there else f"; this machine needs {own.name}, which is compiled here"
+    return f"Kernels: {found or 'none'}{lacks}\n"
+
+
+def brought(place: Path) -> str:
+    """Return the parts of a build and the GPUs that it is for."""
+    parts = (f"{name} {made}" for name, made in prebuilt.parts(place).items())
+    return f"{', '.join(parts)}; for {' '.join(prebuilt.architectures(place) or ())}"
 
 
 def attempted(piece: Piece, results: Results) -> Outcome:
@@ -253,14 +276,20 @@ def card() -> str:
     if tool is None:
         return f"no GPU, {os.cpu_count()} cores"
     argv = [tool, "--id=0", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"a GPU, but nvidia-smi does not answer ({error})"
     return done.stdout.strip() or "a GPU that nvidia-smi does not show"
 
 
 def versions() -> str:
-    """Return the versions of the packages that matter."""
-    names = ("torch", "triton", "numpy", "tokenizers", "safetensors", "transformers")
-    return ", ".join(f"{name} {found}" for name in names if (found := installed(name)))
+    """Return the versions of Python and of the packages that matter."""
+    names = ("triton", "numpy", "tokenizers", "safetensors", "transformers")
+    packages = [f"{name} {found}" for name in names if (found := installed(name))]
+    torch, cuda = machine.torch()
+    python = platform.python_version()
+    return ", ".join([f"Python {python}", f"torch {torch} for CUDA {cuda}", *packages])
 
 
 def installed(name: str) -> str:

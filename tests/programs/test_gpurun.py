@@ -1,5 +1,6 @@
 """The program that tests a rented GPU machine: what it runs, and how it goes on after a failure."""
 
+import hashlib
 import importlib.util
 import random
 import re
@@ -42,7 +43,8 @@ def machine(monkeypatch, home):
     run_module.STAGES["install"] = lambda: None
     run_module.SOURCES.mkdir()
     (run_module.SOURCES / "flash_attn-2.8.3.tar.gz").touch()
-    (run_module.BUILDS / "torch2.11-cu13.0-cp312/flash_attn").mkdir(parents=True)
+    monkeypatch.setattr(run_module.machine, "torch", lambda: ("2.11.0+cu130", "13.0"))
+    (run_module.machine.built() / "flash_attn").mkdir(parents=True)
 
     def run(argv, *, env, **_):
         line = " ".join(
@@ -109,8 +111,10 @@ def test_a_missing_part_is_named_and_the_other_archives_are_unpacked(home, monke
     (home / "site/a.py").unlink()
     archives.unpack([parts], home)
     assert not (home / "site/a.py").exists()  # the same parts are not unpacked again
+    (parts / "exl3-2of2.part").touch()  # of an archive that need not be there at all
+    assert archives.unpack([parts], home)["exl3"] == "missing: exl3-1of2.part"
     older = home / "models-1of2.part"
-    older.write_bytes(b"")
+    older.write_bytes(hashlib.sha256(b"").digest())
     archives.receive(older, parts)
     assert not (parts / "models-2of3.part").exists()
     with pytest.raises(SystemExit, match=r"a part is called NAME-1of2\.part"):
@@ -164,11 +168,46 @@ def test_the_other_stages_run_after_a_failure_which_is_reported_at_the_end(machi
 
 def test_kernels_that_were_brought_are_only_checked(machine):
     shutil.rmtree(machine.SOURCES)
-    with pytest.raises(SystemExit, match="no compiled kernels were brought"):
-        machine.build()
-    (machine.BUILDS / "torch2.11-cu13.0-cp312/built.json").touch()
+    (machine.machine.built() / "built.json").touch()
     machine.build()
     assert [line.split()[-2] for line in machine.ran] == ["check"]
+
+
+def test_for_another_torch_exllamav2_is_compiled_on_the_machine(machine, monkeypatch, capsys):
+    shutil.rmtree(machine.SOURCES)
+    (machine.machine.built() / "built.json").touch()
+    monkeypatch.setattr(machine.machine, "torch", lambda: ("2.12.1+cu132", "13.2"))
+    machine.build()
+    assert "no kernels for torch2.12-cu13.2-cp3" in capsys.readouterr().out
+    built, check = machine.ran
+    assert built.endswith("build --without-flash-attn  ")
+    assert check.endswith("check  torch")
+
+
+def test_the_version_of_torch_is_read_without_importing_it(machine, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    versions = "__version__ = '2.10.1+cu128'\ncuda = '12.8'\n"
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "torch/version.py").write_text(versions)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert machine.machine.torch() == ("2.10.1+cu128", "12.8")
+
+
+@pytest.mark.parametrize("change", [lambda part: part[:-1], lambda part: b"x" + part[1:]])
+def test_a_part_that_is_damaged_on_its_way_is_named(machine, tmp_path, monkeypatch, change):
+    import archives  # noqa: PLC0415 - on the path now
+
+    (tmp_path / "file").write_bytes(b"x = 1\n")
+    made = tmp_path / "made"
+    made.mkdir()
+    (part,) = archives.pack("kernels", [(tmp_path / "file", "site/a.py")], made, compress=True)
+    part.write_bytes(change(part.read_bytes()))
+    assert "kernels-1of1.part is damaged; copy it again" in ended(
+        machine, monkeypatch, "receive", str(part)
+    )
+    wrong = archives.unpack([made], tmp_path)
+    assert wrong["kernels"] == "cannot be unpacked: kernels-1of1.part is damaged; copy it again"
 
 
 def test_nothing_more_is_tried_if_nothing_can_be_built(machine, monkeypatch):
@@ -213,3 +252,51 @@ def test_an_interrupted_conversion_is_resumed(machine, monkeypatch):
     machine.broken = {"converter writes nothing"}  # and ends with 0, as it may
     assert ended(machine, monkeypatch, "model") == "failed: model exl2"
     assert left.exists()
+
+
+def test_exllamav3_has_an_archive_of_its_own_if_it_is_compiled(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("GPU_WHEELS", str(tmp_path))
+    wheels, archives = (importlib.import_module(name) for name in ("wheels", "archives"))
+    built = tmp_path / "builds/torch2.11-cu13.0-cp312"
+    for file in ("exllamav2_ext.so", "built.json"):
+        write(built / file)
+    for file in ("exllamav2/ext.py", "exllamav3/ext.py", "exllamav3-1.dist-info/METADATA"):
+        write(tmp_path / "site" / file)
+    for compiled, names in ((False, {"kernels"}), (True, {"kernels", "exl3"})):
+        if compiled:
+            write(built / "exllamav3_ext.so")
+        parts = wheels.pack_kernels(tmp_path / "site", tmp_path / "wheels", built)
+        assert {part.name.partition("-")[0] for part in parts} == names
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    (tmp_path / "parts/exl3-1of1.part").rename(tmp_path / "later.part")
+    archives.unpack([tmp_path / "parts"], unpacked)
+    assert not list(unpacked.rglob("exllamav3*"))
+    (tmp_path / "later.part").rename(tmp_path / "parts/exl3-1of1.part")
+    archives.unpack([tmp_path / "parts"], unpacked)
+    assert {each.name for each in unpacked.rglob("exllamav3*")} == {
+        "exllamav3", "exllamav3-1.dist-info", "exllamav3_ext.so",
+    }  # fmt: skip
+
+
+def write(file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("x")
+
+
+def test_no_transfer_is_larger_than_allowed_and_the_order_is_that_of_worth(home, tmp_path):
+    rehearsal = importlib.import_module("rehearsal")
+    sizes = {
+        "encoder-1of1": 33, "exl3-1of1": 24, "models-2of2": 47, "models-1of2": 47,
+        "kernels-1of1": 19,
+    }  # fmt: skip
+    parts = [tmp_path / f"{name}.part" for name in sizes]
+    for part, size in zip(parts, sizes.values(), strict=True):
+        with part.open("wb") as file:
+            file.truncate(size << 20)
+    batches = rehearsal.transfers(sorted(parts, key=rehearsal.order), 9 << 20)
+    assert [[part.stem for part in batch] for batch in batches] == [
+        ["kernels-1of1", "exl3-1of1"], ["models-1of2"], ["models-2of2"], ["encoder-1of1"],
+    ]  # fmt: skip
+    with pytest.raises(SystemExit, match=r"models-1of2\.part and the repository are more than 64"):
+        rehearsal.transfers(parts[3:4], 20 << 20)

@@ -22,6 +22,7 @@ def programs(monkeypatch, tmp_path):
     before = set(sys.modules)
     runner = importlib.import_module("ten_minutes")
     monkeypatch.setattr(runner.machine, "CARRIED", tmp_path)
+    monkeypatch.setattr(runner.machine, "torch", lambda: ("2.11.0+cu130", "13.0"))
     monkeypatch.setattr(runner, "_GRACE_S", 0.5)
     monkeypatch.setattr(runner, "_LEAST_S", 0.0)
     # They would change pytest's own process, and kill what other tests have started in it.
@@ -155,8 +156,8 @@ def test_processes_that_a_piece_leaves_behind_are_found(programs):
 def test_without_flash_attn_the_pieces_use_the_attention_written_in_torch(
     programs, tmp_path, monkeypatch
 ):
-    runner, module = programs
-    built = module.BUILDS / "torch2.11-cu13.0-cp312/flash_attn"
+    runner, _ = programs
+    built = runner.machine.built() / "flash_attn"
     built.mkdir(parents=True)
     (built.parent / "built.json").touch()
     works = {"torch"}
@@ -180,6 +181,42 @@ def test_without_flash_attn_the_pieces_use_the_attention_written_in_torch(
     assert went == {"check-flash-attn": "ok"}
     assert pieces["answers"].env["FOREBAY_ATTENTION"] == "flash-attn"
     assert pieces_of("answers")[1] == {}
+
+
+def test_kernels_for_another_torch_are_named_and_compiled(programs, tmp_path, monkeypatch):
+    runner, module = programs
+    runner.prebuilt.write_manifest(made(runner.machine.built()), ["9.0"], {"exllamav2": "0.3.2"})
+    assert module.build().absent == "they were brought"
+    assert "-cu13.0-cp3" in runner.kernels()
+    assert "exllamav2 0.3.2; for 9.0" in runner.kernels()
+    assert "needs" not in runner.kernels()
+    monkeypatch.setattr(runner.machine, "torch", lambda: ("2.12.0+cu132", "13.2"))
+    assert module.build().absent == ""
+    assert runner.attention() == "torch"
+    assert "this machine needs torch2.12-cu13.2-cp3" in runner.kernels()
+
+
+def made(folder):
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_tried(programs, tmp_path):
+    runner, _ = programs
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"file/out: Not a directory; set --out"):
+        runner.Results(tmp_path / "file/out", 60)
+
+
+def test_an_nvidia_smi_that_hangs_costs_no_results(programs, monkeypatch):
+    runner, _ = programs
+
+    def hangs(argv, *, timeout, **_):
+        raise subprocess.TimeoutExpired(argv, timeout)
+
+    monkeypatch.setattr(runner.shutil, "which", lambda _: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(runner.subprocess, "run", hangs)
+    assert "does not answer" in runner.card()
 
 
 @pytest.mark.parametrize("which", ["on_the_card", "rehearsed"])

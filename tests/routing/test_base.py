@@ -8,9 +8,9 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from forebay.routing.base import KINDS, FieldError, FrozenModel, explain, first_error
+from forebay.routing.base import KINDS, FieldError, FrozenModel, changed, explain, first_error
 from forebay.routing.errors import ForebayError, InvalidJob, TooLong
 from forebay.routing.jobs import Extract, parse_job, parse_request
 from forebay.routing.json_schemas import MAX_SCHEMA_DEPTH, MAX_SCHEMA_LIST, MAX_SCHEMA_NODES
@@ -240,3 +240,21 @@ def test_a_schema_whose_parts_are_shared_is_refused_before_it_is_written_out():
         schema = {"type": "object", "allOf": [schema, schema]}
     with pytest.raises(TooLong, match="bytes of JSON"):
         Extract(text="t", schema=schema)
+
+
+def test_a_changed_copy_is_that_of_pydantic_and_leaves_the_original_alone():
+    class Model(BaseModel):
+        model_config = ConfigDict(frozen=True)
+        name: str
+        others: tuple[str, ...] = ()
+        _hidden: int = PrivateAttr(default=7)
+
+    model = Model(name="a")
+    copy = changed(model, others=("b",))
+    expected = model.model_copy(update={"others": ("b",)})
+    assert (copy, copy.model_dump(exclude_unset=True)) == (
+        expected,
+        expected.model_dump(exclude_unset=True),
+    )
+    assert copy._hidden == 7
+    assert (model.others, model.model_fields_set) == ((), {"name"})

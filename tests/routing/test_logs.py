@@ -13,13 +13,15 @@ from collections import defaultdict
 import pytest
 
 from forebay.routing.errors import Misconfigured
-from forebay.routing.logs import Event, JsonLines, LogSettings, TextLines, event
+from forebay.routing.log_lines.line_formats import JsonLines, LogSettings, TextLines
+from forebay.routing.logs import Event, event
 from forebay.routing.settings import read
 from local.fleet import ROOT
 
 CODE = """
 import logging, os
-from forebay.routing.logs import Event, event, to_stderr
+from forebay.routing.log_lines.line_handler import to_stderr
+from forebay.routing.logs import Event, event
 to_stderr(logging.INFO, worker="local1@here")
 for name in ("forebay.workers.router", "celery.worker", "celery.app.trace", "httpx"):
     for level in (logging.DEBUG, logging.INFO, logging.WARNING):
@@ -71,7 +73,7 @@ def test_each_line_is_one_json_object_if_json_is_asked_for():
 
 def test_a_warning_of_python_is_a_line_like_others():
     code = (
-        "import logging, warnings\nfrom forebay.routing.logs import to_stderr\n"
+        "import logging, warnings\nfrom forebay.routing.log_lines.line_handler import to_stderr\n"
         "to_stderr(logging.INFO)\nwarnings.warn('said', stacklevel=1)"
     )
     done = subprocess.run(
@@ -115,6 +117,12 @@ def log_calls():
                     yield path.name, node.func.attr.upper(), "".join(extra)
 
 
+def job_lines():
+    """Yield the level and the event of each line of a job."""
+    source = (ROOT / "workers/telemetry/job_log.py").read_text()
+    yield from re.findall(r"say\(_(INFO|WARNING), Event\.([A-Z_]+)", source)
+
+
 def test_every_line_of_ours_names_its_event():
     calls = list(log_calls())
     assert len(calls) > 40
@@ -130,6 +138,10 @@ def test_the_table_of_events_is_complete_and_names_the_levels():
     for _, level, extra in log_calls():
         for name in re.findall(r"Event\.([A-Z_]+)", extra):
             used[Event[name]].add(level)
+    said = list(job_lines())
+    assert len(said) >= 8
+    for level, name in said:
+        used[Event[name]].add(level)
     assert {name: levels for name, levels in used.items() if levels - words(table[name][0])} == {}
 
 

@@ -29,7 +29,7 @@ class ModelProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream, self.drop, self.status, self.location = upstream, set(), None, None
         self.rename, self.cut_after, self.requests = None, None, []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
     def url(self):

@@ -6,7 +6,7 @@ That a call is stopped at its budget does not depend on how large the budget is.
 from forebay.workers.checks import bounded
 from forebay.workers.isolation import pool
 
-SHORT_S = 1.0  # some hundred times what a good check takes
+SHORT_S = 0.4  # more than a hundred times what a good check takes
 
 
 def shorten(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import redis
 
 from forebay.producers.client import Client
@@ -62,3 +63,18 @@ def two_redis(folder: Path):
         west.start_redis()
         east.start_redis()
         yield {"west": west.url, "east": east.url}
+
+
+@pytest.fixture(scope="session")
+def urls_of_fleets(tmp_path_factory):
+    """Return the URLs of two Redis servers, by the names of their fleets."""
+    with two_redis(tmp_path_factory.mktemp("fleets")) as urls:
+        yield urls
+
+
+@pytest.fixture
+def two(tmp_path, urls_of_fleets):
+    """Return two empty fleets that no tenant is named for."""
+    fleets = TwoFleets(tmp_path, urls_of_fleets)
+    yield fleets
+    fleets.close()

@@ -74,8 +74,10 @@ def _own_answer(decided: DecidedAnswer) -> Answer | None:
 
 
 def _kept(decided: DecidedAnswer, content: Content) -> RowResult:
-    raw, step, opinion = decided.answer.raw, decided.next_step, decided.opinion
-    generations = (decided.first, *(each.raw for each in (opinion.all if opinion else ())))
+    first, raw, step, opinion = (
+        decided.first, decided.answer.raw, decided.next_step, decided.opinion
+    )  # fmt: skip
+    more = [each.raw for each in opinion.all] if opinion else []
     checks = (*decided.answer.checks, *opinion.checks) if opinion else decided.answer.checks
     return RowResult(
         status="done",
@@ -84,8 +86,8 @@ def _kept(decided: DecidedAnswer, content: Content) -> RowResult:
         revision=raw.revision,
         degraded=decided.attempt.degraded or step.step != "keep",
         reasons=(*raw.reasons, *map(str, step.reasons)),
-        tokens_in=sum(each.tokens_in for each in generations),
-        tokens_out=sum(each.tokens_out for each in generations),
+        tokens_in=first.tokens_in + sum([each.tokens_in for each in more]),
+        tokens_out=first.tokens_out + sum([each.tokens_out for each in more]),
         **_of_checks(checks),
         doubt=round(step.doubt.probability, SCORE_DIGITS) if step.doubt else None,
     )
@@ -93,10 +95,12 @@ def _kept(decided: DecidedAnswer, content: Content) -> RowResult:
 
 def _of_checks(checks: tuple[Check, ...]) -> dict[str, Any]:
     """Return the fields of a result that tell the checks of its answer."""
+    passed = [each for each in checks if each.passed]
+    failed = [each for each in checks if not each.passed] if len(passed) < len(checks) else ()
     return {
-        "checks": tuple(each.name for each in checks if each.passed),
-        "failed": tuple((each.name, each.note) for each in checks if not each.passed),
-        "notes": tuple((each.name, each.note) for each in checks if each.passed and each.note),
+        "checks": tuple([each.name for each in passed]),
+        "failed": tuple([(each.name, each.note) for each in failed]),
+        "notes": tuple([(each.name, each.note) for each in passed if each.note]),
     }
 
 

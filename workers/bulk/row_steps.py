@@ -7,10 +7,10 @@ nobody waits for its second opinion: the row goes on once that is there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.bulk.shards import RisingRow
@@ -76,6 +76,15 @@ class WantsSecond:
 
 T = TypeVar("T")
 
+#: The attempt at a row, and its first answer.
+Row = tuple[Attempt, PendingAnswer]
+
+#: What becomes of a row, or the error of its shard.
+Ended = RowOutcome | WantsSecond | ForebayError
+
+#: How far a row has come.
+Stage = RowOutcome | WantsSecond | DoubtedAnswer
+
 
 class RowSteps:
     """The steps of one local worker for the rows of shards.
@@ -96,6 +105,20 @@ class RowSteps:
         self._doubter = doubter
         self._escalator = escalator
 
+    def finish_all(self, rows: Sequence[Row]) -> list[Ended]:
+        """Wait for the first answers of rows, and return what becomes of each.
+
+        An error that is not about its row stands in the place of the row: the shard is not this
+        claim's any more (`Lost`), or the engine gave no answer now (`PassingError`, `EngineDied`).
+        """
+        ends: list[Ended | DoubtedAnswer] = [_held(self._answered, *row) for row in rows]
+        doubted = [(at, end) for at, end in enumerate(ends) if isinstance(end, DoubtedAnswer)]
+        for (at, _), outcome in zip(
+            doubted, self._decided_all([end for _, end in doubted]), strict=True
+        ):
+            ends[at] = outcome
+        return cast("list[Ended]", ends)
+
     def finish(self, attempt: Attempt, pending: PendingAnswer) -> RowOutcome | WantsSecond:
         """Wait for the first answer of a row, and return what becomes of the row.
 
@@ -103,35 +126,49 @@ class RowSteps:
             Lost: The shard is not this claim's any more.
             PassingError, EngineDied: The engine gave no answer now.
         """
-
-        def steps() -> RowOutcome | WantsSecond:
-            try:
-                return self._concluded(attempt, self._answer(attempt, pending))
-            except InvalidJob as error:
-                return self.without_answer(attempt, error)
-            except Expired as error:
-                return failed(error, status="expired")
-
-        return isolated(attempt, steps)
+        (end,) = self.finish_all([(attempt, pending)])
+        if isinstance(end, ForebayError):
+            raise end
+        return end
 
     def conclude(self, attempt: Attempt, raw: RawAnswer) -> RowOutcome | WantsSecond:
         """Check an answer and decide what becomes of its row; raise what `finish` raises."""
-        return isolated(attempt, lambda: self._concluded(attempt, raw))
+        return self.finish(attempt, PendingAnswer(lambda: raw))
 
-    def _concluded(self, attempt: Attempt, raw: RawAnswer) -> RowOutcome | WantsSecond:
-        checked = check(attempt.job, self._labels.calibrated(attempt.job, raw))
+    def _answered(self, attempt: Attempt, pending: PendingAnswer) -> Stage:
+        """Wait for the first answer of a row, check it, and compute how much to doubt it."""
+        try:
+            raw = self._answer(attempt, pending)
+            checked = check(attempt.job, self._labels.calibrated(attempt.job, raw))
+        except InvalidJob as error:
+            return self.without_answer(attempt, error)
+        except Expired as error:
+            return failed(error, status="expired")
         if not checked.passed:
             return self._rescued(attempt, checked)
         if second := self._opinions.open(attempt, checked.content):
             return WantsSecond(attempt, second, lambda: self._decided(second.compare(checked)))
-        return self._decided(ComparedAnswer(attempt, checked, None))
+        return self._doubted(ComparedAnswer(attempt, checked, None))
+
+    def _decided_all(self, doubted: Sequence[DoubtedAnswer]) -> Iterator[Ended]:
+        """Decide on answers together, or each by itself if one of them breaks that."""
+        try:
+            decided = self._escalator.decide_all(doubted)
+        except Exception:  # noqa: BLE001 - the decision on the row that broke it raises it again
+            for one in doubted:
+                yield _held(self._decided_alone, one.compared.attempt, one)
+            return
+        for each in decided:
+            yield _held(self._ended, each.attempt, each)
 
     def _decided(self, compared: ComparedAnswer) -> RowOutcome:
-        return self._ended(self._escalator.decide(self._doubted(compared)))
+        return self._decided_alone(compared.attempt, self._doubted(compared))
 
-    def _ended(self, decided: DecidedAnswer) -> RowOutcome:
+    def _decided_alone(self, attempt: Attempt, doubted: DoubtedAnswer) -> RowOutcome:
+        return self._ended(attempt, self._escalator.decide(doubted))
+
+    def _ended(self, attempt: Attempt, decided: DecidedAnswer) -> RowOutcome:
         """Return what becomes of a row; an answer that is kept may be audited."""
-        attempt = decided.attempt
         if decided.next_step.step == "keep" and not attempt.degraded:
             self._sampler.take_row(attempt.claim, attempt.job, partial(kept_answer, decided))
         return outcome_of(decided)
@@ -143,7 +180,9 @@ class RowSteps:
         if decided.next_step.step != "escalate":
             second = self._opinions.open(attempt, checked.content)
             if second is not None:
-                return WantsSecond(attempt, second, lambda: self._ended(second.rescue(decided)))
+                return WantsSecond(
+                    attempt, second, lambda: self._ended(attempt, second.rescue(decided))
+                )
         return outcome_of(decided)
 
     def without_answer(self, attempt: Attempt, error: InvalidJob) -> RowOutcome:
@@ -180,13 +219,26 @@ class RowSteps:
 
 
 def isolated(attempt: Attempt, steps: Callable[[], T]) -> T | RowResult:
-    """Return what the steps of a row return, or the failure of the row if they break."""
+    """Return what the steps of a row return, or the failure of the row if they break.
+
+    Raises:
+        Lost, PassingError, EngineDied: It is not about this row.
+    """
+    end = _held(lambda _: steps(), attempt)
+    if isinstance(end, ForebayError):
+        raise end
+    return end
+
+
+def _held(steps: Callable[..., T], attempt: Attempt, *args: object) -> T | RowResult | ForebayError:
+    """Return what the steps of a row return, or the failure of the row if they break.
+
+    An error that is not about this row is returned as it is.
+    """
     try:
-        return steps()
-    except (Lost, PassingError, EngineDied):
-        raise
+        return steps(attempt, *args)
     except ForebayError as error:
-        return failed(error)
+        return error if isinstance(error, Lost | PassingError | EngineDied) else failed(error)
     except Exception as error:  # noqa: BLE001 - one row must not take hundreds of others along
         return _broken(attempt, error)
 

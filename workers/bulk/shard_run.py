@@ -79,7 +79,7 @@ class ShardRun:
         if kept is None or kept.error_note != SUSPECTED:
             return kept
         died = self.claim.record.error == EngineDied.code
-        return replace(kept, error_note=CONFIRMED) if died else None
+        return kept._replace(error_note=CONFIRMED) if died else None
 
     def rising(self) -> list[tuple[int, RisingRow]]:
         """Return the rows that go up, with their places in the shard."""

@@ -26,7 +26,7 @@ from forebay.routing.store.backoff import patiently
 from forebay.workers.bulk.budget_share import affordable_rows, hardest, kept_for_budget
 from forebay.workers.bulk.places import Places
 from forebay.workers.bulk.row_outcome import RowOutcome, failed
-from forebay.workers.bulk.row_steps import RowSteps, WantsSecond, isolated
+from forebay.workers.bulk.row_steps import Ended, RowSteps, WantsSecond, isolated
 from forebay.workers.bulk.shard_run import ShardRun
 from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.cascade.stages import PendingAnswer, RawAnswer
@@ -119,10 +119,10 @@ class ShardWork:
                 seconds = self._begin_seconds(run, places, ready)
                 begun |= seconds
                 begun |= self._begin(run, places - len(seconds), ready)
-                for prompt_id, answer in _next(ready, self._slots) if begun else ():
-                    row = begun.pop(prompt_id)
-                    self._places.give_back(1)
-                    self._finish(run, row, answer)
+                if begun:
+                    answers = [(begun.pop(key), end) for key, end in _next(ready, self._slots)]
+                    self._places.give_back(len(answers))
+                    self._finish_all(run, answers)
                 self._look_up(run)
         finally:
             self._places.give_back(len(begun))
@@ -134,7 +134,7 @@ class ShardWork:
             for index, wish in [run.seconds.popleft() for _ in range(min(most, len(run.seconds)))]:
                 prompt_id = wish.attempt.second_prompt_id
                 rows[prompt_id] = _Begun(index, wish.attempt)
-                run.under_way.add(prompt_id)
+                run.under_way |= wish.attempt.further_prompt_ids
                 wish.second.begin(partial(ready.put, (prompt_id, wish)))
         except BaseException:
             self._places.give_back(most)
@@ -148,7 +148,9 @@ class ShardWork:
             rows = {row.attempt.prompt_id: row for row in self._attempts(run, count)}
             run.under_way.update(rows)
             jobs = {prompt_id: row.attempt.job for prompt_id, row in rows.items()}
-            refused = self._answerer.begin_all(jobs, lambda *answer: ready.put(answer))
+            refused = self._answerer.begin_all(
+                jobs, lambda *answer: ready.put(answer), alike=run.shard.texts_alone_differ
+            )
         except BaseException:
             self._places.give_back(count)
             raise
@@ -165,20 +167,34 @@ class ShardWork:
             except InvalidJob as error:
                 run.add(index, failed(error))
 
-    def _finish(self, run: ShardRun, row: _Begun, answer: _Answer) -> None:
-        """Record what became of a row. A row that found no room in the engine is begun again."""
-        try:
-            if isinstance(answer, WantsSecond):
-                run.under_way.discard(row.attempt.second_prompt_id)
-                outcome: RowOutcome | WantsSecond = answer.finish()
-            else:
-                run.under_way.discard(row.attempt.prompt_id)
-                outcome = self._steps.finish(row.attempt, answer)
-        except EngineBusy:
-            run.todo.append(row.index)
+    def _finish_all(self, run: ShardRun, answers: Sequence[tuple[_Begun, _Answer]]) -> None:
+        """Record what became of rows. A row that found no room in the engine is begun again.
+
+        Raises:
+            Lost, PassingError, EngineDied: The error of one of the rows, once the others are
+                recorded.
+        """
+        firsts = [(row, end) for row, end in answers if isinstance(end, PendingAnswer)]
+        seconds = [(row, end) for row, end in answers if isinstance(end, WantsSecond)]
+        run.under_way.difference_update(row.attempt.prompt_id for row, _ in firsts)
+        run.under_way.difference_update(*(row.attempt.further_prompt_ids for row, _ in seconds))
+        ends = self._steps.finish_all([(row.attempt, pending) for row, pending in firsts])
+        told = [(row, end) for (row, _), end in zip(firsts, ends, strict=True)]
+        told += [(row, wish.finish()) for row, wish in seconds]
+        errors = [self._record(run, row.index, end) for row, end in told]
+        for error in filter(None, errors):
+            raise error
+
+    def _record(self, run: ShardRun, index: int, end: Ended) -> ForebayError | None:
+        """Record the end of a row, and return an error that concerns the whole shard."""
+        if isinstance(end, EngineBusy):
+            run.todo.append(index)
             time.sleep(BUSY_S)
-            return
-        run.add(row.index, outcome)
+        elif isinstance(end, ForebayError):
+            return end
+        else:
+            run.add(index, end)
+        return None
 
     def _at_once(self, run: ShardRun) -> None:
         """Answer rows by vectors, many in one call."""

@@ -105,13 +105,13 @@ class Answerer:
         update = {"best_effort": best_effort, "stream": on_text is not None}
         return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)
 
-    def begin_all(self, jobs: Mapping[str, Job], take: TakeAnswer) -> dict[str, InvalidJob]:
+    def begin_all(
+        self, jobs: Mapping[str, Job], take: TakeAnswer, *, alike: bool = False
+    ) -> dict[str, InvalidJob]:
         """Begin the answers to many jobs that need the batch, by the ids of their prompts.
 
-        Args:
-            jobs: the jobs.
-            take: gets the id of a prompt and its answer, once waiting for the answer takes no
-                time. It is called from any thread, and must return at once.
+        `take` gets the id of a prompt and its answer, once waiting for the answer takes no time. It
+        is called from any thread, and must return at once. `alike`: only the texts differ.
 
         Returns:
             The errors of the jobs of which no prompt can be made; nobody tells their answers.
@@ -122,8 +122,10 @@ class Answerer:
         prompts: list[Prompt] = []
         refused = {}
         for prompt_id, job in jobs.items():
+            known = prompts[0] if alike and prompts else None
             try:
-                prompts.append(self.prompt(job, prompt_id))
+                prompt = known and bounded.like(known, job, prompt_id=prompt_id)
+                prompts.append(prompt or self.prompt(job, prompt_id))
             except InvalidJob as error:
                 refused[prompt_id] = error
             except EngineBusy as error:
@@ -262,10 +264,9 @@ def _ended(job: Job, info: EngineInfo, began_ns: int, end: Completion | ForebayE
     if isinstance(end, Completion):
         record_span(info, end, began_ns)
         return _raw_answer(job, info, end)
-    if isinstance(end, InvalidJob):
+    if isinstance(end, InvalidJob) and job.kind != "generate" and end.field:
         fields = _DECIDE_FIELDS if job.kind == "decide" else {"messages": "text"}
-        if job.kind != "generate" and end.field:
-            end.field = fields.get(end.field, end.field)
+        end.field = fields.get(end.field, end.field)
     raise end
 
 

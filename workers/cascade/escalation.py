@@ -48,7 +48,9 @@ class Escalator:
         }
         paces = dict(zip(offers, self._pacer.offer_all(list(offers.values())), strict=True))
         return [
-            self._decided(one, policy, replace(state, pace=paces.get(place)))
+            self._decided(
+                one, policy, replace(state, pace=paces[place]) if place in paces else state
+            )
             for place, (one, state) in enumerate(zip(doubted, states, strict=True))
         ]
 

@@ -8,7 +8,8 @@ comes beside the second: from the first model again, to other words.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Content, Generate, Generation, Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
-from forebay.routing.policy.escalation import NextStep, wants_second
+from forebay.routing.policy.escalation import NextStep, is_unsure, wants_second
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.reasons import Reason
 from forebay.workers.cascade.answerer import Answerer
@@ -32,6 +33,7 @@ from forebay.workers.cascade.stages import (
     PendingAnswer,
 )
 from forebay.workers.checks import bounded, final_answer
+from forebay.workers.engines.engine import Completion
 from forebay.workers.runtime.attempt import Attempt
 
 
@@ -58,14 +60,16 @@ class SecondOpinions:
         return self._wanted(attempt, prose=_is_prose(first))
 
     def open_wanted(self, attempt: Attempt) -> SecondOpinion:
-        """Return a second opinion that is wanted, without a third; whoever asked calls `begin`."""
-        return SecondOpinion(self._answerer, attempt, _not_by_itself)
+        """Return a second opinion that is wanted; whoever asked calls `begin`."""
+        return SecondOpinion(self._answerer, attempt, _not_by_itself, third=self._third)
 
     def _wanted(self, attempt: Attempt, *, prose: bool) -> bool:
         """Return True if this job is to be answered twice, now that its answer is prose or not."""
         if attempt.degraded or attempt.suspect or _is_of_one_model(attempt.job):
             return False
         job, record, policy = attempt.job, attempt.claim.record, self._policy.current()
+        if not is_unsure(job, record.verdict, policy, prose=prose):
+            return False
         depth = self._backlog.depth(record.queue) / self._answerer.info.slots
         state = self._frontier.state(job, policy)
         return wants_second(job, record.verdict, policy, state, depth=depth, prose=prose)
@@ -120,16 +124,14 @@ class SecondOpinion:
             self._answerer.cancel(self._attempt.third_prompt_id)
 
     def begin(self, then: Callable[[], object]) -> None:
-        """Begin the second answer.
+        """Begin the second answer, and the third if one is taken.
 
         `then` is called from any thread once `compare` and `rescue` need not wait, also if the
         second answer cannot begin. It must return at once.
         """
         self._begin()
-        if self._pending is None or self._pending.generation is None:
-            then()
-        else:
-            self._pending.generation.add_done_callback(lambda _: then())
+        begun = [each for each in (self._pending, self._third) if each is not None]
+        _once_ended([each.generation for each in begun if each.generation is not None], then)
 
     def compare(self, answer: CheckedAnswer) -> ComparedAnswer:
         """Take the second opinion on an answer that passed its checks, if it is wanted.
@@ -206,6 +208,14 @@ class SecondOpinion:
         if first is None or second is None:
             return None
         return bounded.contents(first, second, self._answerer.encoder)
+
+
+def _once_ended(generations: Sequence[Future[Completion]], then: Callable[[], object]) -> None:
+    """Call a function once all generations have ended."""
+    if generations:
+        generations[0].add_done_callback(lambda _: _once_ended(generations[1:], then))
+    else:
+        then()
 
 
 def _is_of_one_model(job: Job) -> bool:

@@ -97,7 +97,7 @@ def _passed(name: str) -> Check:
 
 
 def _label(request: Classify, content: Classification) -> Check:
-    known = any(content.label == option.name for option in request.options)
+    known = content.label in [option.name for option in request.options]
     return _check("label", known, "is none of the labels")
 
 

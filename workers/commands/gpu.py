@@ -23,7 +23,8 @@ app = typer.Typer(
 
 BUILD = """Compile exllamav2's extension and a trimmed flash-attn. Workers then only load them.
 
-With --exllamav3, compile exllamav3's extension too, which takes hours of one core.
+With --exllamav3, compile exllamav3's extension for dense models too, half an hour more of one core;
+with --exllamav3-all, also its code for mixtures of experts.
 
 \b
 Needs torch for CUDA, nvcc of the same CUDA version, a C++ compiler and ninja; no GPU.
@@ -52,7 +53,12 @@ Sdist = Annotated[
 Without = Annotated[
     bool, typer.Option("--without-flash-attn", help="For use with FOREBAY_ATTENTION=torch.")
 ]
-Exl3 = Annotated[bool, typer.Option("--exllamav3", help="Also for FOREBAY_ENGINE=exl3.")]
+Exl3 = Annotated[
+    bool, typer.Option("--exllamav3", help="Also for FOREBAY_ENGINE=exl3, dense models.")
+]
+Exl3All = Annotated[
+    bool, typer.Option("--exllamav3-all", help="Likewise, also for mixtures of experts.")
+]
 Again = Annotated[bool, typer.Option("--again", help="Build again even if it is built already.")]
 
 
@@ -81,6 +87,7 @@ def build_kernels(  # noqa: D103 - BUILD is its help
     sdist: Sdist = None,
     without: Without = False,
     exl3: Exl3 = False,
+    exl3_all: Exl3All = False,
     again: Again = False,
     as_json: Json = False,
 ) -> None:
@@ -89,7 +96,8 @@ def build_kernels(  # noqa: D103 - BUILD is its help
     tools = toolchain.find()
     spec = build.BuildSpec(
         architectures or tuple(toolchain.default_architectures()),
-        jobs or toolchain.default_jobs(), sizes, sdist, exl3, again,
+        jobs or toolchain.default_jobs(), sizes, sdist,
+        "all" if exl3_all else "dense" if exl3 else "no", again,
     )  # fmt: skip
     place = build.build(spec, tools, lambda line: typer.echo(line, err=True))
     typer.echo(json.dumps({"path": str(place)}) if as_json else str(place))

@@ -49,7 +49,8 @@ class Reply:
         stand_in: whether the mock of Bedrock made the answer, not a model.
         latency_s: seconds from the request to the whole answer.
         enforced: whether the provider enforced the prompt's constraint.
-        stop_sequence: the prompt's stop string that ended the text, if the provider names it.
+        stop_sequence: the prompt's stop string that ended the text, if it is known.
+        stopped: whether the provider says that a stop string ended the text.
     """
 
     text: str = field(repr=False)
@@ -61,6 +62,7 @@ class Reply:
     latency_s: float
     enforced: bool = False
     stop_sequence: str | None = field(default=None, repr=False)
+    stopped: bool = False
 
 
 class Provider(Protocol):

@@ -37,6 +37,11 @@ def local(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
     return _built(prompts.local, job, info, prompt_id)
 
 
+def like(prompt: Prompt, job: Job, *, prompt_id: str) -> Prompt | None:
+    """Return the prompt for a job whose text alone differs, as `prompts.like` does."""
+    return prompts.like(prompt, job, prompt_id=prompt_id)
+
+
 def reworded(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
     """Return the prompt for a second local answer, as `rewording.reworded` does.
 

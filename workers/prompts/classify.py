@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from forebay.routing.jobs import Classify, Label
+from forebay.routing.questions.labels import as_labels
 from forebay.workers.engines.engine import Choice, Turn
 from forebay.workers.prompts.turns import SPARE_TOKENS, instructions_and_text, system_and_user
 
@@ -16,8 +17,8 @@ _LOCAL = "Read the text and answer with the one label that fits best, exactly as
 
 def local_turns(request: Classify) -> list[Turn]:
     """Return the turns for a local model."""
-    user = f"Text:\n{request.text}\n\nLabels:\n{menu(request.options)}\n\nLabel:"
-    return system_and_user(_LOCAL, user)
+    labels = _menu_of(tuple(request.labels))
+    return system_and_user(_LOCAL, f"Text:\n{request.text}\n\nLabels:\n{labels}\n\nLabel:")
 
 
 def frontier_turns(request: Classify) -> list[Turn]:
@@ -47,6 +48,12 @@ def frontier_constraint(request: Classify) -> None:
 def max_tokens(request: Classify) -> int:
     """Return how many tokens the answer may have."""
     return SPARE_TOKENS + max(len(option.name.encode()) for option in request.options)
+
+
+@lru_cache(maxsize=64)
+def _menu_of(labels: tuple[str | Label, ...]) -> str:
+    """Return the menu, which is the same for all jobs with these labels; bare names hash fast."""
+    return menu(as_labels(labels))
 
 
 def menu(options: Sequence[Label]) -> str:

@@ -46,6 +46,8 @@ def label(names: list[str], text: str) -> str:
     Raises:
         BadAnswer: The text names no label, or leaves a choice.
     """
+    if text in names:  # as a constraint ensures
+        return text
     text = without_thoughts(text)
     if (match := _match(names, text)) is not None:  # mostly, the text is a label and nothing else
         return match

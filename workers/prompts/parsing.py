@@ -84,6 +84,8 @@ def parse_answer(
 
 def _with_whole_characters(text: str) -> str:
     """Return the text with U+FFFD for each half of a surrogate pair: no half can be stored."""
+    if text.isascii():
+        return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -92,7 +94,7 @@ def _classification(
 ) -> Classification:
     names = [option.name for option in request.options]
     name = label(names, text)
-    if not logprobs or not set(names) <= logprobs.keys():
+    if not logprobs or not all(name in logprobs for name in names):
         # A frontier model gives no probability with its label.
         return Classification(label=name)
     scores = _softmax({name: logprobs[name] for name in names})

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from forebay.routing.base import changed
 from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import Decide, Generate, Job
+from forebay.routing.jobs import Classify, Decide, Generate, Job, Summarize
 from forebay.workers.engines.engine import Choice, Constraint, EngineInfo, Prompt, Turn
 from forebay.workers.prompts import classify, extract, generate, summarize
 from forebay.workers.prompts.questions import decide
@@ -65,6 +66,23 @@ def local(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
     if isinstance(request, Decide):
         return prompt.model_copy(update={"branches": decide.branches(request)})
     return prompt
+
+
+def like(prompt: Prompt, job: Job, *, prompt_id: str) -> Prompt | None:
+    """Return the prompt for a job of which the text alone differs from that of another prompt.
+
+    It is what `local` returns, and takes a third of the time. It is `None` for a kind of which the
+    text decides more than the turns.
+
+    Args:
+        prompt: what `local` returned for the other job.
+        job: the job.
+        prompt_id: the id of the new prompt.
+    """
+    if not isinstance(job.request, Classify | Summarize):
+        return None
+    turns = _BY_KIND[job.kind].local_turns(job.request)
+    return changed(prompt, id=prompt_id, messages=tuple(turns))
 
 
 def frontier(job: Job, *, prompt_id: str) -> Prompt:

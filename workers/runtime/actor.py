@@ -25,7 +25,6 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from forebay.routing import logs
 from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
 from forebay.routing.broker.full_redis import FullRedis, is_full
@@ -34,7 +33,9 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import task_name
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.logs import Event, event
+from forebay.routing.log_lines.line_formats import LogSettings
+from forebay.routing.log_lines.line_handler import to_stderr
+from forebay.routing.logs import Event, event, place
 from forebay.routing.settings import Settings, read
 from forebay.routing.store.connection import connect, reaching_redis
 from forebay.workers.runtime.claims.claim_gate import ClaimGate
@@ -55,6 +56,7 @@ from forebay.workers.runtime.liveness import Liveness
 from forebay.workers.runtime.outcomes import Outcome
 from forebay.workers.runtime.settings import ActorSettings
 from forebay.workers.runtime.start_up import (
+    collect_rarely,
     give_up,
     load_scripts,
     reachable,
@@ -125,7 +127,7 @@ class Actor:
         on_beat: Callable[[Any], object] = lambda _worker: None,
     ) -> None:
         self.settings = settings_of(Settings)
-        settings_of(logs.LogSettings)  # a wrong one ends the worker here, with one line
+        settings_of(LogSettings)  # a wrong one ends the worker here, with one line
         self.queues = queues
         self.hooks = tuple(hooks)
         try:
@@ -192,8 +194,8 @@ class Actor:
         if name == UNNAMED:
             queue = self.queues[0].partition(".")[0]
             instance.hostname = f"{queue}-{os.getpid()}@{host}"
-        logs.to_stderr(logging.INFO, worker=instance.hostname)
-        if read(logs.LogSettings).log == "json":
+        to_stderr(logging.INFO, worker=instance.hostname)
+        if read(LogSettings).log == "json":
             _print_nothing(instance)
 
     def _task(self, queue: str) -> Callable[[], None]:
@@ -224,6 +226,7 @@ class Actor:
             wait_for_redis(self._impatient_ledger)
             load_scripts(self._impatient_ledger)
             self._worker = self._made_worker()
+        collect_rarely()
         self._full_redis.start()
         self._start_reserves(self._worker)
 
@@ -241,7 +244,7 @@ class Actor:
             if reachable(self._impatient_ledger):
                 give_up(error)
         except Exception as error:  # noqa: BLE001 - Celery would log it, and run without a worker
-            give_up(ForebayError(f"{type(error).__name__} at {logs.place(error)}"))
+            give_up(ForebayError(f"{type(error).__name__} at {place(error)}"))
         return None
 
     def _ready(self, sender: Any, **_: Any) -> None:
@@ -261,6 +264,7 @@ class Actor:
         self._full_redis.stop()
         if self._worker is not None:
             self._worker.close()
+        self._drain.ring_for_others(self._consumed())
 
     def _come_round(self, consumer: Any) -> None:
         """Note that the consumer's loop came round, and have it do as an operator ordered."""
@@ -295,4 +299,4 @@ def _print_nothing(instance: Any) -> None:
 
 
 def _log_to_stderr(loglevel: int = logging.WARNING, **_: Any) -> None:
-    logs.to_stderr(loglevel or logging.INFO)
+    to_stderr(loglevel or logging.INFO)

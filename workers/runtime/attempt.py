@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 from forebay.routing.errors import EngineDied
@@ -55,12 +56,21 @@ class Attempt:
         return f"{self.prompt_id}/3"
 
     @property
+    def further_prompt_ids(self) -> set[str]:
+        """The ids of all prompts after the first one."""
+        return {self.second_prompt_id, self.third_prompt_id}
+
+    @property
     def degraded(self) -> bool:
         """True if the policy wanted the other lane for this job and could not have it."""
-        reasons = self.claim.record.reasons
-        return any(reason.partition(":")[0] in DEGRADING for reason in reasons)
+        return _degrades(self.claim.record.reasons)
 
     @property
     def suspect(self) -> bool:
         """True if an engine died while it worked this job, which may have killed it."""
         return self.claim.record.error == EngineDied.code
+
+
+@lru_cache(maxsize=64)  # the rows of a shard share its reasons
+def _degrades(reasons: tuple[str, ...]) -> bool:
+    return any(reason.partition(":")[0] in DEGRADING for reason in reasons)

@@ -18,6 +18,7 @@ from forebay.routing.errors import EgressDenied, ForebayError, Lost
 from forebay.routing.lanes import ROUTE, hop_of
 from forebay.routing.ledger.claim import ANY_JOB, Claim, Selection
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.log_lines.line_handler import LinesTogether
 from forebay.routing.logs import Event, event
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
@@ -228,14 +229,15 @@ def _record_all(
     """Record outcomes that are ready at the same time, as far as that goes in one round trip."""
     together = record_together(ledger, worked) if len(worked) > 1 else {}
     done = []
-    for claim, outcome in worked:
-        recorded = Recorded(claim.id, Dropped(), "lost")
-        try:
-            recorded = together.get(claim.token) or _recorded(ledger, claim, outcome)
-        finally:
-            notify_finished(hooks, claim, recorded)
-        _count(in_flight, claim, recorded)
-        done.append(recorded)
+    with LinesTogether():
+        for claim, outcome in worked:
+            recorded = Recorded(claim.id, Dropped(), "lost")
+            try:
+                recorded = together.get(claim.token) or _recorded(ledger, claim, outcome)
+            finally:
+                notify_finished(hooks, claim, recorded)
+            _count(in_flight, claim, recorded)
+            done.append(recorded)
     return done
 
 

@@ -30,25 +30,29 @@ class JobTraces:
 
     def __init__(self) -> None:
         self._open: dict[str, spans.Span] = {}
-        self._here = threading.local()
+        self._here = _Here()
         worker_init.connect(self._start, weak=False)
 
     def started(self, claim: Claim, /) -> None:
         """Begin the span of a claim, in the thread that works it."""
-        record = claim.record
-        if not _is_sampled(record):
-            spans.skip()
+        record, here = claim.record, self._here
+        if not sampling().wants(record.id, record.traceparent):
+            if not here.skips:
+                here.skip()
             return
         self._open[claim.token] = spans.begin(
             f"forebay.{record.hop}", kind="consumer", parent=of_job(record.id, record.traceparent),
             **_about(record), forebay__queued_ms=record.queued_ms,
         )  # fmt: skip
-        self._here.open = getattr(self._here, "open", 0) + 1
-        if self._here.open > 1:  # jobs that are worked together; what is done inside is of no one
-            spans.skip()
+        here.skips = False
+        here.open += 1
+        if here.open > 1:  # jobs that are worked together; what is done inside is of no one
+            here.skip()
 
     def finished(self, claim: Claim, recorded: Recorded, /) -> None:
         """End the span of the claim, and record the job's whole life if it has ended."""
+        if not self._open:
+            return
         span = self._open.pop(claim.token, None)
         if span is None:
             return
@@ -62,13 +66,13 @@ class JobTraces:
             span.fail(code or (receipt and receipt.error) or "")
         span.end()
         self._here.open -= 1
-        spans.skip()
+        self._here.skip()
         if receipt is not None:
             _record_life(claim.record, receipt)
 
     def swept(self, record: Record, /) -> None:
         """Record the life of a job that a sweep ended."""
-        if record.state != "waiting" and _is_sampled(record):
+        if record.state != "waiting" and sampling().wants(record.id, record.traceparent):
             _record_life(record, record.to_receipt())
 
     def _start(self, sender: Any, **_: Any) -> None:
@@ -79,9 +83,21 @@ class JobTraces:
             give_up(error)
 
 
-def _is_sampled(record: Record) -> bool:
-    given = record.traceparent is not None
-    return sampling().wants(of_job(record.id, record.traceparent), given=given)
+class _Here(threading.local):
+    """What this thread traces.
+
+    Attributes:
+        open: how many claims it works whose spans are open.
+        skips: no spans are recorded in it now. A job that is not sampled asks for no more.
+    """
+
+    open = 0
+    skips = False
+
+    def skip(self) -> None:
+        """Record no spans in this thread until a sampled job begins."""
+        spans.skip()
+        self.skips = spans.tracing()
 
 
 def _record_life(record: Record, receipt: Receipt) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from pydantic_core import to_json
 
@@ -21,10 +20,13 @@ class JsonlOutput(Output):
 
     def append(self, rows: Iterable[ResultRow]) -> int:
         """Append rows, and return the size in bytes that is on the disk."""
-        columns = self._columns
-        return self._file.append(
-            b"".join([_line({name: row.get(name) for name in columns}) for row in rows])
-        )
+        return self._file.append(b"".join([_line(self._in_order(row)) for row in rows]))
+
+    def _in_order(self, row: ResultRow) -> ResultRow:
+        """Return the row with exactly the columns, in their order."""
+        if tuple(row) == self._columns:
+            return row
+        return {name: row.get(name) for name in self._columns}
 
     def finish(self) -> None:
         """Close the file; it has its final form at any time."""
@@ -35,5 +37,5 @@ class JsonlOutput(Output):
         self._file.close()
 
 
-def _line(row: dict[str, Any]) -> bytes:
+def _line(row: ResultRow) -> bytes:
     return to_json(row, inf_nan_mode="null") + b"\n"

@@ -16,17 +16,25 @@ ResultRow = dict[str, Any]
 
 def of_row(number: int, key: str | None, result: RowResult) -> ResultRow:
     """Return the output's row for a row that the local lane ended."""
-    notes = dict(result.notes)
-    passed = [{"name": name, "passed": True, "note": notes.get(name, "")} for name in result.checks]
-    failed = [{"name": name, "passed": False, "note": note} for name, note in result.failed]
     return {
         "row": number, "key": key, "status": result.status, "answer": result.content,
         "lane": "local" if result.status == "done" else None,
         "model": result.model or None, "revision": result.revision or None,
         "degraded": result.degraded, "cost_usd": 0.0, "tokens_in": result.tokens_in,
-        "tokens_out": result.tokens_out, "checks": passed + failed,
+        "tokens_out": result.tokens_out, "checks": _checks(result),
         "reasons": list(result.reasons), "error": result.error, "error_note": result.error_note,
     }  # fmt: skip
+
+
+def _checks(result: RowResult) -> list[dict[str, Any]]:
+    if not result.notes and not result.failed:
+        return [{"name": name, "passed": True, "note": ""} for name in result.checks]
+    notes = list(result.notes)  # in the order of the checks, of which two may have one name
+    passed = []
+    for name in result.checks:
+        note = notes.pop(0)[1] if notes and notes[0][0] == name else ""
+        passed.append({"name": name, "passed": True, "note": note})
+    return passed + [{"name": name, "passed": False, "note": note} for name, note in result.failed]
 
 
 def of_job(number: int, key: str | None, ended: Answer | Receipt) -> ResultRow:

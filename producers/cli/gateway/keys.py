@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,16 +11,15 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
+from forebay.producers.cli.gateway.spans import read_span
 from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.options import Json, TenantName
-from forebay.routing.errors import Misconfigured, UnknownJob
+from forebay.routing.errors import UnknownJob
 
 if TYPE_CHECKING:
     from forebay.producers.gateway.api_keys import ApiKey, KeyStore
 
 _HEADER = ("ID", "TENANT", "NAME", "SCOPES", "REQUESTS/MIN", "TOKENS/MIN", "CREATED", "EXPIRES")
-_SPAN = re.compile(r"(\d{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 app = typer.Typer(
     help="Create, list, rotate or revoke API keys of the gateway.",
@@ -69,7 +67,7 @@ def create(
     with _store_of(current_tenant(tenant)) as store:
         key, token = store.create(
             current_tenant(tenant), name=name, scopes=scope or ("submit", "read"),
-            expires_in=_span(expires, "--expires"), requests_per_minute=requests_per_minute,
+            expires_in=read_span(expires, "--expires"), requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
         )  # fmt: skip
     _print(key, token, as_json=as_json)
@@ -90,7 +88,7 @@ def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
 @app.command()
 def rotate(key_id: KeyId, *, overlap: Overlap = None, as_json: Json = False) -> None:
     """Give a key a new secret and print the new key."""
-    span = _span(overlap, "--overlap") or timedelta()
+    span = read_span(overlap, "--overlap") or timedelta()
     key, token = _store_with(key_id).rotate(key_id, span)
     _print(key, token, as_json=as_json)
 
@@ -132,15 +130,6 @@ def _store_of(tenant: str) -> Iterator[KeyStore]:
         yield KeyStore(client)
     finally:
         client.close()
-
-
-def _span(text: str | None, option: str) -> timedelta | None:
-    if text is None:
-        return None
-    match = _SPAN.fullmatch(text)
-    if not match:
-        raise Misconfigured("must be a span like 30s, 5m, 12h or 90d", field=option)
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def _print(key: ApiKey, token: str, *, as_json: bool) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
+from forebay.producers.cli.gateway.spans import read_span
 from forebay.producers.cli.options import Json, TenantName
 from forebay.routing.errors import InvalidJob, Misconfigured
 
@@ -38,6 +40,10 @@ EventName = Annotated[
         help="A type of event, such as job.failed or batch.completed. May be repeated. "
         "Default: all of jobs, bulks and batches",
     ),
+]
+Overlap = Annotated[
+    str,
+    typer.Option("--overlap", metavar="SPAN", help="So long the old secret signs too: 2h, 1d."),
 ]
 WithContent = Annotated[
     bool,
@@ -89,6 +95,25 @@ def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
         ])  # fmt: skip
     else:
         display.note("no webhooks; `forebay webhooks add URL` makes one")
+
+
+@app.command()
+def rotate(
+    webhook_id: WebhookId,
+    *,
+    tenant: TenantName = None,
+    overlap: Overlap = "1d",
+    as_json: Json = False,
+) -> None:
+    """Give a webhook a new secret and print it. For a while events are signed with both."""
+    span = read_span(overlap, "--overlap") or timedelta()
+    with _gateway(current_tenant(tenant)) as gateway:
+        webhook, secret = gateway.webhooks.rotate(current_tenant(tenant), webhook_id, span)
+    if as_json:
+        display.document({**webhook.public(), "secret": secret})
+        return
+    display.text(secret)
+    display.note(f"until {overlap} from now the old secret signs too")
 
 
 @app.command()

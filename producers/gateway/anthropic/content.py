@@ -78,6 +78,15 @@ class Message(Body):
     content: Parts
 
 
+def _custom(value: Any) -> Any:
+    """Refuse a tool that Anthropic's servers run, before its other fields are missed."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind is not None and kind != "custom":
+        words = {"why": "is not supported: nothing runs the tools of a server here; leave it out"}
+        raise PydanticCustomError("not_supported", "{why}", words)
+    return value
+
+
 class CustomTool(Body):
     """A tool of the caller's."""
 
@@ -93,6 +102,9 @@ class CustomTool(Body):
     def tool(self) -> Tool:
         """Return the tool."""
         return Tool(self.name, self.description or "", self.input_schema)
+
+
+OwnTool = Annotated[CustomTool, BeforeValidator(_custom)]
 
 
 class ToolChoice(Body):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from forebay.producers.gateway.anthropic.content import CustomTool, Message, ToolChoice, turns
+from forebay.producers.gateway.anthropic.content import Message, OwnTool, ToolChoice, turns
 from forebay.producers.gateway.asking.chats import Chat
 from forebay.producers.gateway.asking.options import Own
 from forebay.producers.gateway.asking.tools import MAX_TOOLS, Tools, chosen
@@ -57,7 +57,7 @@ class MessagesRequest(Body):
     user_profile_id: Ignored = None
     workspace_id: Ignored = None
     top_k: Annotated[Any, only(why="engines sample by top_p alone; leave it out")] = None
-    tools: list[CustomTool] | None = Field(default=None, max_length=MAX_TOOLS)
+    tools: list[OwnTool] | None = Field(default=None, max_length=MAX_TOOLS)
     tool_choice: ToolChoice | None = None
     thinking: Annotated[
         Any, only({"type": "disabled"}, why="a model thinks as it was made to; leave it out")

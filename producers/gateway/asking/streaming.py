@@ -24,6 +24,8 @@ from forebay.producers.results import Result, answer_of, late
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Job
 
+#: Of a stream of events: no cache keeps it, and no proxy holds it back.
+EVENT_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 QUIET_S = 15.0  # without text, a sign of life goes out, so that no proxy cuts the connection
 
 
@@ -221,8 +223,7 @@ class EventStream(StreamingResponse):
 
     def __init__(self, tellings: Sequence[Telling], events: AsyncIterator[bytes]) -> None:
         headers = {
-            **tellings[0].caller.headers, "forebay-job-id": tellings[0].job_id,
-            "cache-control": "no-store", "x-accel-buffering": "no",
+            **tellings[0].caller.headers, **EVENT_HEADERS, "forebay-job-id": tellings[0].job_id,
         }  # fmt: skip
         super().__init__(events, headers=headers, media_type="text/event-stream")
         self._tellings = tellings

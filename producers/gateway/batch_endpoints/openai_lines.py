@@ -16,11 +16,11 @@ from forebay.producers.gateway.batch_work.line_format import (
     check_no_stream,
 )
 from forebay.producers.gateway.errors import Fault, NotSupported
-from forebay.producers.gateway.openai import responses_reply
 from forebay.producers.gateway.openai.chat_request import ChatRequest
 from forebay.producers.gateway.openai.embeddings import EmbeddingRequest, embedded, embedding_job
 from forebay.producers.gateway.openai.replies import completion
-from forebay.producers.gateway.openai.responses_request import ResponsesRequest
+from forebay.producers.gateway.openai.responses import reply as responses_reply
+from forebay.producers.gateway.openai.responses.request import ResponsesRequest
 from forebay.producers.gateway.shapes import openai_error
 from forebay.producers.gateway.wire import read
 from forebay.routing.jobs import Answer

@@ -113,8 +113,9 @@ class Gateways:
         key = name, fleet.redis_url
         if key not in self._gateways:
             self._gateways[key] = Gateway(
-                self.settings, fleet, clients=self._fleet, texts_of=self._texts_of
-            )
+                self.settings, fleet, clients=self._fleet, texts_of=self._texts_of,
+                place_of=self.place_of,
+            )  # fmt: skip
             self._opened(self._gateways[key])
         return self._gateways[key]
 

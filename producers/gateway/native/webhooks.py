@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
+from forebay.producers.gateway.asking.options import span
 from forebay.producers.gateway.documents import documented
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.webhooks.addresses import NoAddress, NotAllowed, address_of
@@ -35,6 +37,23 @@ class NewWebhook(Body):
     url: str = Field(max_length=MAX_URL_CHARS)
     events: list[EventType] = Field(default_factory=list, max_length=50)
     content: bool = False
+
+
+class Rotation(Body):
+    """The body of `POST /webhooks/ID/rotate`.
+
+    Attributes:
+        overlap: a span such as `1h` or `2d`: so long events are signed with both secrets.
+    """
+
+    overlap: str = "1d"
+
+    def span(self) -> timedelta:
+        """Return the span. Raises `InvalidRequest`."""
+        found = span(self.overlap)
+        if found is None:
+            raise InvalidRequest("must be a span such as 30s, 5m, 2h or 1d", field="overlap")
+        return found
 
 
 class LastDelivery(TypedDict):
@@ -118,6 +137,17 @@ async def remove_webhook(request: Request, webhook_id: str) -> Response:
     by = await caller(request, "admin")
     await by.gateway.on_thread(by.gateway.webhooks.remove, by.tenant, webhook_id)
     return respond({"id": webhook_id, "removed": True}, {})
+
+
+@router.post("/{webhook_id}/rotate", **_documented(Rotation, WebhookWithSecret))
+async def rotate_webhook(request: Request, webhook_id: str) -> Response:
+    """Give a webhook a new secret, which is shown only once. A while the old one signs too."""
+    by = await caller(request, "admin")
+    overlap = read(Rotation, await request.body() or b"{}").span()
+    store = by.gateway.webhooks
+    webhook, secret = await by.gateway.on_thread(store.rotate, by.tenant, webhook_id, overlap)
+    last = await by.gateway.on_thread(store.last, webhook)
+    return respond({**webhook.public(), "last": last, "secret": secret}, {})
 
 
 @router.post("/{webhook_id}/test", **_documented(None, TestedWebhook))

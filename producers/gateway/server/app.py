@@ -35,7 +35,8 @@ from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.fleets.gateways import Gateways
 from forebay.producers.gateway.fleets.publishing import publish_map
 from forebay.producers.gateway.native import health, jobs, tenants, webhooks
-from forebay.producers.gateway.openai import chat, embeddings, models, responses
+from forebay.producers.gateway.openai import chat, embeddings, models
+from forebay.producers.gateway.openai.responses import endpoints as responses
 from forebay.producers.gateway.server.background import Background
 from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
@@ -45,8 +46,8 @@ from forebay.producers.gateway.shapes import ERRORS, error_response, request_id
 from forebay.producers.gateway.status import routes as status
 from forebay.producers.gateway.status.page import StatusPage
 from forebay.producers.gateway.status.settings import StatusSettings
-from forebay.routing import logs
 from forebay.routing.errors import ForebayError, ResultTimeout
+from forebay.routing.log_lines.line_handler import to_stderr
 from forebay.routing.settings import Settings, read, read_settings
 from forebay.routing.tracing import exporting
 
@@ -56,6 +57,11 @@ NO_TELEMETRY: TelemetryConfig = {
     "tracing": False, "metrics": False, "logs": False, "auto_configure": False,
 }  # fmt: skip
 SUMMARY = "LLM jobs on a local fleet, and on a frontier model where that is allowed."
+#: The groups of endpoints, in the order in which /docs shows them.
+TAGS = (
+    "OpenAI", "Anthropic", "Decisions", "Jobs", "Files", "Batches", "Bulks", "Webhooks", "Tenants",
+    "Health",
+)  # fmt: skip
 FORM_BYTES = 64 * 1024  # of an upload around its file
 #: The errors that a response explains; any other is a defect.
 EXPLAINED = (Refusal, ForebayError, ResultTimeout, HTTPException, RequestValidationError)
@@ -83,7 +89,7 @@ def application() -> FastAPI:
     Raises:
         Misconfigured: Names the variable that is wrong.
     """
-    logs.to_stderr(logging.INFO)
+    to_stderr(logging.INFO)
     exporting.start("forebay-gateway")
     return create_app(read(GatewaySettings), read_settings(), read(StatusSettings))
 
@@ -152,7 +158,7 @@ def _lifespan(settings: GatewaySettings, fleet: Settings, shown: StatusSettings)
 
 
 async def _explain(request: Request, error: Exception) -> Response:
-    response = error_response(request.url.path, fault_of(error), request_id(request))
+    response = error_response(request.scope, fault_of(error), request_id(request))
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         response.headers["allow"] = ", ".join(sorted(_methods(request)))
     return response
@@ -180,8 +186,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document, with the models of the endpoints that read their bodies."""
     if app.openapi_schema is None:
         document = get_openapi(
-            title=app.title, version=app.version, summary=app.summary, routes=app.routes
-        )
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes,
+            tags=[{"name": name} for name in TAGS],
+        )  # fmt: skip
         components = document.setdefault("components", {})
         components.setdefault("schemas", {}).update(documents.schemas(*ERRORS))
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}

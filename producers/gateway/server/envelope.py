@@ -27,12 +27,14 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 class Envelope:
     """The outermost layer of the application.
 
-    1. Gives each request an id, or keeps the caller's (`x-request-id`), and names it in the
+    1. Takes a slash off the end of a path. A redirect would name the wrong scheme behind a proxy
+       that ends TLS.
+    2. Gives each request an id, or keeps the caller's (`x-request-id`), and names it in the
        response, under the name that each client reads.
-    2. Refuses a body that is larger than the limit, before it is in memory.
-    3. Counts requests and their time, by route and status.
-    4. Records a span, which continues the caller's trace (`traceparent`).
-    5. Answers an unexpected error with its request's id, and logs its type and place, never its
+    3. Refuses a body that is larger than the limit, before it is in memory.
+    4. Counts requests and their time, by route and status.
+    5. Records a span, which continues the caller's trace (`traceparent`).
+    6. Answers an unexpected error with its request's id, and logs its type and place, never its
        message, which may hold content.
     """
 
@@ -49,6 +51,8 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if len(scope["path"]) > 1 and scope["path"].endswith("/"):
+            scope["path"] = scope["path"].rstrip("/") or "/"
         begun, status = time.perf_counter(), 0
         request_id = _request_id(Headers(scope=scope))
         scope.setdefault("state", {})["request_id"] = request_id
@@ -103,7 +107,7 @@ class Envelope:
         fault = fault_of(error) if isinstance(error, Refusal) else INTERNAL
         if fault is INTERNAL:
             _log(error, request_id)
-        response = error_response(scope["path"], fault, request_id)
+        response = error_response(scope, fault, request_id)
         await response(scope, receive, send)
 
 

@@ -14,8 +14,8 @@ import uvicorn
 from forebay.producers.gateway.access import is_loopback
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.status.settings import StatusSettings
-from forebay.routing import logs
 from forebay.routing.errors import Misconfigured
+from forebay.routing.log_lines.line_handler import to_stderr
 from forebay.routing.settings import read, read_settings
 
 APPLICATION = "forebay.producers.gateway.server.app:application"
@@ -31,7 +31,7 @@ def serve(host: str, port: int, processes: int) -> None:
         Misconfigured: A setting is wrong, the gateway would be open to the network without keys, or
             the address is taken.
     """
-    logs.to_stderr(logging.INFO)  # lines of uvicorn have the format of all others
+    to_stderr(logging.INFO)  # lines of uvicorn have the format of all others
     settings, shown = read(GatewaySettings), read(StatusSettings)
     read_settings()  # a mistake is one error here, and not a traceback of every process
     check_open(settings, host)

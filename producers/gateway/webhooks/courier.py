@@ -153,9 +153,9 @@ class Courier:
     async def _try(self, delivery: Delivery, webhook: Webhook) -> tuple[int, str]:
         """Post an event; return the status (0 without a response), and the outcome in words."""
         body = await self._on_thread(self._events.body, delivery, webhook)
-        secret = await self._on_thread(self._store.secret, webhook)
+        secrets = await self._on_thread(self._store.secrets, webhook)
         try:
-            headers = signed(secret, delivery.event, body)
+            headers = signed(secrets, delivery.event, body)
             status = await post(webhook.url, body, headers, self._networks)
         except NotDelivered as error:
             status, outcome = 0, str(error)
@@ -172,11 +172,12 @@ def _log(error: Exception) -> None:
     )  # fmt: skip
 
 
-def signed(secret: str, event_id: str, body: bytes) -> dict[str, str]:
-    """Return the headers of an event: its id, the time, and the signature of both and the body."""
+def signed(secrets: Sequence[str], event_id: str, body: bytes) -> dict[str, str]:
+    """Return the headers of an event: its id, the time, and each secret's signature of all that."""
     now = datetime.now(UTC)
+    signatures = [Signer(secret).sign(event_id, now, body.decode()) for secret in secrets]
     return {
         "content-type": "application/json", "user-agent": "forebay-webhooks",
         "webhook-id": event_id, "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Signer(secret).sign(event_id, now, body.decode()),
+        "webhook-signature": " ".join(signatures),
     }  # fmt: skip

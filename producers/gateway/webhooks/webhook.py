@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from forebay.routing.base import FrozenModel, Tenant
+from forebay.routing.base import FrozenModel, Tenant, is_none
 
 EventType = Literal[
     "job.done", "job.failed", "job.cancelled", "job.expired",
@@ -60,6 +60,7 @@ class Webhook(FrozenModel):
         events: the types of events that it is told of.
         content: events of jobs that may leave the building hold the answer.
         secret: what signs the events, sealed as contents are, in base64.
+        old_secret, old_until: after a rotation, the secret before, which signs until then too.
         created: when it was made.
         disabled: when its receiver said `410 Gone`; it is told of nothing since.
     """
@@ -72,10 +73,12 @@ class Webhook(FrozenModel):
     secret: str = Field(repr=False)
     created: datetime
     disabled: datetime | None = None
+    old_secret: Annotated[str | None, Field(repr=False, exclude_if=is_none)] = None
+    old_until: Annotated[datetime | None, Field(exclude_if=is_none)] = None
 
     def public(self) -> dict[str, Any]:
         """Return what may be shown of the webhook."""
-        return self.model_dump(mode="json", exclude={"secret"})
+        return self.model_dump(mode="json", exclude={"secret", "old_secret", "old_until"})
 
 
 def new_secret() -> str:

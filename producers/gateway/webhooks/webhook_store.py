@@ -11,7 +11,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import redis
@@ -24,6 +24,8 @@ from forebay.routing.store.encryption import Seal
 
 TENANTS = "fb:webhooks"
 MAX_WEBHOOKS = 50  # of one tenant
+OVERLAP = timedelta(days=1)  # so long the secret before a rotation signs too, unless told otherwise
+MAX_OVERLAP = timedelta(days=7)
 
 
 class WebhookStore:
@@ -41,12 +43,11 @@ class WebhookStore:
             InvalidJob: An argument is wrong, or the tenant has too many webhooks.
         """
         secret = new_secret()
-        sealed = base64.b64encode(self._seal.close(secret.encode())).decode()
         webhook = Webhook.model_validate(
             {
                 "id": f"wh_{secrets.token_hex(8)}", "tenant": tenant, "url": url,
                 "events": tuple(dict.fromkeys(events)) or USUAL_EVENTS, "content": content,
-                "secret": sealed, "created": datetime.now(UTC),
+                "secret": self._sealed(secret), "created": datetime.now(UTC),
             }
         )  # fmt: skip
         if len(self.list(tenant)) >= MAX_WEBHOOKS:
@@ -78,6 +79,28 @@ class WebhookStore:
             raise UnknownJob("there is no such webhook of this tenant", field="id")
         return webhook
 
+    def rotate(
+        self, tenant: str, webhook_id: str, overlap: timedelta = OVERLAP
+    ) -> tuple[Webhook, str]:
+        """Give a webhook a new secret; return its record and the secret.
+
+        Events are signed with both secrets as long as `overlap`.
+
+        Raises:
+            UnknownJob: The tenant has no such webhook.
+            InvalidJob: The overlap is too long.
+        """
+        if not timedelta() <= overlap <= MAX_OVERLAP:
+            raise InvalidJob(f"must be 0s to {MAX_OVERLAP.days}d", field="overlap")
+        webhook, secret = self.get(tenant, webhook_id), new_secret()
+        old = webhook.secret if overlap else None
+        until = datetime.now(UTC) + overlap if overlap else None
+        changed = {"secret": self._sealed(secret), "old_secret": old, "old_until": until}
+        rotated = webhook.model_copy(update=changed)
+        with reaching_redis():
+            self._redis.hset(f"fb:webhooks:{tenant}", webhook.id, rotated.model_dump_json())
+        return rotated, secret
+
     def remove(self, tenant: str, webhook_id: str) -> None:
         """Remove a webhook of a tenant. Raises `UnknownJob`."""
         self.get(tenant, webhook_id)
@@ -95,8 +118,21 @@ class WebhookStore:
         Raises:
             Misconfigured: This process lacks the key that opens it.
         """
+        return self._opened(webhook.secret)
+
+    def secrets(self, webhook: Webhook) -> Sequence[str]:
+        """Return the secrets that sign the events of a webhook now; raises as `secret` does."""
+        found = [self.secret(webhook)]
+        if webhook.old_secret and webhook.old_until and datetime.now(UTC) < webhook.old_until:
+            found.append(self._opened(webhook.old_secret))
+        return found
+
+    def _sealed(self, secret: str) -> str:
+        return base64.b64encode(self._seal.close(secret.encode())).decode()
+
+    def _opened(self, sealed: str) -> str:
         try:
-            return self._seal.open(base64.b64decode(webhook.secret)).decode()
+            return self._seal.open(base64.b64decode(sealed)).decode()
         except ValueError:
             raise Misconfigured("the stored secret of a webhook is damaged", field="id") from None
 

@@ -26,7 +26,7 @@ local function forget(id, job)
     redis.call('DEL', cached)
   end
   redis.call('DEL', job_key(id), 'fb:content:' .. id, 'fb:answer:' .. id, 'fb:draft:' .. id,
-    'fb:cached:' .. id, 'fb:watchers:' .. id, 'fb:stream:' .. tenant_of(id) .. ':' .. id)
+    'fb:cached:' .. id, 'fb:asked:' .. id, 'fb:watchers:' .. id, 'fb:stream:' .. tenant_of(id) .. ':' .. id)
   account('held', id, -math.max(0, job.bytes))
 end
 

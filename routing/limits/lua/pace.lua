@@ -15,7 +15,9 @@
 --   fb:pace:tenant:<tenant>                hash    the accounts, and what `router status` shows
 --   fb:pace:scores:<tenant>:<kind>:<stage> zset    slot -> score: the last RING scores
 --   fb:pace:override:<tenant or *>:<kind>:<stage>  string  'threshold X' | 'share S' | 'off'
-local tenant, kind, stage, score, tie, share, part, usd, call, hourly, now = unpack(ARGV)
+-- `jobs` is the number of jobs that this one stands for: its worker has counted those that came since
+-- it asked last, and had neither.
+local tenant, kind, stage, jobs, score, tie, share, part, usd, call, hourly, now = unpack(ARGV)
 local RING = 128 -- scores from which the quantile is taken
 local OWED = 15 -- jobs owed that move the aim from none to all
 local RECENT = 500 -- jobs over which shares are averaged
@@ -63,7 +65,7 @@ end
 local function jobs_an_hour()
   local count = was.load * math.exp(-math.max(0, now - was.at) / HOUR)
   if stage == 'before' then
-    count = count + 1
+    count = count + jobs
     write('load', count)
     write('at', now)
   end
@@ -154,15 +156,15 @@ end
 
 -- The writes begin here.
 if stage ~= 'hard' then
-  redis.call('ZADD', scores, score, was.seen % RING)
+  redis.call('ZADD', scores, score, seen < RING and seen or was.seen % RING)
   redis.call('EXPIRE', scores, KEEP_S)
 end
-write('seen', was.seen + (stage == 'hard' and 0 or 1))
+write('seen', was.seen + (stage == 'hard' and 0 or jobs))
 -- Move an average of yes and no. The field `counted` holds how many it averages, up to RECENT.
 local function average(name, counted, yes)
-  local count = math.min(was[counted] + 1, RECENT)
+  local count = math.min(was[counted] + jobs, RECENT)
   write(counted, count)
-  write(name, was[name] + ((yes and 1 or 0) - was[name]) / count)
+  write(name, was[name] + ((yes and 1 or 0) - was[name]) * math.min(1, jobs / count))
 end
 if gate == 'after' then
   average('hard', 'judged', stage == 'hard')

@@ -26,12 +26,14 @@ class ScriptedAnswerer(Answerer):
         with self._scripted.working(job.request):
             return super().begin(job, prompt_id, **options)
 
-    def begin_all(self, jobs: Mapping[str, Job], take: TakeAnswer) -> dict[str, InvalidJob]:
+    def begin_all(
+        self, jobs: Mapping[str, Job], take: TakeAnswer, *, alike: bool = False
+    ) -> dict[str, InvalidJob]:
         """See `Answerer.begin_all`."""
         refused: dict[str, InvalidJob] = {}
         for prompt_id, job in jobs.items():
             with self._scripted.working(job.request):
-                refused |= super().begin_all({prompt_id: job}, take)
+                refused |= super().begin_all({prompt_id: job}, take, alike=alike)
         return refused
 
     def at_once(self, jobs: Sequence[Job]) -> list[RawAnswer]:

@@ -13,23 +13,9 @@ from forebay.producers.gateway.server.app import create_app
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.routing.fleets import fence
 from forebay.routing.fleets.moving.move import Move, plan
-from two_fleets import TwoFleets, two_redis
 from working import settle
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def urls(tmp_path_factory):
-    with two_redis(tmp_path_factory.mktemp("fleets")) as urls:
-        yield urls
-
-
-@pytest.fixture
-def two(tmp_path, urls):
-    two = TwoFleets(tmp_path, urls)
-    yield two
-    two.close()
 
 
 @pytest.fixture

@@ -130,6 +130,7 @@ def test_a_stream_of_a_job_that_fails_ends_with_its_error(anthropic_client):
         ({"model": "claude-nine"}, "not_found_error", "model"),
         ({"model": "bedrock"}, "permission_error", "egress"),
         ({"tools": [{"name": "f"}]}, "invalid_request_error", "tools.0.input_schema"),
+        ({"tools": [{"type": "bash_1", "name": "bash"}]}, "invalid_request_error", "tools.0"),
         ({"extra_body": {"top_k": 5}}, "invalid_request_error", "top_k"),
         ({"thinking": {"type": "enabled"}}, "invalid_request_error", "thinking"),
         ({"extra_body": {"max_tokens": 99_999}}, "invalid_request_error", "max_tokens"),
@@ -162,3 +163,6 @@ def test_the_models_are_listed(anthropic_client):
     assert {"auto", "forebay/classify"} <= set(models)
     assert models["auto"].display_name == "auto"
     assert anthropic_client.models.retrieve("local").id == "local"
+    with pytest.raises(anthropic.NotFoundError) as caught:
+        anthropic_client.models.retrieve("claude-nine")
+    assert caught.value.body["error"]["type"] == "not_found_error"

@@ -8,6 +8,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis import checks
+from schemathesis.pytest.lazy import get_all_tests
 
 from forebay.producers.gateway.asking.options import HEADERS
 from forebay.producers.gateway.errors import _STATUS, Refusal
@@ -38,22 +39,40 @@ def fuzz_key(keys):
     return keys.create("fuzz", scopes=("submit", "read", "admin"))[1]
 
 
-schema = schemathesis.openapi.from_dict(create_app(GatewaySettings(), Settings()).openapi())
+@pytest.fixture(scope="module")
+def document():
+    """Return the OpenAPI document of the gateway."""
+    return create_app(GatewaySettings(), Settings()).openapi()
 
 
-@schema.parametrize()
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_documented(case, served, fuzz_key):
+@pytest.fixture(scope="module")
+def described(document):
+    return schemathesis.openapi.from_dict(document)
+
+
+# The requests are made here and not at collection, which each process of a run repeats.
+def test_every_answer_is_documented(described, served, fuzz_key, subtests):
     headers = {"authorization": f"Bearer {fuzz_key}"}
-    response = case.call(base_url=served.gateway_url, headers=headers, timeout=60)
-    case.validate_response(response, checks=CHECKS)
-    assert response.status_code not in AWAY, response.text
+    how = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+
+    def ask(case):
+        response = case.call(base_url=served.gateway_url, headers=headers, timeout=60)
+        case.validate_response(response, checks=CHECKS)
+        assert response.status_code not in AWAY, response.text
+
+    asked = 0
+    for found in get_all_tests(schema=described, test_func=ask, settings=how, given_kwargs=None):
+        operation, requests = found.ok()
+        with subtests.test(operation.label):
+            requests()
+        asked += 1
+    assert asked == sum(map(len, described.raw_schema["paths"].values()))
 
 
-def test_the_page_about_the_gateway_names_every_endpoint():
+def test_the_page_about_the_gateway_names_every_endpoint(document):
     page = (ROOT / "docs" / "gateway.md").read_text()
     table = page.partition("## Endpoints")[2].partition("##")[0]
-    for path in schema.raw_schema["paths"]:
+    for path in document["paths"]:
         short = re.sub(r"\{\w+\}", "ID", path.replace("{model}", "NAME"))
         tail = f"…/{short.rpartition('/')[2]}"
         assert f"{short}`" in table or f"{short}?" in table or tail in table, path

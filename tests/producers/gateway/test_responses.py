@@ -186,7 +186,6 @@ def test_a_stream_tells_each_token_once_and_all_at_its_end(openai_client):
         ),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
-        ({"background": True, "stream": True}, "stream"),
         ({"background_options": {"completion_window": "2h"}}, "background_options"),
         ({"input": [{"type": "reasoning", "summary": []}]}, "input"),
         ({"reasoning": {"effort": "high"}}, "reasoning"),
@@ -203,17 +202,6 @@ def test_a_mistake_is_one_error_that_names_the_field(openai_client, options, par
 def test_an_unknown_response_is_not_found(openai_client, given):
     with pytest.raises(openai.NotFoundError):
         openai_client.responses.retrieve(given)
-
-
-def test_what_a_response_no_longer_has_is_refused_by_name(openai_client):
-    response = create(openai_client)
-    for ask, param in (
-        (lambda: openai_client.responses.retrieve(response.id, stream=True), "stream"),
-        (lambda: openai_client.responses.input_items.list(response.id), "input_items"),
-    ):
-        with pytest.raises(openai.BadRequestError) as caught:
-            ask()
-        assert (caught.value.param, caught.value.code) == (param, "not_supported")
 
 
 @pytest.mark.parametrize("ask", ["retrieve", "cancel", "delete"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 import redis as redis_py
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from forebay.routing.limits.pacing import Pacer
+from forebay.routing.limits.pacing import Offer, Pacer
 from forebay.routing.overview.pacing_report import PacingReport
 from forebay.routing.policy.policy_file import Policy
 from traffic import SCORES, Traffic, job, rules
@@ -24,10 +25,45 @@ def traffic(redis) -> Traffic:
 
 
 def test_without_a_target_there_is_no_pace_but_jobs_are_counted(redis):
-    pacer, rng = Pacer(redis), random.Random(1)
-    assert [pacer.offer(job(rng), Policy(), "before", 0.5) for _ in range(3)] == [None] * 3
+    pacer, rng = Pacer(redis, unpaced_every_s=0.1), random.Random(1)
+    offered = [job(rng) for _ in range(5)]
+    assert pacer.offer_all([Offer(each, Policy(), "before", 0.5) for each in offered]) == [None] * 5
+    runs = _runs_of_scripts(redis)
+    assert [pacer.offer(each, Policy(), "before", 0.5) for each in offered] == [None] * 5
+    pacer.hard(job(rng), Policy())
+    assert _runs_of_scripts(redis) == runs + 1  # that of the answer that failed its checks
+    time.sleep(0.11)
+    pacer.offer(job(rng), Policy(), "before", 0.5)
     (line,) = PacingReport(redis).account("acme").lines
-    assert (line.kind, line.stage, line.seen, line.went) == ("classify", "before", 3, None)
+    assert (line.kind, line.stage, line.seen, line.went) == ("classify", "before", 11, None)
+
+
+def test_an_override_is_noticed_where_no_target_is_set(redis):
+    pacer, rng = Pacer(redis, unpaced_every_s=0.1), random.Random(1)
+    assert pacer.offer(job(rng), Policy(), "before", 0.5) is None
+    PacingReport(redis).override("classify", "threshold", 0.4, 60)
+    time.sleep(0.11)
+    assert pacer.offer(job(rng), Policy(), "before", 0.5).go
+    assert pacer.offer(job(rng), Policy(), "before", 0.5).go
+
+
+def test_the_share_of_failed_answers_is_right_although_few_are_reported(redis):
+    pacer, rng = Pacer(redis, unpaced_every_s=0.05), random.Random(1)
+    for _ in range(4):
+        for i in range(200):
+            answered = job(rng)
+            if i % 4 == 0:
+                pacer.hard(answered, Policy())
+            else:
+                pacer.offer(answered, Policy(), "after", 0.5)
+        time.sleep(0.06)
+    pacer.hard(job(rng), Policy())
+    pacer.offer(job(rng), Policy(), "after", 0.5)
+    assert PacingReport(redis).account("acme").hard == pytest.approx(0.25, abs=0.1)
+
+
+def _runs_of_scripts(redis) -> int:
+    return redis.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
 
 
 def test_an_overridden_threshold_holds_until_it_ends(redis, traffic):

@@ -51,18 +51,21 @@ def test_a_share_that_is_none_is_one_clear_error(monkeypatch, argument):
 def test_a_producer_that_traces_decides_for_its_jobs():
     for ratio in (0.0, 1.0):
         wants = Sampling(ratio).wants
-        assert wants(GIVEN.format(flags="01"), given=True)
-        assert wants(GIVEN.format(flags="03"), given=True)
-        assert not wants(GIVEN.format(flags="00"), given=True)
-        assert not wants(GIVEN.format(flags="02"), given=True)
-        assert wants(of_job(new_id("acme"), None), given=False) == bool(ratio)
+        job_id = new_id("acme")
+        assert wants(job_id, GIVEN.format(flags="01"))
+        assert wants(job_id, GIVEN.format(flags="03"))
+        assert not wants(job_id, GIVEN.format(flags="00"))
+        assert not wants(job_id, GIVEN.format(flags="02"))
+        assert wants(job_id, None) == bool(ratio)
 
 
 def test_jobs_are_chosen_by_their_ids_as_opentelemetry_chooses_traces():
     ours, theirs, chosen = Sampling(0.3, follows_parent=False), TraceIdRatioBased(0.3), 0
     for _ in range(500):
-        traceparent = of_job(new_id("acme"), None)
+        job_id = new_id("acme")
+        traceparent = of_job(job_id, None)
         verdict = theirs.should_sample(None, int(traceparent.split("-")[1], 16), "x")
-        assert ours.wants(traceparent, given=True) == verdict.decision.is_sampled()
+        sampled = verdict.decision.is_sampled()
+        assert ours.wants(job_id, None) == ours.wants("acme.0", traceparent) == sampled
         chosen += verdict.decision.is_sampled()
     assert 80 < chosen < 220

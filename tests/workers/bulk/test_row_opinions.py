@@ -115,34 +115,50 @@ def test_labels_by_similarity_get_their_second_opinion_from_the_batch(lanes, mon
 
 
 class Late(EchoEngine):
-    """The echo engine; second answers come only once the first answers of all rows have begun."""
+    """The echo engine; second answers come only once the first answers of all rows have come.
+
+    All but four first answers come only once a second answer was asked for.
+    """
 
     def __init__(self, rows):
-        self.rows, self.firsts, self.early = rows, 0, []
+        self.left, self.early, self.others = rows, [], None
+        self.lock = threading.RLock()
         super().__init__(EngineSettings(engine="echo", slots=8, context_tokens=4096))
 
     def submit_all(self, prompts, on_end):
-        super().submit_all(prompts, on_end)
-        self.firsts += len(prompts)
-        if self.firsts == self.rows:
-            for prompt, future in self.early:
-                super().submit(prompt).add_done_callback(
-                    lambda done, future=future: future.set_result(done.result())
-                )
+        def ended(*end):
+            on_end(*end)
+            with self.lock:
+                self.left -= 1
+                for prompt, future in () if self.left else self.early:
+                    super(Late, self).submit(prompt).add_done_callback(
+                        lambda done, future=future: future.set_result(done.result())
+                    )
+
+        self.others = prompts[4:], ended
+        super().submit_all(prompts[:4], ended)
 
     def submit(self, prompt):
-        if self.firsts == self.rows:
-            return super().submit(prompt)
-        self.early.append((prompt, future := Future()))
+        with self.lock:
+            if not self.left:
+                return super().submit(prompt)
+            self.early.append((prompt, future := Future()))
+            others, self.others = self.others, None
+        if others:
+            super().submit_all(*others)
         return future
 
 
-def shard_work(lanes, engine):
-    """Return a worker of shards on another engine than that of the lane."""
-    local, answerer = lanes.local, Answerer(engine)
+def shard_work(lanes, engine, other=None):
+    """Return a worker of shards on another engine than that of the lane.
+
+    With another engine beside it, it takes two further answers.
+    """
+    local, answerer = lanes.local, Answerer(engine, other)
     opinions = SecondOpinions(
-        lanes.ledger, local._escalator._policy, local._escalator._frontier, answerer
-    )
+        lanes.ledger, local._escalator._policy, local._escalator._frontier, answerer,
+        third=other is not None,
+    )  # fmt: skip
     rows = RowOpinions(opinions, lanes.redis, b"any")
     steps = RowSteps(
         answerer, local._labels, local._doubter, local._escalator, local._long_texts, rows,
@@ -169,6 +185,29 @@ def test_rows_begin_while_others_wait_for_their_second_answer(lanes):
     assert engine.early
     assert [row.status for row in rows_of(lanes.ledger, made)] == ["up", "done"] * 6
     assert counters(lanes.ledger, made)["rows_up"] == 6
+
+
+def test_a_result_names_both_further_answers_as_that_of_a_job_does(lanes):
+    lanes.rules(f"{ALWAYS}deny_too = true\n")
+    made = bills(*[bill(10, TEN if n % 2 else NINE) for n in range(4)])
+    settings = EngineSettings(engine="echo", slots=4, context_tokens=4096)
+    engine, other = EchoEngine(settings), EchoEngine(settings.model_copy(update=OTHER))
+    try:
+        claim = claimed(lanes, made)
+        worker = shard_work(lanes, engine, other)
+        record(lanes.ledger, claim, worker.work(claim, threading.Event()))
+    finally:
+        engine.close()
+        other.close()
+    differs, same, *_ = [
+        [(each["note"], each["passed"]) for each in of_row(1, None, row)["checks"] if each["note"]]
+        for row in rows_of(lanes.ledger, made)
+    ]
+    assert same == [("agreement 1.00 with other", True), ("agreement 1.00 with echo", True)]
+    assert differs == [("agreement 1.00 with other", True), ("agreement 0.00 with echo", False)]
+
+
+OTHER = {"echo_model": "other"}
 
 
 @pytest.mark.parametrize("error", [InvalidJob("is too long in these words"), EngineBusy("full")])

@@ -277,16 +277,16 @@ def test_a_row_that_breaks_the_worker_fails_alone(lanes, monkeypatch, caplog, ki
 def test_what_was_answered_is_kept_whatever_ends_the_work(lanes, monkeypatch):
     made = shard("a billing question", "no login here")
     claim = claimed(lanes, made)
-    real = RowSteps.finish
+    real = RowSteps._answered
     done = []
 
-    def finish(self, *args):
+    def answered(self, *args):
         if done:
             raise Unavailable("the checks cannot be reached")
         done.append(1)
         return real(self, *args)
 
-    monkeypatch.setattr(RowSteps, "finish", finish)
+    monkeypatch.setattr(RowSteps, "_answered", answered)
     record(lanes.ledger, claim, attempt(lanes.local.work, claim))
     lanes.redis.zadd("fb:later", {made.id: 0})
     lanes.ledger.sweep()
@@ -320,7 +320,7 @@ def test_a_row_is_blamed_for_the_death_of_its_worker_and_not_for_its_end(
     lanes.ledger.retry(claimed(lanes, made), EngineDied.code)
     claim = lanes.ledger.claim("local.default", shards=True)
     with monkeypatch.context() as patch:
-        patch.setattr(RowSteps, "finish", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(RowSteps, "finish_all", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             lanes.local.work(claim)
     if drained:

@@ -107,7 +107,7 @@ def test_a_worker_writes_a_heartbeat_and_withdraws_when_it_ends(fleet, client):
 def test_a_worker_that_cannot_start_says_why_on_one_line(fleet, client, part, env, words):
     proc = fleet.start(part, **env)
     with pytest.raises(PartFailed) as caught:
-        fleet.wait_ready(30)
+        fleet.wait_ready(90)  # it ends long before
     log = proc.log.read_text()
     assert "Traceback" not in log
     assert all(word in log for word in words), log
@@ -127,7 +127,7 @@ def test_a_worker_that_cannot_be_made_ends_and_serves_nothing(
     (tmp_path / "boto3.py").write_text(shadow)
     proc = fleet.start("bedrock", PYTHONPATH=str(tmp_path))
     with pytest.raises(PartFailed) as caught:
-        fleet.wait_ready(30)
+        fleet.wait_ready(90)  # it ends long before
     log = proc.log.read_text()
     assert "Traceback" not in log
     assert all(word in log for word in words), log

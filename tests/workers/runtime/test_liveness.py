@@ -75,7 +75,7 @@ def test_a_wedged_worker_ends_and_another_worker_takes_its_jobs(fleet, client, t
     wedged.wait_ready(60)
     time.sleep(1.5)
     job_id = client.submit(Summarize(text="a text"), egress="allow")  # the router has to decide
-    assert wedged.wait(20), "is still there"
+    assert wedged.wait(60), "is still there"
     assert wedged._popen.returncode == 75
     lines = [line for line in wedged.log.read_text().splitlines() if "wedged:" in line]
     assert len(lines) == 1
@@ -83,7 +83,7 @@ def test_a_wedged_worker_ends_and_another_worker_takes_its_jobs(fleet, client, t
     assert not client.status(job_id).served
     assert age_s(tmp_path / how) > 2
     healthy = fleet.start("router")
-    until(lambda: client.status(job_id).hop != "route", 20)
+    until(lambda: client.status(job_id).hop != "route")
     assert client.status(job_id).attempts == 0
     fleet.kill(healthy, signal.SIGTERM)
 

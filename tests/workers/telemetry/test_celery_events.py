@@ -25,6 +25,7 @@ from patience import until
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 CANARY = "kanarie"
+HOLD_S = outbox.HOLD_S
 SURE = Verdict(probability=0.9, version="none")
 
 
@@ -55,8 +56,9 @@ def monitor(redis, settings):
 
 
 @pytest.fixture
-def worker(settings):
-    """Return what makes the events of a worker of some name."""
+def worker(settings, monkeypatch):
+    """Return what makes the events of a worker of some name; it sends them early."""
+    monkeypatch.setattr(outbox, "HOLD_S", 0.05)
     made = []
 
     def make(name) -> CeleryEvents:
@@ -184,8 +186,11 @@ def test_a_job_that_was_cancelled_while_it_waited_is_revoked_after_the_next_swee
     assert not ledger.redis.exists("fb:cancelled")
 
 
-def test_no_job_stays_a_retry_after_another_worker_has_answered_it(ledger, monitor, worker):
+def test_no_job_stays_a_retry_after_another_worker_has_answered_it(
+    ledger, monitor, worker, monkeypatch
+):
     """Workers send at different times, and a retry that comes last would stand for ever."""
+    monkeypatch.setattr(outbox, "HOLD_S", HOLD_S)
     local, bedrock = worker("local1@here"), worker("bedrock1@here")
     ids = [submit(ledger) for _ in range(30)]
     for _ in ids:

@@ -36,6 +36,7 @@ from forebay.workers.engines.settings import EngineSettings
 
 _VECTOR_DIMENSIONS = 64
 _BEFORE_TEXT, _AFTER_TEXT = "Text:", ("\n\nLabels:", "\n\nQuestion:")
+_WORD = re.compile(r"\s*\S+\s*")
 _MAX_PAUSE_S = 0.02  # of one step, so that a cancellation is noticed soon
 
 
@@ -44,6 +45,7 @@ class _Sequence:
     """One answer, which is given out word by word."""
 
     prompt: Prompt
+    tokens_in: int
     directives: Directives
     text: str
     stop_sequence: str | None
@@ -55,7 +57,7 @@ class _Sequence:
 
     def __post_init__(self) -> None:
         # A word and the spaces around it: cut anywhere, the pieces join to the text.
-        self.words = re.findall(r"\s*\S+\s*", self.text) or [self.text]
+        self.words = _WORD.findall(self.text) or [self.text]
         self.limit = min(len(self.words), self.prompt.max_tokens)
 
     def advance(self, now: float) -> None:
@@ -71,7 +73,7 @@ class _Sequence:
         return Completion(
             id=self.prompt.id,
             text="".join(self.words[: self.words_out]),
-            tokens_in=_tokens_in(self.prompt),
+            tokens_in=self.tokens_in,
             tokens_out=self.words_out,
             finish=self._finish(),
             stop_sequence=self.stop_sequence if self._finish() == "stop" else None,
@@ -147,10 +149,13 @@ class EchoGenerator:
         room = self._context - tokens_in
         if room < 1:
             raise too_long(prompt.messages, tokens_in, self._context)
-        directives = Directives.of(_last_user_message(prompt))
+        asked = _last_user_message(prompt)
+        directives = Directives.of(asked)
         delay = self._delay if directives.delay is None else directives.delay
-        text, stop = _before_stop(_answer(prompt, directives), prompt)
-        sequence = _Sequence(prompt, directives, text, stop, delay, time.monotonic() + delay)
+        text, stop = _before_stop(_answer(prompt, asked, directives), prompt)
+        sequence = _Sequence(
+            prompt, tokens_in, directives, text, stop, delay, time.monotonic() + delay
+        )
         sequence.limit = min(sequence.limit, room)
         self._sequences[prompt.id] = sequence
 
@@ -244,15 +249,15 @@ def _tokens_in(prompt: Prompt) -> int:
 
 
 def _last_user_message(prompt: Prompt) -> str:
-    messages = [turn.content for turn in prompt.messages if turn.role == "user"]
-    return messages[-1] if messages else ""
+    users = (turn.content for turn in reversed(prompt.messages) if turn.role == "user")
+    return next(users, "")
 
 
-def _answer(prompt: Prompt, directives: Directives) -> str:
+def _answer(prompt: Prompt, asked: str, directives: Directives) -> str:
     """Return the text that `EchoGenerator` describes."""
     if (ordered := directives.answer(prompt.temperature)) is not None:
         return ordered
-    text = without_directives(_last_user_message(prompt)).strip()
+    text = without_directives(asked).strip()
     match prompt.constraint:
         case None:
             return text

@@ -8,6 +8,7 @@ from typing import Self
 
 from forebay.routing.errors import InvalidJob
 
+_OPENING = "[[echo:"
 _DIRECTIVE = re.compile(r"\[\[echo:\s*(\w+)\s*(?:=(.*?))?\]\]", re.DOTALL)
 
 
@@ -42,9 +43,9 @@ class Directives:
         Raises:
             InvalidJob: A directive is unknown, or its value is not a number.
         """
-        given = {name: value.strip() for name, value in _DIRECTIVE.findall(text)}
-        if not given:
+        if _OPENING not in text:
             return cls()
+        given = {name: value.strip() for name, value in _DIRECTIVE.findall(text)}
         if not given.keys() <= {directive.name for directive in fields(cls)}:
             raise InvalidJob("holds an unknown echo directive", field="messages")
         try:
@@ -65,4 +66,4 @@ class Directives:
 
 def without_directives(text: str) -> str:
     """Return the text with its directives removed."""
-    return _DIRECTIVE.sub("", text)
+    return _DIRECTIVE.sub("", text) if _OPENING in text else text

@@ -9,23 +9,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob
 from forebay.routing.logs import Event, event
 from forebay.workers.engines.batching.branches import BranchedRequest
 from forebay.workers.engines.batching.error_location import error_location
 from forebay.workers.engines.batching.generator import Generator, Preparer, Step
-from forebay.workers.engines.batching.request import QueuedRequest
+from forebay.workers.engines.batching.preparing import Preparing
+from forebay.workers.engines.batching.request import End, QueuedRequest, into
 from forebay.workers.engines.batching.slot_shares import SlotShares, reserved_places
-from forebay.workers.engines.engine import Completion, Engine, Prompt, TakeText
+from forebay.workers.engines.engine import Completion, Engine, Prompt, TakeEnd, TakeText
 
 log = logging.getLogger(__name__)
 
 _MAX_WAITING = 256  # requests that wait for a slot
 _CLOSE_S = 10.0  # how long `close` waits for the current step
-_PREPARE_THREADS = 2  # so that one long prompt or grammar does not hold up all others
 _TICK_S = 0.05  # how late a deadline may be noticed while all waiting requests are being prepared
 
 
@@ -37,7 +38,7 @@ class BatchedEngine(Engine):
     2. Have waiting requests prepared on other threads, the best rank first, if there is a preparer.
     3. Admit: end overdue requests, then fill free slots with ready requests (`SlotShares`).
     4. Step: let the generator advance the running batch; sleep if there is nothing to do.
-    5. Settle: resolve the futures of the requests that ended.
+    5. Settle: tell how the requests ended.
     6. If a step fails, fail all requests with `EngineDied`, take no more, and free the model.
     """
 
@@ -50,13 +51,14 @@ class BatchedEngine(Engine):
         reserved: float = 0.0,
     ) -> None:
         self._generator = generator
-        self._preparer = preparer
-        self._prepare_threads = ThreadPoolExecutor(_PREPARE_THREADS, "engine-prepare")
         self._max_waiting = max_waiting
         self._shares = SlotShares(generator.slots, reserved_places(generator.slots, reserved))
         self._changed = threading.Condition()
         self._waiting: dict[str, QueuedRequest] = {}
         self._running: dict[str, QueuedRequest] = {}
+        self._preparing: Preparing | None = None
+        if preparer is not None:
+            self._preparing = Preparing(preparer, self._changed, self._waiting, self._refuse)
         self._branched: dict[str, BranchedRequest] = {}
         self._steps = 0
         self._end_reason: str | None = None
@@ -71,6 +73,13 @@ class BatchedEngine(Engine):
             return self._submit_branches(prompt)
         return self._queue(prompt, on_text, bounded=True)
 
+    def submit_all(self, prompts: Sequence[Prompt], on_end: TakeEnd) -> None:
+        """See `Engine.submit_all`: they are queued together."""
+        super().submit_all([prompt for prompt in prompts if prompt.branches], on_end)
+        plain = [prompt for prompt in prompts if not prompt.branches]
+        requests = [QueuedRequest(each, on_end=partial(on_end, each.id)) for each in plain]
+        self._queue_all(requests, bounded=True)
+
     def cancel(self, prompt_id: str) -> None:
         """See `Engine.cancel`."""
         if branched := self._branched.get(prompt_id):
@@ -80,7 +89,7 @@ class BatchedEngine(Engine):
             if request is None and (running := self._running.get(prompt_id)):
                 running.end_early("cancelled")
         if request is not None:
-            request.future.set_result(request.unstarted())
+            self._finish(request, request.unstarted())
 
     def steps(self) -> int:
         """See `Engine.steps`."""
@@ -89,7 +98,8 @@ class BatchedEngine(Engine):
     def close(self) -> None:
         """See `Engine.close`."""
         self._end("the engine was closed")
-        self._prepare_threads.shutdown(wait=False, cancel_futures=True)
+        if self._preparing is not None:
+            self._preparing.close()
         self._thread.join(_CLOSE_S)
         self._fail_all()
 
@@ -97,16 +107,25 @@ class BatchedEngine(Engine):
         self, prompt: Prompt, on_text: TakeText | None = None, *, bounded: bool
     ) -> Future[Completion]:
         """Put a prompt into the queue; `bounded` refuses it if the queue is full."""
-        request = QueuedRequest(prompt, on_text)
-        request.future.set_running_or_notify_cancel()
+        future: Future[Completion] = Future()
+        future.set_running_or_notify_cancel()
+        self._queue_all([QueuedRequest(prompt, on_text, into(future))], bounded=bounded)
+        return future
+
+    def _queue_all(self, requests: Sequence[QueuedRequest], *, bounded: bool) -> None:
+        """Put requests into the queue; one that is refused ends at once."""
+        refused: list[tuple[QueuedRequest, ForebayError]] = []
         with self._changed:
-            refusal = self._refusal(prompt, bounded=bounded)
-            if refusal is None:
-                self._shares.note(request)
-                self._wait(request)
-        if refusal is not None:
-            request.future.set_exception(refusal)
-        return request.future
+            for request in requests:
+                refusal = self._refusal(request.prompt, bounded=bounded)
+                if refusal is None:
+                    self._shares.note(request)
+                    self._wait(request)
+                else:
+                    refused.append((request, refusal))
+            self._changed.notify()  # even if none is ready: the loop watches their deadlines
+        for request, refusal in refused:
+            request.on_end(refusal)
 
     def _submit_branches(self, prompt: Prompt) -> Future[Completion]:
         width = self._generator.branches_at_once
@@ -125,7 +144,8 @@ class BatchedEngine(Engine):
     def _refusal(self, prompt: Prompt, *, bounded: bool) -> ForebayError | None:
         if self._end_reason is not None:
             return EngineDied(self._end_reason)
-        if any(prompt.id in known for known in (self._waiting, self._running, self._branched)):
+        prompt_id = prompt.id
+        if prompt_id in self._waiting or prompt_id in self._running or prompt_id in self._branched:
             return InvalidJob("a request of this id is in flight", field="id")
         if bounded and len(self._waiting) >= self._max_waiting:
             return EngineBusy(f"{self._max_waiting} requests wait already")
@@ -138,49 +158,29 @@ class BatchedEngine(Engine):
         with self._changed:
             self._steps += 1
 
-    # --- preparing, on threads of its own ---
+    # --- the queue ---
 
     def _wait(self, request: QueuedRequest) -> None:
-        """Put the request among those that wait, and mark it ready or have it prepared.
-
-        The caller holds the lock, so that `close` cannot stop the threads in between.
-        """
+        """Put the request among those that wait, under the lock; have it prepared if need be."""
         self._waiting[request.prompt.id] = request
-        self._changed.notify()  # even if the request is not ready: the loop watches its deadline
-        if (preparer := self._preparer) is None:
+        if self._preparing is None:
             request.stage = "ready"
         else:
-            request.future.add_done_callback(lambda _: preparer.forget(request.prompt))
-            self._prepare_threads.submit(self._prepare_best, preparer)
+            self._preparing.begin()
 
-    def _prepare_best(self, preparer: Preparer) -> None:
-        """Prepare the best request that no thread has begun with, if any is left."""
-        with self._changed:
-            fresh = [request for request in self._waiting.values() if request.stage == "fresh"]
-            if not fresh:
-                return
-            request = min(fresh, key=lambda request: request.rank)
-            request.stage = "preparing"
-        try:
-            preparer.prepare(request.prompt)
-        except Exception as error:  # noqa: BLE001 - whatever broke, nobody may wait for ever
-            self._refuse(request, error)
-            return
-        with self._changed:
-            request.stage = "ready"
-            self._changed.notify()
-            waits = self._waiting.get(request.prompt.id) is request
-        if not waits:
-            preparer.forget(request.prompt)
-
-    def _refuse(self, request: QueuedRequest, error: Exception) -> None:
-        if not isinstance(error, ForebayError):  # its message may quote the job
-            error = EngineDied(f"the engine broke: {error_location(error)}")
+    def _refuse(self, request: QueuedRequest, error: ForebayError) -> None:
+        """End a request that cannot be prepared, if it still waits."""
         with self._changed:
             if self._waiting.get(request.prompt.id) is not request:
                 return
             del self._waiting[request.prompt.id]
-        request.future.set_exception(error)
+        self._finish(request, error)
+
+    def _finish(self, request: QueuedRequest, end: End) -> None:
+        """Tell how a request ended that was queued."""
+        if self._preparing is not None:
+            self._preparing.forget(request)
+        request.on_end(end)
 
     # --- the loop ---
 
@@ -224,7 +224,7 @@ class BatchedEngine(Engine):
                 self._settle(Step(moved=True, ended={request.prompt.id: error}))
 
     def _settle(self, step: Step) -> None:
-        """Count the step, and resolve the futures of the requests that ended in it."""
+        """Count the step, and tell the ends of the requests that ended in it."""
         for prompt_id, text in step.texts.items():
             if request := self._running.get(prompt_id):
                 request.hand_out(text, step.tokens.get(prompt_id, ()))
@@ -237,10 +237,7 @@ class BatchedEngine(Engine):
                 if not self._waits_again(request, answer)
             ]
         for request, answer in ended:
-            if isinstance(answer, ForebayError):
-                request.future.set_exception(answer)
-            else:
-                request.future.set_result(request.ended(answer))
+            self._finish(request, request.ended(answer))
 
     def _waits_again(self, request: QueuedRequest, answer: Completion | ForebayError) -> bool:
         """Put a request back among those that wait if it ended because it yielded its slot."""
@@ -265,7 +262,7 @@ class BatchedEngine(Engine):
         for prompt_id in cut:
             self._generator.drop(prompt_id)
         for request in late:
-            request.future.set_result(request.unstarted())
+            self._finish(request, request.unstarted())
 
     def _take_next(self, order: Iterator[QueuedRequest]) -> QueuedRequest | None:
         """Move the best waiting request to the running ones, or have another make room for it."""
@@ -297,4 +294,4 @@ class BatchedEngine(Engine):
             self._waiting.clear()
             self._running.clear()
         for request in requests:
-            request.future.set_exception(EngineDied(self._end_reason or "the engine ended"))
+            self._finish(request, EngineDied(self._end_reason or "the engine ended"))

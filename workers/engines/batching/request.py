@@ -4,20 +4,43 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
+from forebay.routing.base import changed
+from forebay.routing.errors import ForebayError
 from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import Completion, Prompt, TakeText
 
+End = Completion | ForebayError
 
-@dataclass
+
+def _nobody(end: End) -> None:
+    """Drop the end of a request that nobody waits for."""
+
+
+def into(future: Future[Completion]) -> Callable[[End], None]:
+    """Return what puts the end of a request into a future."""
+
+    def put(end: End) -> None:
+        if isinstance(end, Completion):
+            future.set_result(end)
+        else:
+            future.set_exception(end)
+
+    return put
+
+
+@dataclass(slots=True, eq=False)
 class QueuedRequest:
     """A request that waits for a slot or runs in the batch.
 
     Attributes:
+        bulk: nobody waits for this request.
+        rank: the order of admission: by priority, then by deadline; the lowest rank goes first.
+        on_end: takes how the request ended. It must return at once, and raise nothing.
         stage: how far a waiting request is prepared; only `ready` requests are admitted.
         since: when the request was submitted, on the monotonic clock.
         began: when the request was admitted, on the monotonic clock.
@@ -28,23 +51,19 @@ class QueuedRequest:
 
     prompt: Prompt
     on_text: TakeText | None = None
-    future: Future[Completion] = field(default_factory=Future)
+    on_end: Callable[[End], object] = _nobody
     stage: Literal["fresh", "preparing", "ready"] = "fresh"
     since: float = field(default_factory=time.monotonic)
     began: float = 0.0
     cut: Literal["cancelled", "deadline", "yields"] | None = None
     yields: int = 0
+    bulk: bool = field(init=False)
+    rank: tuple[int, float] = field(init=False)
 
-    @property
-    def bulk(self) -> bool:
-        """True if nobody waits for this request."""
-        return self.prompt.priority > 0
-
-    @property
-    def rank(self) -> tuple[int, float]:
-        """The order of admission: by priority, then by deadline; the lowest rank goes first."""
-        deadline = self.prompt.deadline
-        return (self.prompt.priority, math.inf if deadline is None else deadline)
+    def __post_init__(self) -> None:
+        priority, deadline = self.prompt.priority, self.prompt.deadline
+        self.bulk = priority > 0
+        self.rank = (priority, math.inf if deadline is None else deadline)
 
     def overdue(self, now: float) -> bool:
         """Return whether the deadline has passed at this Unix time."""
@@ -60,13 +79,14 @@ class QueuedRequest:
         if self.cut in {None, "yields"}:
             self.cut = reason
 
-    def ended(self, completion: Completion) -> Completion:
+    def ended(self, end: End) -> End:
         """Return how the request ended, from what the generator says of its last run."""
-        finish = completion.finish
+        if not isinstance(end, Completion):
+            return end
+        finish = end.finish
         if finish == "cancelled" and self.cut == "deadline":
             finish = "deadline"
-        update = {"finish": finish, "queued_s": self.began - self.since}
-        return completion.model_copy(update=update)
+        return changed(end, finish=finish, queued_s=self.began - self.since)
 
     def unstarted(self) -> Completion:
         """Return the empty completion of a request that was never admitted."""

@@ -65,9 +65,9 @@ class SlotShares:
         self, view: _View, queues: Mapping[_Queue, list[QueuedRequest]], free: int
     ) -> QueuedRequest | None:
         """Return the request that takes the next free slot; `None` if none may take one."""
-        firsts = (waiting[-1] for waiting in queues.values() if waiting)
+        firsts = [waiting[-1] for waiting in queues.values() if waiting]
         if free > self._reserved:
-            return min(firsts, key=view.rank, default=None)
+            return firsts[0] if len(firsts) == 1 else min(firsts, key=view.rank, default=None)
         return min(filter(view.may_take_reserved, firsts), key=view.rank, default=None)
 
     def yielding(

@@ -25,12 +25,14 @@ from forebay.workers.engines.exllama.exl2 import (
 from forebay.workers.engines.exllama.exl3_backend import Exl3Backend, Exl3Parts, LogitsFilter
 from forebay.workers.engines.exllama.paged import PagedEngine
 from forebay.workers.engines.gpu import prebuilt
+from forebay.workers.engines.gpu.experts_trim import MISSING
 from forebay.workers.engines.gpu.extensions import EXLLAMAV3
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.vram import planner
 from forebay.workers.engines.vram.exl3_footprint import BITS
 from forebay.workers.engines.vram.footprint import CHUNK, CacheMode
 from forebay.workers.engines.vram.share import Share
+from forebay.workers.engines.weights.model_shape import read_shape
 
 _WARM_UP_ANSWER_TOKENS = 32
 _MAX_WARM_UP_TOKENS = 4 * CHUNK  # of the prompt: seconds, and kernels of long windows
@@ -48,6 +50,7 @@ class Exl3Engine(PagedEngine):
     def __init__(self, settings: EngineSettings) -> None:
         folder = model_folder(settings)
         _require()
+        _refuse_experts(folder)
         share = Share.of(settings)
         plan = share.plan(settings, folder, "exl3")
         super().__init__(
@@ -75,6 +78,15 @@ def _require() -> None:
         "run: forebay gpu build --exllamav3; or install a wheel of exllamav3 that was built for "
         "your torch and CUDA",
     )
+
+
+def _refuse_experts(folder: Path) -> None:
+    """Refuse a mixture of experts if exllamav3 is built here without the code for it."""
+    found = find_spec("exllamav3_ext")
+    place = Path(found.origin).parent if found is not None and found.origin else folder
+    built = prebuilt.parts(place).get("exllamav3", "")
+    if built.endswith(prebuilt.DENSE) and read_shape(folder, "exl3").experts:
+        raise EngineUnavailable(f"{folder.name} is a mixture of experts, but {MISSING}")
 
 
 def _need(name: str, fix: str) -> None:

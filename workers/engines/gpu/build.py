@@ -16,10 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import forebay
 from forebay.routing.errors import EngineUnavailable
-from forebay.workers.engines.gpu import extensions, flash_attn_trim, prebuilt, toolchain
+from forebay.workers.engines.gpu import (
+    experts_trim,
+    extensions,
+    flash_attn_trim,
+    prebuilt,
+    toolchain,
+)
 from forebay.workers.engines.gpu.compile import Spec
 from forebay.workers.engines.gpu.toolchain import Toolchain
 
@@ -38,7 +45,7 @@ class BuildSpec:
         head_sizes: sizes of attention heads; without any, flash-attn is left out
             (FOREBAY_ATTENTION=torch).
         sdist: flash-attn's source; `None` downloads it.
-        exl3: build exllamav3's extension too.
+        exl3: build exllamav3's extension too, for `dense` models or `all`.
         again: build even if the same was built before.
     """
 
@@ -46,7 +53,7 @@ class BuildSpec:
     jobs: int
     head_sizes: tuple[int, ...] = flash_attn_trim.HEAD_SIZES
     sdist: Path | None = None
-    exl3: bool = False
+    exl3: Literal["no", "dense", "all"] = "no"
     again: bool = False
 
     @property
@@ -54,8 +61,12 @@ class BuildSpec:
         """The parts with their versions, as in the manifest."""
         sizes = ",".join(map(str, self.head_sizes))
         flash = {"flash-attn": f"{flash_attn_trim.VERSION} heads {sizes}"} if sizes else {}
-        exl3 = {"exllamav3": extensions.EXLLAMAV3} if self.exl3 else {}
-        return {"exllamav2": extensions.EXLLAMAV2, **flash, **exl3}
+        exl3 = {
+            "no": {},
+            "dense": {"exllamav3": f"{extensions.EXLLAMAV3}{prebuilt.DENSE}"},
+            "all": {"exllamav3": extensions.EXLLAMAV3},
+        }
+        return {"exllamav2": extensions.EXLLAMAV2, **flash, **exl3[self.exl3]}
 
 
 def build(spec: BuildSpec, tools: Toolchain, say: Say) -> Path:
@@ -71,7 +82,6 @@ def build(spec: BuildSpec, tools: Toolchain, say: Say) -> Path:
     """
     target = prebuilt.folder(tools.torch, tools.cuda)
     toolchain.need_disk(target)
-    own = _own_extensions(spec, tools)
     with _locked(target.parent):
         lacks = _lacking(target, spec)
         if not lacks:
@@ -79,6 +89,7 @@ def build(spec: BuildSpec, tools: Toolchain, say: Say) -> Path:
             return target
         work = target.with_name(f".{target.name}.work")
         work.mkdir(exist_ok=True)
+        own = _own_extensions(spec, tools, work)
         wanted = [extension for part, extension in own.items() if part in lacks]
         flash = None
         if "flash-attn" in lacks:
@@ -87,15 +98,20 @@ def build(spec: BuildSpec, tools: Toolchain, say: Say) -> Path:
             wanted.append(flash_attn_trim.spec(flash, spec.head_sizes, tools.standard))
         say(estimate(wanted, spec))
         modules = [compile_extension(extension, work, spec, tools, say) for extension in wanted]
-        _install(target, modules, flash, spec)
+        built = {part: spec.parts[part] for part in lacks}
+        _install(target, modules, flash, spec.architectures, built)
         shutil.rmtree(work)
     return target
 
 
-def _own_extensions(spec: BuildSpec, tools: Toolchain) -> dict[str, Spec]:
+def _own_extensions(spec: BuildSpec, tools: Toolchain, work: Path) -> dict[str, Spec]:
     """Return the extensions of the engines' own libraries, by part."""
-    exl3 = {"exllamav3": extensions.exllamav3(tools)} if spec.exl3 else {}
-    return {"exllamav2": extensions.exllamav2(tools), **exl3}
+    own = {"exllamav2": extensions.exllamav2(tools)}
+    if spec.exl3 != "no":
+        own["exllamav3"] = extensions.exllamav3(tools)
+    if spec.exl3 == "dense":
+        own["exllamav3"] = experts_trim.trimmed(own["exllamav3"], work)
+    return own
 
 
 def estimate(extensions: Sequence[Spec], spec: BuildSpec) -> str:
@@ -139,17 +155,29 @@ def _lacking(target: Path, spec: BuildSpec) -> set[str]:
     built = prebuilt.architectures(target)
     if spec.again or built is None or not set(spec.architectures) <= set(built):
         return set(spec.parts)
-    lacks = {part for part, made in spec.parts.items() if prebuilt.parts(target).get(part) != made}
+    there = prebuilt.parts(target)
+    lacks = {part for part, wanted in spec.parts.items() if not _serves(there.get(part), wanted)}
     return set(spec.parts) if lacks and set(spec.architectures) != set(built) else lacks
 
 
-def _install(target: Path, modules: Sequence[Path], flash: Path | None, spec: BuildSpec) -> None:
+def _serves(made: str | None, wanted: str) -> bool:
+    """Return whether a part is the wanted one; all of exllamav3 serves dense models too."""
+    return made is not None and made in (wanted, wanted.removesuffix(prebuilt.DENSE))
+
+
+def _install(
+    target: Path,
+    modules: Sequence[Path],
+    flash: Path | None,
+    architectures: Sequence[str],
+    built: dict[str, str],
+) -> None:
     """Put the modules in the place of the old ones; parts that were not built anew are kept."""
     fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    kept = set(prebuilt.architectures(target) or ()) == set(spec.architectures)
-    parts = {**(prebuilt.parts(target) if kept else {}), **spec.parts}
+    kept = set(prebuilt.architectures(target) or ()) == set(architectures)
+    parts = {**(prebuilt.parts(target) if kept else {}), **built}
     if kept:
         shutil.copytree(target, fresh)
     else:
@@ -158,7 +186,7 @@ def _install(target: Path, modules: Sequence[Path], flash: Path | None, spec: Bu
         shutil.copy2(module, fresh / module.name)
     if flash is not None:
         flash_attn_trim.copy_package(flash, fresh)
-    prebuilt.write_manifest(fresh, list(spec.architectures), parts)
+    prebuilt.write_manifest(fresh, list(architectures), parts)
     if target.exists():
         target.rename(old)
     fresh.rename(target)

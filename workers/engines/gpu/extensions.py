@@ -15,7 +15,7 @@ from forebay.workers.engines.gpu.toolchain import Toolchain
 EXLLAMAV2 = "0.3.2"
 EXLLAMAV3 = "1.6.5"
 _EXL2_MINUTES = 10.0  # of one core and one architecture; two took 19.5
-_EXL3_MINUTES = 150.0  # likewise
+_EXL3_MINUTES = 45.0  # likewise
 
 
 def exllamav2(tools: Toolchain) -> Spec:
@@ -44,7 +44,7 @@ def exllamav2(tools: Toolchain) -> Spec:
 
 
 def exllamav3(tools: Toolchain) -> Spec:
-    """Return the extension of exllamav3. A file of its own, made for this, tells files and flags.
+    """Return the whole extension of exllamav3. A file of its own, made for this, tells its files.
 
     Raises:
         EngineUnavailable: Another version than the pinned one is installed, or none.

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 _MANIFEST = "built.json"
+#: The end of the version of a part that serves dense models alone.
+DENSE = " dense"
 
 
 def root() -> Path:

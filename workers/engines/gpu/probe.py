@@ -75,6 +75,21 @@ def findings(*, fallback: bool) -> Iterator[Finding]:
         yield _import_exllamav2()
 
 
+def other_engines() -> Iterator[Finding]:
+    """Yield whether exllamav3 loads, if it is built here; EXL2 does not need it."""
+    if isinstance(torch := _load("torch"), str):
+        return
+    place = prebuilt.folder(torch.__version__, str(torch.version.cuda))
+    if made := prebuilt.parts(place).get("exllamav3"):
+        prebuilt.on_path(place)
+        loaded = _load("exllamav3_ext")
+        if isinstance(loaded, str):
+            seen = f"exllamav3 {made} does not load ({loaded})"
+            yield Finding("exllamav3", "fail", seen, f"{BUILD} --exllamav3 --again")
+        else:
+            yield Finding("exllamav3", "ok", f"{made} loads, for FOREBAY_ENGINE=exl3")
+
+
 def examine_apart(*, fallback: bool) -> list[Finding]:
     """Return the findings of a separate process, whose crashes and side effects stay there."""
     argv = [sys.executable, "-m", __name__, *(["--fallback"] if fallback else [])]
@@ -110,13 +125,22 @@ def _device() -> Finding:
     torch = importlib.import_module("torch")
     if not torch.cuda.is_available():
         mend = "nvidia-smi must show one; in a container: --gpus all; see CUDA_VISIBLE_DEVICES"
-        return Finding("device", "fail", "torch sees no CUDA device", mend)
+        return Finding("device", "fail", f"torch sees no CUDA device{_why(torch)}", mend)
     capability = tuple(torch.cuda.get_device_capability(0))
     seen = f"{torch.cuda.get_device_name(0)}, compute capability {capability[0]}.{capability[1]}"
     if capability < OLDEST_CAPABILITY:
         mend = "8.0 (Ampere) or newer is needed: use FOREBAY_ENGINE=llamacpp here"
         return Finding("device", "fail", f"{seen} is too old", mend)
     return Finding("device", "ok", seen)
+
+
+def _why(torch: Any) -> str:
+    """Return torch's own reason for seeing no device, such as an old driver."""
+    try:
+        torch.cuda.init()
+    except Exception as error:  # noqa: BLE001 - torch raises several kinds
+        return f" ({_in_short(error)})"
+    return ""
 
 
 def _exllamav2() -> Finding:
@@ -219,13 +243,18 @@ def _load(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except Exception as error:  # noqa: BLE001 - see above
-        first_line = (str(error).splitlines() or [""])[0][:160]
-        return f"{type(error).__name__}: {first_line}"
+        return _in_short(error)
+
+
+def _in_short(error: Exception) -> str:
+    first_line = (str(error).splitlines() or [""])[0][:160]
+    return f"{type(error).__name__}: {first_line}"
 
 
 def main() -> None:
     """Print the findings as one line of JSON, after the output of the libraries."""
-    rows = [asdict(finding) for finding in findings(fallback="--fallback" in sys.argv[1:])]
+    found = [*findings(fallback="--fallback" in sys.argv[1:]), *other_engines()]
+    rows = [asdict(finding) for finding in found]
     sys.stdout.write("\n" + json.dumps(rows) + "\n")
 
 

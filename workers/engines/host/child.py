@@ -15,15 +15,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from io import BufferedReader
+from itertools import groupby
 from types import TracebackType
 from typing import Any, BinaryIO, NoReturn, cast
 
-from forebay.routing import logs
 from forebay.routing.errors import EngineDied, ForebayError, InvalidJob, Unavailable
+from forebay.routing.log_lines.line_handler import to_stderr
 from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.batching.error_location import error_location
 from forebay.workers.engines.engine import Completion, Engine, Frame, Vectors
@@ -102,6 +103,11 @@ class Child:
             case protocol.Submit(key=key, prompt=prompt):
                 on_text = partial(self._tell, key) if prompt.stream else None
                 engine.submit(prompt, on_text).add_done_callback(partial(self._reply, key))
+            case protocol.SubmitAlike(keys=keys, ids=ids):
+                by_id = dict(zip(ids, keys, strict=True))
+                engine.submit_all(
+                    command.prompts(), lambda one, end: self._tell_end(by_id[one], end)
+                )
             case protocol.Cancel(prompt_id=prompt_id):
                 engine.cancel(prompt_id)
             case protocol.Embed(key=key, texts=texts):
@@ -114,14 +120,17 @@ class Child:
         self._replies.put(protocol.Text(key=key, text=text, tokens=tuple(tokens)))
 
     def _reply(self, key: str, future: Future[Completion] | Future[Vectors]) -> None:
-        error = future.exception()
-        if error is None:
-            answer = future.result()
-            if isinstance(answer, Completion):
-                self._replies.put(protocol.Completed(key=key, completion=answer))
-            else:
-                self._replies.put(protocol.Embedded(key=key, vectors=answer))
-            return
+        self._tell_end(key, future.exception() or future.result())
+
+    def _tell_end(self, key: str, end: Completion | Vectors | BaseException) -> None:
+        if isinstance(end, Completion):
+            self._replies.put_completion(key, end)
+        elif isinstance(end, Vectors):
+            self._replies.put(protocol.Embedded(key=key, vectors=end))
+        else:
+            self._tell_error(key, end)
+
+    def _tell_error(self, key: str, error: BaseException) -> None:
         if not isinstance(error, ForebayError):
             error = EngineDied(f"the engine broke: {error_location(error)}")
         self._replies.put(protocol.Failed.of(key, error))
@@ -140,13 +149,17 @@ class Replies:
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
-        self._waiting: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Reply | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="replies", daemon=True)
         self._thread.start()
 
     def put(self, reply: Frame) -> None:
         """Have a reply written soon."""
         self._waiting.put(reply)
+
+    def put_completion(self, key: str, completion: Completion) -> None:
+        """Have a completion written soon, with others in one reply."""
+        self._waiting.put((key, completion))
 
     def close(self) -> None:
         """Write the replies that wait, and no more."""
@@ -162,9 +175,22 @@ class Replies:
             replies = [reply for reply in waiting if reply is not None]
             more = len(replies) == len(waiting)
             try:
-                protocol.write(replies, self._sink)
+                protocol.write(_together(replies), self._sink)
             except OSError:  # the worker reads no more
                 os._exit(0)
+
+
+#: A reply, or a completion and the key of its request.
+_Reply = Frame | tuple[str, Completion]
+
+
+def _together(replies: Iterable[_Reply]) -> Iterator[Frame]:
+    """Yield the replies in their order; completions in a row are one reply."""
+    for alone, group in groupby(replies, lambda reply: isinstance(reply, Frame)):
+        if alone:
+            yield from cast("Iterator[Frame]", group)
+        else:
+            yield protocol.Completed(completions=dict(cast("Any", group)))
 
 
 def claim_pipes() -> tuple[BufferedReader, BinaryIO]:
@@ -200,7 +226,7 @@ def main() -> NoReturn:
     """Run the engine's process."""
     sys.excepthook = _end_broken
     threading.excepthook = _end_broken_thread
-    logs.to_stderr(logging.INFO)
+    to_stderr(logging.INFO)
     sys.setswitchinterval(_SWITCH_S)
     die_with_parent()
     source, sink = claim_pipes()

@@ -188,24 +188,25 @@ class EngineProcess:
                 error = reply.error()
                 if isinstance(error, EngineDied):  # the process is about to end
                     self._ended = True
-                self._resolve(key, error)
+                self._resolve_all({key: error})
             case protocol.Text(key=key, text=text, tokens=tokens):
                 self._takers.get(key, _nobody)(text, tokens)
-            case protocol.Completed(key=key, completion=completion):
-                self._resolve(key, completion)
+            case protocol.Completed(completions=completions):
+                self._resolve_all(completions)
             case protocol.Embedded(key=key, vectors=vectors):
-                self._resolve(key, vectors)
+                self._resolve_all({key: vectors})
 
     def _count(self, steps: int) -> None:
         if steps != self.steps:
             self.steps, self._moved_at = steps, time.monotonic()
 
-    def _resolve(self, key: str, answer: Answer | ForebayError) -> None:
+    def _resolve_all(self, answers: Mapping[str, Answer | ForebayError]) -> None:
         with self._requests_lock:
             self._moved_at = time.monotonic()
-            take = self._requests.pop(key, None)
-            self._takers.pop(key, None)
-        if take is not None:
+            takes = [self._requests.pop(key, _nowhere) for key in answers]
+            for key in answers.keys() & self._takers.keys():
+                del self._takers[key]
+        for take, answer in zip(takes, answers.values(), strict=True):
             take(answer)
 
     def _fail_all(self, reason: str) -> None:
@@ -225,6 +226,10 @@ def _end(future: Future[Answer], answer: Answer | ForebayError) -> None:
         future.set_exception(answer)
     else:
         future.set_result(answer)
+
+
+def _nowhere(answer: Answer | ForebayError) -> None:
+    """Drop an answer that nobody waits for."""
 
 
 def _nobody(text: str, tokens: Sequence[TokenLogprob] = ()) -> None:

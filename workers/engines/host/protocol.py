@@ -1,8 +1,9 @@
 """The messages between a worker and its engine's process: one JSON object a line, no pickle.
 
-The worker sends `Command` messages (`Start`, `Submit`, `Cancel`, `Embed`). The engine's process
-sends `Reply` messages (`Ready`, `Text`, `Completed`, `Embedded`, `Failed`, `Beat`). A `key` names a
-request across the pipe: the worker makes it, and the reply to the request carries it.
+The worker sends `Command` messages (`Start`, `Submit`, `SubmitAlike`, `Cancel`, `Embed`). The
+engine's process sends `Reply` messages (`Ready`, `Text`, `Completed`, `Embedded`, `Failed`,
+`Beat`). A `key` names a request across the pipe: the worker makes it, and the reply to the request
+carries it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import Field, TypeAdapter
 
+from forebay.routing.base import changed
 from forebay.routing.errors import ForebayError, PassingError, from_code
 from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import (
@@ -21,6 +23,7 @@ from forebay.workers.engines.engine import (
     EngineInfo,
     Frame,
     Prompt,
+    Turn,
     Vectors,
 )
 
@@ -49,6 +52,37 @@ class Submit(Frame):
     op: Literal["submit"] = "submit"
     key: str
     prompt: Prompt
+
+
+class SubmitAlike(Frame):
+    """Message to the engine's process: submit prompts of which little differs, as rows of a bulk.
+
+    Each is replied to like a `Submit`.
+
+    Attributes:
+        keys: the requests' keys.
+        prompt: a prompt that is like the others.
+        ids: the ids of the prompts.
+        contents: what stands in the last message of each prompt.
+    """
+
+    op: Literal["submit_alike"] = "submit_alike"
+    keys: tuple[str, ...]
+    prompt: Prompt
+    ids: tuple[str, ...]
+    contents: tuple[str, ...] = Field(repr=False)
+
+    def prompts(self) -> list[Prompt]:
+        """Return the prompts, in the order of the keys."""
+        *before, last = self.prompt.messages
+        return [
+            changed(
+                self.prompt,
+                id=prompt_id,
+                messages=(*before, Turn(role=last.role, content=content)),
+            )
+            for prompt_id, content in zip(self.ids, self.contents, strict=True)
+        ]
 
 
 class Cancel(Frame):
@@ -86,11 +120,10 @@ class Text(Frame):
 
 
 class Completed(Frame):
-    """Message to the worker: the completion that a `Submit` asked for."""
+    """Message to the worker: completions that it asked for, by the keys of their requests."""
 
     op: Literal["completed"] = "completed"
-    key: str
-    completion: Completion
+    completions: dict[str, Completion]
 
 
 class Embedded(Frame):
@@ -142,7 +175,7 @@ class Beat(Frame):
     pages: CachePages
 
 
-Command = Start | Submit | Cancel | Embed
+Command = Start | Submit | SubmitAlike | Cancel | Embed
 Reply = Ready | Text | Completed | Embedded | Failed | Beat
 
 _commands: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="op")])

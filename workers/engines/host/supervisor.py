@@ -23,6 +23,7 @@ from forebay.workers.engines.engine import (
     Completion,
     Engine,
     EngineInfo,
+    Frame,
     Prompt,
     TakeEnd,
     TakeText,
@@ -30,6 +31,7 @@ from forebay.workers.engines.engine import (
 )
 from forebay.workers.engines.host import protocol
 from forebay.workers.engines.host.process import EngineProcess, TakeAnswer
+from forebay.workers.engines.host.submissions import submissions
 from forebay.workers.engines.settings import EngineSettings
 
 log = logging.getLogger(__name__)
@@ -101,12 +103,8 @@ class SupervisedEngine(Engine):
     def submit_all(self, prompts: Sequence[Prompt], on_end: TakeEnd) -> None:
         """See `Engine.submit_all`: they go to the process in one write."""
         keys = [f"p{next(self._keys)}" for _ in prompts]
-        commands = [
-            protocol.Submit(key=key, prompt=prompt)
-            for key, prompt in zip(keys, prompts, strict=True)
-        ]
         takes = (partial(cast("Any", on_end), prompt.id) for prompt in prompts)
-        self._request_all(commands, dict(zip(keys, takes, strict=True)))
+        self._request_all(submissions(keys, prompts), dict(zip(keys, takes, strict=True)))
 
     def cancel(self, prompt_id: str) -> None:
         """See `Engine.cancel`."""
@@ -156,7 +154,7 @@ class SupervisedEngine(Engine):
         return refused
 
     def _request_all(
-        self, commands: Sequence[protocol.Submit], take_answers: Mapping[str, TakeAnswer]
+        self, commands: Sequence[Frame], take_answers: Mapping[str, TakeAnswer]
     ) -> None:
         if process := self._working:
             process.request_all(commands, take_answers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from forebay.routing.reasons import Reason
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.frontier.answers import checked, read_answer, stored
 from forebay.workers.frontier.bedrock.converse_reply import read_reply
-from forebay.workers.frontier.bedrock.converse_request import cut_at, unsent_stops
+from forebay.workers.frontier.bedrock.stops import ended
 from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.cost import Cost, cost_of
 from forebay.workers.frontier.calling.no_answer import NoAnswer
@@ -69,7 +68,7 @@ def answer_of(attempt: Attempt, priced_reply: PricedReply) -> Answer | None:
         return None
     try:
         prompt = prompts.frontier(attempt.job, prompt_id=attempt.prompt_id)
-        reply = _as_read(reply, unsent_stops(prompt, priced_reply.can), stand_in=cost.stand_in)
+        reply = replace(ended(reply, prompt, priced_reply.can), stand_in=cost.stand_in)
         answer = checked(attempt, read_answer(attempt, reply, cost))
         answer = answer.model_copy(update={"reasons": (Reason.IN_BATCH.value, *answer.reasons)})
         stored(answer)
@@ -83,11 +82,3 @@ def answer_of(attempt: Attempt, priced_reply: PricedReply) -> Answer | None:
         )  # fmt: skip
         return None
     return answer
-
-
-def _as_read(reply: Reply, unsent: Sequence[str], *, stand_in: bool) -> Reply:
-    """Return the reply with the text that counts, marked if the mock of Bedrock made it."""
-    text, stop = cut_at(reply.text, unsent)
-    if stop is not None:
-        reply = replace(reply, text=text, finish="stop", stop_sequence=stop)
-    return replace(reply, stand_in=stand_in)

@@ -30,12 +30,11 @@ from forebay.workers.frontier.bedrock.converse_request import (
     capabilities,
     converse_request,
     count_request,
-    cut_at,
     enforces,
     uncounted,
-    unsent_stops,
 )
 from forebay.workers.frontier.bedrock.converse_stream import keep_stream, streamed_body
+from forebay.workers.frontier.bedrock.stops import ended, unsent_stops
 from forebay.workers.frontier.provider import AccountFault, Provider, Reply
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.frontier.terms import PLAIN, Terms
@@ -104,8 +103,8 @@ class Converse(Provider):
         is left to the prompt's words and to the checks of the answer.
         """
         request = converse_request(prompt, model, call_id, terms)
-        unsent = unsent_stops(prompt, capabilities(terms.base or model, terms))
-        if unsent:
+        can = capabilities(terms.base or model, terms)
+        if unsent_stops(prompt, can):
             on_text = None  # the text is cut afterwards
         ending = self._ask(request, terms, on_text)
         if isinstance(ending, AccountFault):
@@ -114,10 +113,7 @@ class Converse(Provider):
             # Raised here and not where it was caught, so that no error report can walk from it
             # to the foreign error, which may quote the request.
             raise ending
-        text, stop = cut_at(ending.text, unsent)
-        if stop is not None:
-            ending = replace(ending, text=text, finish="stop", stop_sequence=stop)
-        return replace(ending, enforced=enforces(request))
+        return replace(ended(ending, prompt, can), enforced=enforces(request))
 
     def _ask(
         self, request: dict[str, Any], terms: Terms, on_text: TakeText | None

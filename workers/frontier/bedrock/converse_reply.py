@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 from forebay.routing.limits.prices import Tier, Usage
@@ -73,7 +74,8 @@ def read_reply(
     if text and usage is not None and not usage.output:
         usage = None  # no text is made of no tokens
     stop = _stop_sequence(body.get("additionalModelResponseFields"))
-    return Reply(text, usage, finish, model, tier, stand_in, latency_s, stop_sequence=stop)
+    reply = Reply(text, usage, finish, model, tier, stand_in, latency_s, stop_sequence=stop)
+    return replace(reply, stopped=reason == "stop_sequence")
 
 
 def headers(response: dict[str, Any]) -> dict[str, str]:

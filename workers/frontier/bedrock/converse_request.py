@@ -11,6 +11,7 @@ from typing import Any
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.capabilities import Capabilities
 from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
+from forebay.workers.frontier.bedrock.stops import unsent_stops
 from forebay.workers.frontier.structured_output import is_refused
 from forebay.workers.frontier.terms import PLAIN, Terms
 
@@ -113,20 +114,6 @@ def _chat(prompt: Prompt) -> list[Turn]:
     if turns and turns[0].role == "user":
         return turns
     return [Turn(role="user", content=_OPENING), *turns]
-
-
-def unsent_stops(prompt: Prompt, can: Capabilities) -> list[str]:
-    """Return the stop strings that Bedrock does not take: of white space, or all of a model."""
-    return [stop for stop in prompt.stop if not (can.stops and stop.strip())]
-
-
-def cut_at(text: str, stops: Iterable[str]) -> tuple[str, str | None]:
-    """Return the text up to the first of these stop strings, and that string if there is one."""
-    found = [(at, stop) for stop in stops if (at := text.find(stop)) >= 0]
-    if not found:
-        return text, None
-    at, stop = min(found)
-    return text[:at], stop
 
 
 def _blocks(turns: Iterable[Turn]) -> list[dict[str, str]]:

@@ -72,3 +72,18 @@ def test_a_mistake_is_one_error_that_names_the_field(forebay, args, field):
     assert (code, out) == (2, "")
     assert field in err
     assert "a:b" not in err
+
+
+def test_a_secret_is_rotated_and_the_old_one_signs_for_a_while(forebay, monkeypatch):
+    monkeypatch.setenv("FOREBAY_GATEWAY_WEBHOOK_NETWORKS", '["127.0.0.0/8"]')
+    with receiving() as receiver:
+        old, webhook_id = added(forebay, receiver.url)
+        code, new, err = forebay("rotate", webhook_id, "--overlap", "2h")
+        assert (code, new.strip() != old, "until 2h" in err) == (0, True, True)
+        assert forebay("test", webhook_id)[0] == 0
+        ((headers, body),) = receiver.got
+        for secret in (old, new.strip()):
+            Verifier(secret).verify(body, headers)
+    code, _, err = forebay("rotate", webhook_id, "--overlap", "30d")
+    assert (code, "overlap" in err) == (2, True)
+    assert "--overlap" in forebay("rotate", webhook_id, "--overlap", "soon")[2]

@@ -20,23 +20,15 @@ from forebay.routing.limits.pauses import Pauses
 from forebay.routing.settings import Settings
 from local.fleet import free_port
 from patience import until
-from two_fleets import MAP, TwoFleets, two_redis
+from two_fleets import MAP
 from working import ask
 
 
-@pytest.fixture(scope="module")
-def urls(tmp_path_factory):
-    with two_redis(tmp_path_factory.mktemp("fleets")) as urls:
-        yield urls
-
-
 @pytest.fixture
-def two(tmp_path, urls, monkeypatch):
-    two = TwoFleets(tmp_path, urls)
+def two(two, monkeypatch):
     two.write('acme = "west"')
     monkeypatch.setenv("FOREBAY_FLEETS", str(two.path))
-    yield two
-    two.close()
+    return two
 
 
 def found():

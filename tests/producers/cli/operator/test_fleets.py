@@ -10,23 +10,14 @@ from forebay.routing.fleets import opening
 from forebay.routing.jobs import Summary, new_id
 from forebay.routing.limits.budget import Budget
 from local.fleet import free_port
-from two_fleets import TwoFleets, two_redis
 from working import ask, settle
 
 
-@pytest.fixture(scope="module")
-def urls(tmp_path_factory):
-    with two_redis(tmp_path_factory.mktemp("fleets")) as urls:
-        yield urls
-
-
 @pytest.fixture
-def two(tmp_path, urls, monkeypatch):
-    two = TwoFleets(tmp_path, urls)
+def two(two, monkeypatch):
     two.write('acme = "west"\npayroll = "east"')
     monkeypatch.setenv("FOREBAY_FLEETS", str(two.path))
-    yield two
-    two.close()
+    return two
 
 
 @pytest.fixture

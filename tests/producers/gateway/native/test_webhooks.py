@@ -50,6 +50,27 @@ def test_a_webhook_is_tested_listed_and_removed(http, receiver, added):
     assert http.post(f"/webhooks/{added['id']}/test").status_code == 404
 
 
+def test_a_new_secret_and_the_old_one_both_sign_until_the_overlap_ends(http, receiver, added):
+    path, unwrap = f"/webhooks/{added['id']}", openai.OpenAI(api_key="none").webhooks.unwrap
+    rotated = http.post(f"{path}/rotate", json={"overlap": "1h"}).json()
+    assert rotated["secret"] != added["secret"]
+    http.post(f"{path}/test")
+    headers, body = receiver.got[-1]
+    for secret in (added["secret"], rotated["secret"]):
+        unwrap(body, headers, secret=secret)
+    last = http.post(f"{path}/rotate", json={"overlap": "0s"}).json()
+    assert "old_secret" not in last
+    http.post(f"{path}/test")
+    headers, body = receiver.got[-1]
+    unwrap(body, headers, secret=last["secret"])
+    with pytest.raises(openai.InvalidWebhookSignatureError):
+        unwrap(body, headers, secret=rotated["secret"])
+    for overlap in ("soon", "8d"):
+        wrong = http.post(f"{path}/rotate", json={"overlap": overlap})
+        assert (wrong.status_code, wrong.json()["error"]["field"]) == (400, "overlap")
+    assert http.post("/webhooks/wh_0/rotate").status_code == 404
+
+
 def test_jobs_batches_and_bulks_are_told(http, receiver, added, openai_client):
     job_id = http.post("/jobs", json={"kind": "summarize", "text": "A text. Of two."}).json()["id"]
     body = {"model": "auto", "messages": [{"role": "user", "content": "Hello."}]}

@@ -17,26 +17,18 @@ from forebay.routing.jobs import new_id
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pauses
 from local.fleet import free_port
-from two_fleets import MAP, TwoFleets, two_redis
+from two_fleets import MAP
 from working import ask, settle
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def urls(tmp_path_factory):
-    with two_redis(tmp_path_factory.mktemp("fleets")) as urls:
-        yield urls
-
-
 @pytest.fixture
-def two(tmp_path, urls, monkeypatch):
+def two(two, monkeypatch):
     monkeypatch.setattr(status_page, "EVERY_S", 0.0)
     monkeypatch.setattr(map_file, "LOOK_EVERY_S", 0.0)
-    two = TwoFleets(tmp_path, urls)
     two.write('acme = "west"\npayroll = "east"')
-    yield two
-    two.close()
+    return two
 
 
 @pytest.fixture

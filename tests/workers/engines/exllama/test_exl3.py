@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import types
@@ -15,6 +16,7 @@ from fake_cuda import Cuda
 from forebay.routing.errors import EngineUnavailable, Misconfigured
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.engines.exllama import exl3
+from forebay.workers.engines.gpu import prebuilt
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.vram import planner
 from forebay.workers.engines.weights.model_shape import read_shape
@@ -131,3 +133,23 @@ def test_memory_that_runs_out_in_the_warm_up_is_found_before_there_is_work(libra
     library["breaks"] = True
     with pytest.raises(EngineUnavailable, match="outgrew its share"):
         exl3.Exl3Engine(settings(folder))
+
+
+@pytest.mark.parametrize(("built", "says"), [("1.6.5 dense", "--exllamav3-all"), ("1.6.5", None)])
+def test_a_mixture_of_experts_needs_the_whole_of_exllamav3(
+    library, folder, tmp_path, monkeypatch, built, says
+):
+    place = tmp_path / "built"
+    place.mkdir()
+    (place / "exllamav3_ext.py").write_text("")
+    prebuilt.write_manifest(place, ["9.0"], {"exllamav3": built})
+    monkeypatch.syspath_prepend(place)
+    exl3.Exl3Engine(settings(folder)).close()  # a dense model runs on both
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 8, "num_experts_per_tok": 2}
+    (folder / "config.json").write_text(json.dumps(config))
+    if says is None:
+        exl3.Exl3Engine(settings(folder)).close()
+    else:
+        with pytest.raises(EngineUnavailable, match=f"tiny is a mixture of experts, .*{says}"):
+            exl3.Exl3Engine(settings(folder))

@@ -22,7 +22,13 @@ from typer.testing import CliRunner
 from forebay.routing.errors import EngineUnavailable, Misconfigured
 from forebay.workers.commands import gpu
 from forebay.workers.engines.gpu import build as exl2build
-from forebay.workers.engines.gpu import flash_attn_trim, prebuilt, toolchain
+from forebay.workers.engines.gpu import (
+    experts_trim,
+    extensions,
+    flash_attn_trim,
+    prebuilt,
+    toolchain,
+)
 from local.fleet import ROOT
 
 TORCH = """
@@ -373,7 +379,7 @@ def test_exllamav3_is_added_to_what_is_built_and_nothing_is_compiled_twice(machi
     place = exl2build.build(spec_of(sdist), tools(machine), lambda _: None)
     write(place / "exllamav2_ext.so", "compiled before")
     lines = []
-    exl2build.build(spec_of(sdist, exl3=True), tools(machine), lines.append)
+    exl2build.build(spec_of(sdist, exl3="all"), tools(machine), lines.append)
     assert (place / "exllamav2_ext.so").read_text() == "compiled before"
     given = json.loads((place / "exllamav3_ext.so").read_text())
     folder = Path(given["extra_include_paths"][0])
@@ -384,12 +390,53 @@ def test_exllamav3_is_added_to_what_is_built_and_nothing_is_compiled_twice(machi
     assert prebuilt.parts(place) == {
         "exllamav2": "0.3.2", "flash-attn": "2.8.3.post2 heads 64", "exllamav3": "1.6.5",
     }  # fmt: skip
-    exl2build.build(spec_of(sdist), tools(machine), lines.append)  # asks for less than there is
-    assert "already built" in lines[-1]
+    for less in ("no", "dense"):
+        exl2build.build(spec_of(sdist, exl3=less), tools(machine), lines.append)
+        assert "already built" in lines[-1]
+
+
+def test_exllamav3_for_dense_models_has_one_file_in_place_of_its_code_for_experts(machine, sdist):
+    place = exl2build.build(spec_of(sdist, exl3="dense"), tools(machine), lambda _: None)
+    assert prebuilt.parts(place)["exllamav3"] == "1.6.5 dense"
+    sources = json.loads((place / "exllamav3_ext.so").read_text())["sources"]
+    *kept, stand_in = map(Path, sources)
+    assert stand_in.name == "exllamav3_without_experts.cu"
+    assert not [each for each in kept if re.match(r"exl3_moe_(coop_)?inst|moe_mul1", each.name)]
+    assert {"exl3_moe.cu", "exl3_moe_coop.cu", "moe_handoff.cu"} <= {each.name for each in kept}
+    exl2build.build(spec_of(sdist, exl3="all"), tools(machine), lambda _: None)
+    assert prebuilt.parts(place)["exllamav3"] == "1.6.5"
+
+
+def test_the_file_in_place_of_experts_defines_what_the_rest_of_exllamav3_calls(tmp_path, machine):
+    whole = extensions.exllamav3(tools(machine))
+    root = Path(whole.include[0])
+    text = Path(experts_trim.trimmed(whole, tmp_path).sources[-1]).read_text()
+    defined = set(re.findall(r"(exl3_moe_\w+)\s*\([^;{]*\) \{", text))
+    # The tables name every kernel that they hold; AMD's are others.
+    amd = re.compile(r"#if defined\(USE_ROCM\).*?#(else|endif)", re.DOTALL)
+    called = {
+        name
+        for file, names in {
+            "quant/exl3_moe.cu": r"exl3_moe_kernel_[kh]\w+(?=\(\))",
+            "quant/exl3_moe_coop.cu": r"exl3_moe_coop_kernel_\w+(?=\()",
+            "bindings.cpp": r"&(exl3_moe_cpu_has\w+)",
+        }.items()
+        for name in re.findall(names, amd.sub("", (root / file).read_text()))
+    }
+    assert len(called) > 90
+    assert called <= defined
+    stamp = (tmp_path / "exllamav3_without_experts.cu").stat().st_mtime_ns
+    experts_trim.trimmed(whole, tmp_path)
+    assert (tmp_path / "exllamav3_without_experts.cu").stat().st_mtime_ns == stamp
+
+
+def test_an_unexpected_source_of_exllamav3_is_refused(tmp_path):
+    with pytest.raises(EngineUnavailable, match="cannot trim exllamav3"):
+        experts_trim.stand_in(tmp_path, ["int main() {}"])
 
 
 def test_other_gpus_need_all_parts_anew(machine, sdist):
-    exl2build.build(spec_of(sdist, exl3=True), tools(machine), lambda _: None)
+    exl2build.build(spec_of(sdist, exl3="all"), tools(machine), lambda _: None)
     newer = spec_of(sdist, architectures=("12.0",))
     place = exl2build.build(newer, tools(machine), lambda _: None)
     assert prebuilt.architectures(place) == ["12.0"]

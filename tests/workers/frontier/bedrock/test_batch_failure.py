@@ -42,12 +42,15 @@ def test_a_message_names_the_key_to_correct_and_is_not_quoted(message, field):
 
 
 class _S3(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # with an older one, boto3 waits a second for "100 Continue"
+
     def do_PUT(self):
         self.rfile.read(int(self.headers["content-length"]))
         status, code, message = self.server.ending
         body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
+        self.send_header("connection", "close")
         self.end_headers()
         self.wfile.write(body)
 

@@ -111,3 +111,14 @@ def test_a_reply_names_the_stop_string_that_ended_it(
         stopped = prompt(stop=stops)
         reply = converse.call(stopped, model, call_id="c", terms=terms(model), on_text=on_text)
         assert reply.stop_sequence == expected
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_only_stop_string_is_the_one_that_ended_a_reply(converse, mock, monkeypatch, streamed):
+    monkeypatch.setattr(mock.references, "answer", lambda *_: "one two END three")
+    on_text = (lambda _: None) if streamed else None
+    model = "amazon.nova-lite-v1:0"  # names none
+    for stops, expected in ((("END", "END"), "END"), (("\n", "END"), "END"), (("no",), None)):
+        stopped = prompt(stop=stops)
+        reply = converse.call(stopped, model, call_id="c", terms=terms(model), on_text=on_text)
+        assert reply.stop_sequence == expected

@@ -15,7 +15,7 @@ from forebay.producers.gateway.asking.tools import Tools
 from forebay.producers.gateway.errors import fault_of
 from forebay.producers.gateway.openai.chat_stream import ALIVE
 from forebay.producers.gateway.openai.replies import scored
-from forebay.producers.gateway.openai.responses_reply import (
+from forebay.producers.gateway.openai.responses.reply import (
     OutputCall,
     ResponseObject,
     answered,
@@ -28,10 +28,10 @@ from forebay.routing.errors import ForebayError, ResultTimeout
 
 def streamed(telling: Telling, begun: ResponseObject) -> EventStream:
     """Return the stream of a job that has begun, and of its response."""
-    return EventStream([telling], _sent(_Events(begun, telling.tools), telling))
+    return EventStream([telling], _sent(Events(begun, telling.tools), telling))
 
 
-async def _sent(events: _Events, telling: Telling) -> AsyncIterator[bytes]:
+async def _sent(events: Events, telling: Telling) -> AsyncIterator[bytes]:
     for event in events.begin():
         yield event
     try:
@@ -50,24 +50,28 @@ async def _sent(events: _Events, telling: Telling) -> AsyncIterator[bytes]:
 
 
 @dataclass
-class _Events:
+class Events:
     """Makes the events of one stream, which are numbered.
 
     Attributes:
         base: the response without its answer.
         tools: what the model may call.
+        after: the number of the last event that the listener has; none up to it is sent.
     """
 
     base: ResponseObject
     tools: Tools | None
+    after: int = -1
     _opened: bool = False
     _numbers: Iterator[int] = field(default_factory=count)
 
     def begin(self) -> Iterator[bytes]:
+        """Yield the events before the answer."""
         yield self.named("response.created", response=self.base)
         yield self.named("response.in_progress", response=self.base)
 
     def delta(self, said: Part) -> Iterator[bytes]:
+        """Yield the events of a part of the text."""
         if not self._opened:
             self._opened = True
             item = output(self.base["id"], "", "in_progress")
@@ -77,8 +81,14 @@ class _Events:
         tokens = scored(said.tokens)
         yield self._of_part("response.output_text.delta", delta=said.text, logprobs=tokens)
 
-    def end(self, told: Told) -> Iterator[bytes]:
-        """Yield the last events. The text in them is the answer, whatever was sent before."""
+    def end(self, told: Told, *, gone: bool = False) -> Iterator[bytes]:
+        """Yield the last events. The text in them is the answer, whatever was sent before.
+
+        Args:
+            told: how the stream ended.
+            gone: nobody knows which parts were sent, so the listener may have had more events than
+                there are now; it gets the last one in any case.
+        """
         response = answered(self.base, told.answer, self.tools)
         response["forebay"] = told.end()
         if told.calls:
@@ -86,7 +96,8 @@ class _Events:
                 yield from self._call(number, call)
         else:
             yield from self._text(told, response["output"][0])
-        yield self.named(f"response.{response['status']}", response=response)
+        name = f"response.{response['status']}"
+        yield self.last(name, response) if gone else self.named(name, response=response)
 
     def _text(self, told: Told, item: Any) -> Iterator[bytes]:
         if any(told.rest) or not self._opened:
@@ -108,8 +119,19 @@ class _Events:
         yield self.named("response.function_call_arguments.done", **of_call, **given)
         yield self.named("response.output_item.done", output_index=number, item=call)
 
+    def last(self, name: str, response: ResponseObject) -> bytes:
+        """Return the last event, also for a listener that has had more events than there are."""
+        if self.after >= (number := next(self._numbers)):
+            number = self.after + 1
+        self._numbers = count(number)
+        return self.named(name, response=response)
+
     def named(self, name: str, /, **fields: Any) -> bytes:
-        data = {"type": name, "sequence_number": next(self._numbers), **fields}
+        """Return an event; nothing if the listener has it."""
+        number = next(self._numbers)
+        if number <= self.after:
+            return b""
+        data = {"type": name, "sequence_number": number, **fields}
         return f"event: {name}\ndata: ".encode() + to_json(data) + b"\n\n"
 
     def _of_part(self, name: str, /, **fields: Any) -> bytes:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
@@ -14,22 +14,29 @@ from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.asking import ask, estimate_in, submit
 from forebay.producers.gateway.asking.chats import jobs, text_of
 from forebay.producers.gateway.asking.model_names import asked_of
-from forebay.producers.gateway.asking.streaming import Telling
+from forebay.producers.gateway.asking.streaming import EVENT_HEADERS, Telling
 from forebay.producers.gateway.asking.tools import form_of
 from forebay.producers.gateway.documents import EVENTS, documented
-from forebay.producers.gateway.errors import NotSupported
-from forebay.producers.gateway.openai import responses_reply as reply
-from forebay.producers.gateway.openai.responses_items import NamedFunction
-from forebay.producers.gateway.openai.responses_reply import ResponseObject
-from forebay.producers.gateway.openai.responses_request import ResponsesRequest
-from forebay.producers.gateway.openai.responses_stream import streamed
+from forebay.producers.gateway.errors import InvalidRequest, NotSupported
+from forebay.producers.gateway.files.paging import Page, page_of
+from forebay.producers.gateway.openai.responses import reply
+from forebay.producers.gateway.openai.responses.asked import (
+    InputItem,
+    input_items,
+    with_asked,
+)
+from forebay.producers.gateway.openai.responses.replay import Replay
+from forebay.producers.gateway.openai.responses.reply import ResponseObject
+from forebay.producers.gateway.openai.responses.request import ResponsesRequest
+from forebay.producers.gateway.openai.responses.store import keep, kept
+from forebay.producers.gateway.openai.responses.stream import streamed
 from forebay.producers.gateway.wire import read, respond
 from forebay.routing.errors import ForebayError, UnknownJob
-from forebay.routing.jobs import Job
+from forebay.routing.jobs import Job, JobStatus
 
+MAX_ITEMS_LISTED = 100
 RESULT_S = 30.0  # how long reading the answer of an ended job may take
-_NO_REPLAY = "get the response without it until its status is completed; only its creation streams"
-_NO_INPUT = "what a response was asked is erased as soon as it is answered; keep it with the caller"
+_NO_INPUT = "what this response was asked is not kept any more"
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -53,11 +60,18 @@ class ItemList(TypedDict):
     """A page of the items of a response's input."""
 
     object: Literal["list"]
-    data: list[Any]
+    data: list[InputItem]
     has_more: bool
+    first_id: str | None
+    last_id: str | None
 
 
-@router.post("/v1/responses", **documented(ResponsesRequest, ResponseObject, media=EVENTS))
+EXAMPLE = {"model": "auto", "input": "What is a forebay?"}
+CREATE = documented(ResponsesRequest, ResponseObject, media=EVENTS, example=EXAMPLE)
+COUNT = documented(ResponsesRequest, CountedInput, example=EXAMPLE)
+
+
+@router.post("/v1/responses", **CREATE)
 async def create_response(request: Request) -> Response:
     """Answer an input. With `background`, return at once; `GET` the response for its answer.
 
@@ -76,13 +90,15 @@ async def create_response(request: Request) -> Response:
     if body.stream:
         return await _as_stream(Telling.of(by, job, chat.tools), body)
     (answer,) = await ask(request, by, [job])
-    if not body.kept:
+    if body.kept:
+        await keep(by, answer.id, body)
+    else:
         by.gateway.later(by.gateway.client(by.tenant).forget(answer.id))
     response = reply.answered(reply.empty(answer.id, body.model), answer, chat.tools)
-    return respond(_with_input(response, body), {**by.headers, **origin.headers([answer])})
+    return respond(with_asked(response, body), {**by.headers, **origin.headers([answer])})
 
 
-@router.post("/v1/responses/input_tokens", **documented(ResponsesRequest, CountedInput))
+@router.post("/v1/responses/input_tokens", **COUNT)
 async def count_input_tokens(request: Request) -> Response:
     """Estimate the tokens of an input from its length; it is checked, and not answered."""
     by = await caller(request, "submit")
@@ -93,24 +109,48 @@ async def count_input_tokens(request: Request) -> Response:
     return respond({"object": "response.input_tokens", "input_tokens": tokens}, by.headers)
 
 
-@router.get("/v1/responses/{response_id}", **documented(None, ResponseObject))
+@router.get("/v1/responses/{response_id}", **documented(None, ResponseObject, media=EVENTS))
 async def get_response(
-    request: Request, response_id: str, *, stream: bool = False, starting_after: int | None = None
+    request: Request,
+    response_id: str,
+    *,
+    stream: bool = False,
+    starting_after: Annotated[int | None, Query(ge=0)] = None,
 ) -> Response:
-    """Return a response: its state, and its answer once it has one. It is not streamed again."""
+    """Return a response: its state, and its answer once it has one.
+
+    With `stream`, return its events, those after the number `starting_after`.
+    """
     by = await caller(request, "read")
-    if stream or starting_after is not None:
-        field = "stream" if stream else "starting_after"
-        raise NotSupported(f"is not supported: {_NO_REPLAY}", field=field)
-    return respond(await _current(by, reply.job_id_of(response_id, by.tenant)), {})
+    if starting_after is not None and not stream:
+        raise InvalidRequest("needs stream", field="starting_after")
+    job_id = reply.job_id_of(response_id, by.tenant)
+    if not stream:
+        return respond(await _current(by, job_id), {})
+    after = -1 if starting_after is None else starting_after
+    return await _replayed(by, job_id, await kept(by, job_id), after)
 
 
 @router.get("/v1/responses/{response_id}/input_items", **documented(None, ItemList))
-async def list_input_items(request: Request, response_id: str) -> Response:
-    """Refuse: the input of a response is erased as soon as it is answered."""
+async def list_input_items(
+    request: Request,
+    response_id: str,
+    after: str = "",
+    limit: Annotated[int, Query(ge=1, le=MAX_ITEMS_LISTED)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> Response:
+    """List what a response was asked, the newest item first, page by page."""
     by = await caller(request, "read")
-    await _current(by, reply.job_id_of(response_id, by.tenant))
-    raise NotSupported(f"is not supported: {_NO_INPUT}", field="input_items")
+    job_id = reply.job_id_of(response_id, by.tenant)
+    await _status(by, job_id)
+    body = await kept(by, job_id)
+    if body is None:
+        raise UnknownJob(_NO_INPUT, field="response_id")
+    items = input_items(job_id, body)
+    if order == "desc":
+        items.reverse()
+    page: Page[InputItem] = page_of(items, [item["id"] for item in items], after, limit)
+    return respond(page.listed(list(page.items)), {})
 
 
 @router.post("/v1/responses/{response_id}/cancel", **documented(None, ResponseObject))
@@ -137,13 +177,33 @@ async def _as_stream(telling: Telling, body: ResponsesRequest) -> Response:
     telling.kept = body.kept
     await telling.begin()
     begun = reply.empty(telling.job_id, body.model, "in_progress")
-    return streamed(telling, _with_input(begun, body))
+    if body.kept:
+        by = telling.caller
+        by.gateway.later(keep(by, telling.job_id, body))
+    return streamed(telling, with_asked(begun, body))
 
 
 async def _in_background(by: Caller, body: ResponsesRequest, job: Job) -> Response:
-    job_id = await submit(by, _within(job, body))
-    response = _with_input(reply.empty(job_id, body.model), body)
+    streams = bool(body.stream and not body.usable_tools())
+    job = _within(job, body).model_copy(update={"stream": streams})
+    job_id = await submit(by, job)
+    await keep(by, job_id, body)
+    if body.stream:
+        return await _replayed(by, job_id, body)
+    response = with_asked(reply.empty(job_id, body.model), body)
     return respond(response, {**by.headers, "forebay-job-id": job_id})
+
+
+async def _replayed(
+    by: Caller, job_id: str, body: ResponsesRequest | None, after: int = -1
+) -> Response:
+    """Return the events of a response, which its listener may leave and take up again."""
+    status = await _status(by, job_id)
+    base = with_asked(reply.waiting(status, body.model if body else "auto"), body)
+    base["status"] = "in_progress"
+    replay = Replay(by, job_id, base, body.usable_tools() if body else None, after)
+    headers = {**by.headers, **EVENT_HEADERS, "forebay-job-id": job_id}
+    return StreamingResponse(replay.sent(), headers=headers, media_type=EVENTS[0])
 
 
 def _within(job: Job, body: ResponsesRequest) -> Job:
@@ -153,42 +213,26 @@ def _within(job: Job, body: ResponsesRequest) -> Job:
     return Job.model_validate({**dict(job), "deadline": body.window})
 
 
-def _with_input(response: ResponseObject, body: ResponsesRequest) -> ResponseObject:
-    """Return the response with what the caller said of it."""
-    return {
-        **response, "background": bool(body.background), "instructions": body.instructions,
-        "metadata": body.metadata or {}, "tool_choice": _choice(body),
-        "tools": [tool.model_dump() for tool in body.tools or ()],
-        "parallel_tool_calls": body.parallel_tool_calls is not False and bool(body.tools),
-        "temperature": body.temperature, "top_p": body.top_p,
-        "max_output_tokens": body.max_output_tokens, "store": body.kept,
-        "text": {"format": body.form.model_dump(by_alias=True, exclude_none=True)},
-        "truncation": "disabled", "previous_response_id": None,
-        "service_tier": "flex" if body.service_tier == "flex" else "default",
-    }  # fmt: skip
-
-
-def _choice(body: ResponsesRequest) -> str | dict[str, str]:
-    """Return which tools the model was to call."""
-    if isinstance(body.tool_choice, NamedFunction):
-        return body.tool_choice.model_dump()
-    return body.tool_choice or ("auto" if body.tools else "none")
-
-
 async def _current(by: Caller, job_id: str) -> ResponseObject:
     """Return the response of a job as it is now."""
-    client = by.gateway.client(by.tenant)
-    try:
-        status = await client.status(job_id)
-    except UnknownJob:
-        raise UnknownJob("there is no such response", field="response_id") from None
-    response = reply.waiting(status, status.receipt.model or "auto" if status.receipt else "auto")
+    status, body = await _status(by, job_id), await kept(by, job_id)
+    model = body.model if body else "auto"
+    response = with_asked(reply.waiting(status, model), body)
     if status.receipt is None:
         return response
     try:
-        answer = await client.result(job_id, timeout=RESULT_S)
-        return reply.answered(response, answer, form_of(text_of(answer.content)))
+        answer = await by.gateway.client(by.tenant).result(job_id, timeout=RESULT_S)
+        tools = body.usable_tools() if body else form_of(text_of(answer.content))
+        return reply.answered(response, answer, tools)
     except ForebayError as error:
         if error.receipt is None:
             raise
         return reply.failed(response, error)
+
+
+async def _status(by: Caller, job_id: str) -> JobStatus:
+    """Return where the job of a response is. Raises `UnknownJob`."""
+    try:
+        return await by.gateway.client(by.tenant).status(job_id)
+    except UnknownJob:
+        raise UnknownJob("there is no such response", field="response_id") from None

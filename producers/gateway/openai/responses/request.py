@@ -13,7 +13,7 @@ from forebay.producers.gateway.asking.tools import MAX_TOOLS, Tools, chosen
 from forebay.producers.gateway.errors import InvalidRequest, NotSupported
 from forebay.producers.gateway.openai.chat_request import ServiceTier
 from forebay.producers.gateway.openai.chat_tools import ToolMode
-from forebay.producers.gateway.openai.responses_items import (
+from forebay.producers.gateway.openai.responses.items import (
     FunctionTool,
     Input,
     NamedFunction,
@@ -185,9 +185,5 @@ class ResponsesRequest(Body):
         """Raise `NotSupported` if fields exclude each other."""
         if self.background and not self.kept:
             raise NotSupported("must not be false in the background", field="store")
-        if self.background and self.stream:
-            raise NotSupported("cannot be combined with background", field="stream")
-        if self.background and self.tools:
-            raise NotSupported("cannot be combined with background", field="tools")
         if self.window and not self.background:
             raise InvalidRequest("needs background", field="background_options")
