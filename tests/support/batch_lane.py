@@ -138,7 +138,7 @@ class Spillway:
             self.batcher.round()
 
     def rounds_until(self, done, most=60):
-        """Have the batcher make rounds until this is so: one that meets an obstacle moves nothing."""
+        """Have the batcher make rounds until this is so; a round may move nothing."""
         for _ in range(most):
             if done():
                 return
