@@ -15,15 +15,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import celery.apps.worker
-from celery import Celery
-from celery.signals import (
-    celeryd_init,
-    setup_logging,
-    worker_init,
-    worker_ready,
-    worker_shutdown,
-    worker_shutting_down,
-)
+from celery import Celery, signals
 
 from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
@@ -170,12 +162,12 @@ class Actor:
             # Doorbells send no events: the hooks tell Flower of jobs (`workers/telemetry`).
             self.app.task(self._task(queue), name=task_name(queue), typing=False, send_events=False)
         self.app.steps["consumer"].add(step_calling(self._come_round))
-        celeryd_init.connect(self._name, weak=False)
-        setup_logging.connect(_log_to_stderr, weak=False)
-        worker_init.connect(self._start, weak=False)
-        worker_ready.connect(self._ready, weak=False)
-        worker_shutting_down.connect(self._shutting_down, weak=False)
-        worker_shutdown.connect(self._stop, weak=False)
+        signals.celeryd_init.connect(self._name, weak=False)
+        signals.setup_logging.connect(_log_to_stderr, weak=False)
+        signals.worker_init.connect(self._start, weak=False)
+        signals.worker_ready.connect(self._ready, weak=False)
+        signals.worker_shutting_down.connect(self._shutting_down, weak=False)
+        signals.worker_shutdown.connect(self._stop, weak=False)
 
     def _name(self, instance: Any, **_: Any) -> None:
         """Log under Celery's name of this worker; name it if it was started without `-n`.
