@@ -137,6 +137,14 @@ class Spillway:
         for _ in range(count):
             self.batcher.round()
 
+    def rounds_until(self, done, most=60):
+        """Have the batcher make rounds until this is so; a round may move nothing."""
+        for _ in range(most):
+            if done():
+                return
+            self.batcher.round()
+        raise AssertionError(f"not so after {most} rounds")
+
     def answers(self, job_ids):
         return self.ledger.results(job_ids)
 

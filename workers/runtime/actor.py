@@ -23,7 +23,7 @@ from forebay.routing.broker.full_redis import FullRedis, is_full
 from forebay.routing.broker.remote_control import remove_changing_commands
 from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import task_name
-from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.claim import Claim, Selection
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.log_lines.line_formats import LogSettings
 from forebay.routing.log_lines.line_handler import to_stderr
@@ -34,14 +34,7 @@ from forebay.workers.runtime.claims.claim_gate import ClaimGate
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.claims.reserve import Reserve, ReserveTerms
 from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end_at_once
-from forebay.workers.runtime.execute import (
-    Worked,
-    answer_doorbell,
-    any_job,
-    at_once,
-    pass_on,
-    work_claim,
-)
+from forebay.workers.runtime.execute import Worked, answer_doorbell, at_once, pass_on, work_claim
 from forebay.workers.runtime.heartbeat import Heartbeat, step_calling
 from forebay.workers.runtime.hooks import JobHook
 from forebay.workers.runtime.liveness import Liveness
@@ -92,8 +85,7 @@ class Actor:
         jobs_at_once: jobs that one thread claims in one round trip, and records in one, if they
             take only moments.
         work_all: works such jobs together; see `execute.answer_doorbell`.
-        shares: tenants for which this process works the fewest jobs go first, because a job may
-            hold a thread for long.
+        shares: tenants for which this process works the fewest jobs go first.
         reserves: returns what threads a worker needs besides, for jobs that must not wait.
         hooks: observe every job; see `JobHook`.
         steps: returns a counter of a worker that rises while its jobs make progress.
@@ -138,7 +130,7 @@ class Actor:
         self._steps, self._quiet_s, self._reserves = steps, quiet_s, reserves
         self._work_all, self._on_beat = work_all, on_beat
         self._in_flight = InFlight(concurrency, shards_at_once)
-        self._select = self._in_flight.fewest_first if shares else any_job
+        self._select = self._in_flight.fewest_first if shares else Selection
         self._turn = at_once(jobs_at_once)
         if pool != "solo" and jobs_at_once > 1:
             self._turn = ClaimGate(self._in_flight, jobs_at_once).turn

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from forebay.routing.errors import EgressDenied, ForebayError, Lost
 from forebay.routing.lanes import ROUTE, hop_of
-from forebay.routing.ledger.claim import ANY_JOB, Claim, Selection
+from forebay.routing.ledger.claim import Claim, Selection
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.log_lines.line_handler import LinesTogether
 from forebay.routing.logs import Event, event
@@ -51,11 +51,6 @@ def at_once(most: int) -> Turn:
 ONE_AT_ONCE = at_once(1)
 
 
-def any_job() -> Selection:
-    """Return the selection of a worker that takes jobs in the order of the ledger."""
-    return ANY_JOB
-
-
 def answer_doorbell(
     ledger: Ledger,
     queue: str,
@@ -66,7 +61,7 @@ def answer_doorbell(
     unrung: bool = False,
     turn: Turn = ONE_AT_ONCE,
     work_all: WorkAll | None = None,
-    select: Select = any_job,
+    select: Select = Selection,
 ) -> list[Recorded]:
     """Work the best jobs that wait, as long as that takes moments.
 
@@ -155,7 +150,7 @@ def execute(
     unrung: bool = False,
     shards: bool = False,
     work_all: WorkAll | None = None,
-    select: Select = any_job,
+    select: Select = Selection,
 ) -> list[Recorded]:
     """Claim the best jobs of the queue, work them and record their outcomes.
 

@@ -91,7 +91,7 @@ def _sums(numbers: Sequence[Decimal]) -> Iterator[Decimal]:
         yield from list(accumulate(numbers[start:]))[1:]
 
 
-def _of_two(first: Decimal, second: Decimal) -> Iterator[Decimal | int]:
+def _of_two(first: Decimal, second: Decimal) -> Iterator[Decimal]:
     """Yield what people compute from two numbers, the first of which may be a percentage."""
     yield from (first + second, first - second)
     if any(number in _SCALES for number in (first, second)):
@@ -101,7 +101,7 @@ def _of_two(first: Decimal, second: Decimal) -> Iterator[Decimal | int]:
     if second:
         share = first / second
         yield from (share, 100 * share, 100 * (share - 1))
-        yield from (round(100 * share), round(100 * (share - 1)))
+        yield from (Decimal(round(100 * share)), Decimal(round(100 * (share - 1))))
 
 
 def quantities(text: str) -> list[tuple[Decimal, str]]:
@@ -183,7 +183,6 @@ def _around(day: date) -> Iterator[Date]:
         yield each.year, each.month, each.day
 
 
-def _rounded(values: Iterable[Decimal | int]) -> frozenset[Decimal]:
-    exact = map(Decimal, values)
-    kept = [value for value in exact if abs(value.adjusted()) <= _MAX_DIGITS]
+def _rounded(values: Iterable[Decimal]) -> frozenset[Decimal]:
+    kept = [value for value in values if abs(value.adjusted()) <= _MAX_DIGITS]
     return frozenset(kept).union(value.quantize(step) for value in kept for step in _DECIMALS)

@@ -103,7 +103,7 @@ def _small_numbers() -> dict[str, Decimal]:
 
 def _italian() -> dict[str, Decimal]:
     """Return the numbers from 21 to 99, whose tens lose their vowel before another."""
-    numbers = {}
+    numbers: dict[str, Decimal] = {}
     for ten, tens in enumerate(_IT_TENS.split(), 2):
         for unit, word in enumerate(_IT_UNITS.split(), 1):
             head = tens[:-1] if word[0] in "uo" else tens
@@ -112,6 +112,7 @@ def _italian() -> dict[str, Decimal]:
 
 
 def _dutch() -> dict[str, Decimal]:
+    """Return the numbers from 21 to 99 that are one word."""
     return {
         f"{word}{'ën' if word.endswith('e') else 'en'}{tens}": Decimal(10 * ten + unit)
         for ten, tens in enumerate(_NL_TENS.split(), 2)

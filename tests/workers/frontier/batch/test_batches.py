@@ -481,7 +481,7 @@ def test_jobs_of_a_refused_batch_wait_for_the_next_if_the_policy_says_so(
         mock.faults.plan(["denied"] * 3)
     else:
         mock.batches.plan = BatchPlan("Failed", message="no permission")
-    spillway.rounds()
+    spillway.rounds_until(lambda: redis.exists("fb:bedrock:rests"))
     mock.faults.plan()
     mock.batches.plan = BatchPlan()
     spillway.sweep()
@@ -490,7 +490,8 @@ def test_jobs_of_a_refused_batch_wait_for_the_next_if_the_policy_says_so(
     jobs += spillway.submit(1)
     assert spillway.work() == ["Deferred"]  # and is not called by itself
     redis.delete("fb:bedrock:rests")
-    spillway.rounds()
+    spillway.rounds(1)
+    spillway.rounds_until(lambda: not spillway.batches.open())
     assert len(ended(spillway, jobs)) == 4
     assert len(of_batch(mock)) == 4
     assert not one_by_one(mock)
