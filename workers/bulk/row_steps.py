@@ -69,9 +69,9 @@ class WantsSecond:
     second: SecondOpinion
     _then: Callable[[], RowOutcome]
 
-    def finish(self) -> RowOutcome:
-        """Return what becomes of the row, now that the second answer is there."""
-        return isolated(self.attempt, self._then)
+    def finish(self) -> RowOutcome | ForebayError:
+        """Return what becomes of the row, or an error that is not about it; see `finish_all`."""
+        return _held(lambda _: self._then(), self.attempt)
 
 
 T = TypeVar("T")

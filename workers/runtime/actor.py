@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -41,19 +40,16 @@ from forebay.workers.runtime.liveness import Liveness
 from forebay.workers.runtime.outcomes import Outcome
 from forebay.workers.runtime.settings import ActorSettings
 from forebay.workers.runtime.start_up import (
-    collect_rarely,
     give_up,
     load_scripts,
     reachable,
     settings_of,
+    tune_python,
     wait_for_redis,
 )
 
 log = logging.getLogger(__name__)
 
-#: How long a thread that computes keeps others waiting. Python's own 5 ms add up: a job has to wait
-#: for the interpreter after each reply of Redis and of the engine.
-SWITCH_S = 0.0005
 UNNAMED = "celery"  # what Celery calls a worker that was started without `-n`
 
 
@@ -203,14 +199,13 @@ class Actor:
             pass_on(self._impatient_ledger, queue, self._in_flight)
 
     def _start(self, sender: Any, **_: Any) -> None:
-        sys.setswitchinterval(SWITCH_S)
         self._hostname = sender.hostname
         self._drain.start()
         while self._worker is None:
             wait_for_redis(self._impatient_ledger)
             load_scripts(self._impatient_ledger)
             self._worker = self._made_worker()
-        collect_rarely()
+        tune_python()
         self._full_redis.start()
         self._start_reserves(self._worker)
 

@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 
 REDIS_RETRY_S = 1.0
 
+#: How long a thread that computes keeps others waiting. Python's own 5 ms add up: a job has to wait
+#: for the interpreter after each reply of Redis and of the engine.
+SWITCH_S = 0.0005
+
 #: Objects made before Python looks for garbage. Rows and jobs make many, and hardly any is garbage
 #: that only a collection finds.
 OBJECTS_PER_COLLECTION = 10_000
@@ -34,8 +38,12 @@ def settings_of(cls: type[T]) -> T:
         give_up(error)
 
 
-def collect_rarely() -> None:
-    """Have Python look for garbage less often, and never among what is there now, which stays."""
+def tune_python() -> None:
+    """Suit Python to threads that wait for each other, and to many objects that live shortly.
+
+    What is there now stays, so no collection need look at it again.
+    """
+    sys.setswitchinterval(SWITCH_S)
     gc.freeze()
     gc.set_threshold(OBJECTS_PER_COLLECTION)
 

@@ -32,6 +32,17 @@ def test_a_question_has_short_forms(forebay, ledger, given, expected):
     assert expected.items() <= request.questions[0].model_dump().items()
 
 
+def test_a_choice_is_a_question_and_its_options(forebay, ledger, tmp_path):
+    file = tmp_path / "more.json"
+    file.write_text('["late: Is it late?"]')
+    args = ("--choice", "urgent?=yes, no", "--questions", str(file))
+    assert forebay("submit", "decide", "a text", *args)[0] == 0
+    late, urgent = ledger.claim("route").job().request.questions
+    assert (late.name, late.type) == ("late", "predicate")
+    assert (urgent.name, urgent.instructions) == ("urgent", "urgent?")
+    assert urgent.choices == ("yes", "no")
+
+
 @pytest.mark.parametrize("source", ["option", "file", "stdin"])
 def test_a_state_is_json_from_an_option_a_file_or_stdin(forebay, ledger, tmp_path, source):
     state = '{"days": [1, 2.5, null], "Größe": "x"}'
@@ -58,6 +69,9 @@ def test_a_state_is_json_from_an_option_a_file_or_stdin(forebay, ledger, tmp_pat
         (["x", "--question", '{"type": "nool"}'], "number 1, type: must be one of predicate"),
         (["x", "--question", "{"], "--question: is not JSON"),
         (["x", "--question", "a: b", "--question", "A: c"], "no two questions may have the same"),
+        (["x", "--choice", "urgent?"], "--choice: must be 'QUESTION=option,option'"),
+        (["x", "--choice", "urgent?=yes"], "--choice: must have at least two options"),
+        (["x", "--questions", "no such file"], "--questions no such file: cannot be read"),
         (["x", "--state", "[3]", "--question", "a: b"], "--state: cannot be combined with a text"),
         (["--state", "[1", "--question", "a: b"], "--state: is not JSON"),
         (["--state", "{}", "--question", "a: b"], "--state: must not be empty"),
