@@ -26,7 +26,9 @@ from machine import (
     random_model,
 )
 
-_FULL, _ROUNDED, _SMALL = (MODELS / f"smollm2-{name}" for name in ("fp16", "rounded", "exl2"))
+_FULL, _ROUNDED, _SMALL, _SMALL3 = (
+    MODELS / f"smollm2-{name}" for name in ("fp16", "rounded", "exl2", "exl3")
+)
 _ON_GPU, _BENCH = "tests/gpu/test_on_gpu.py", "tests/benchmarks/gpu.py"
 _FAULTS = "child and (cancel or deadline) or killed"
 _CURVE = (1, 2, 4, 8, 16, 32)
@@ -37,6 +39,15 @@ place = prebuilt.folder(torch.__version__, torch.version.cuda or "none")
 prebuilt.on_path(place)
 import exllamav2, exllamav2_ext, flash_attn, flash_attn_2_cuda
 print("flash-attn", flash_attn.__version__, "and exllamav2 load from", place)
+if "exllamav3" in prebuilt.parts(place) and (place / "exllamav3_ext.so").exists():
+    import exllamav3_ext
+    print("exllamav3 loads too")
+"""
+# exllamav3's own converter, which finds its extension in the folder that is the first argument.
+_EXL3_CONVERTER = """
+import runpy, sys
+sys.path.insert(0, sys.argv.pop(1))
+runpy.run_module("exllamav3.conversion.convert_model", run_name="__main__", alter_sys=True)
 """
 
 
@@ -100,11 +111,13 @@ def on_the_card(out: Path, by: str) -> list[Piece]:
         _random_model("14b", checked),
         _loads(memory, (8,), "own", 1),
         _real("faults", "Kills, cancels, deadlines", 120, _FAULTS, by),
-        _exl3(),
+        _exl3("exl3", "exllamav3, in FP16", _FULL, "model"),
         _loads(curve, _CURVE, "own shared", 2),
         _real("torch", "Attention written in torch", 75, answers, "torch"),
         _real("suite", "The whole suite, in FP16", 150, _suite(), by, _FULL),
         _conversion(by),
+        _exl3_conversion(),
+        _exl3("exl3-quantized", "exllamav3, in EXL3", _SMALL3, "exl3-conversion"),
     ]  # fmt: skip
 
 
@@ -208,12 +221,24 @@ def _loads(bench: Piece, concurrency: tuple[int, ...], prompts: str, rounds: int
     return replace(bench, argv=[*bench.argv, *more, "--rounds", str(rounds)])
 
 
-def _exl3() -> Piece:
-    sys.path += [str(SITE), str(built())]
-    absent = "" if find_spec("exllamav3_ext") else "exllamav3 has no compiled extension here"
-    tests = f"exl3 and not supervised and {_short()}"
+def _exl3(name: str, title: str, model: Path, needs: str) -> Piece:
+    tests = f"exl3 and not (supervised or library) and {_short()}"
     argv: Argv = [*PYTEST, "gpu", "-k", tests, CONFORMANCE]
-    return Piece("exl3", "EXL3", 90, argv, over(_FULL, "torch"), ("model",), absent=absent)
+    return Piece(name, title, 90, argv, over(model, "torch"), (needs,), absent=_no_exl3())
+
+
+def _no_exl3() -> str:
+    sys.path += [str(SITE), str(built())]
+    return "" if find_spec("exllamav3_ext") else "exllamav3 has no compiled extension here"
+
+
+def _exl3_conversion() -> Piece:
+    """Return the conversion to EXL3: without it none of EXL3's own kernels runs."""
+    work = HOME / "conversion-exl3"
+    argv: Argv = [sys.executable, "-c", _EXL3_CONVERTER, built(), "-i", _FULL, "-w", work]
+    argv += ["-o", _SMALL3, "-b", "4", "-cr", "16", "-cc", "1024"]
+    title, needs = "Conversion to EXL3", ("model",)
+    return Piece("exl3-conversion", title, 180, argv, needs=needs, made=_SMALL3, absent=_no_exl3())
 
 
 def _conversion(by: str) -> Piece:
