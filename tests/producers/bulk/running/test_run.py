@@ -269,7 +269,8 @@ def test_a_paused_bulk_rests_until_it_is_resumed(client, lanes, rows, tmp_path, 
         assert bulk.progress().state == "paused"
         assert bulk.progress().written == 0
         client.set_bulk_state(bulk.id, "running")
-        assert (parked := lanes.redis.zrange("fb:later", 0, -1))
+        parked = lanes.redis.zrange("fb:later", 0, -1)
+        assert parked
         lanes.redis.zadd("fb:later", dict.fromkeys(parked, 0))  # as if their 10 s were over
         assert bulk.wait(60).state == "done"
 
