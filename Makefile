@@ -110,6 +110,10 @@ GPU_PYTHON ?= python3
 gpu-wheels: $(READY) ## Collect and compile what a GPU machine without a network lacks, into .gpu/parts (ARCHS_OF_GPU)
 	@$(PY) tests/gpu/wheels.py
 
+.PHONY: gpu-rehearsal
+gpu-rehearsal: $(READY) ## Rehearse ten-minutes without a GPU, from the parts of gpu-wheels and without a network (ARGS: names of pieces)
+	@$(PY) tests/gpu/rehearsal.py $(ARGS)
+
 .PHONY: test-gpu
 test-gpu: ## Build, test and measure on a GPU machine with torch (STAGE: one of tests/gpu/run.py, such as ten-minutes)
 	@$(GPU_PYTHON) tests/gpu/run.py $(or $(STAGE),all)

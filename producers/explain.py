@@ -174,6 +174,9 @@ def _doubt_lines(doubt: dict[str, Any]) -> Iterator[str]:
     yield f"{doubt['probability']:.3f} that the local answer is wrong{limit}"
     if "base" in doubt:
         yield f"{doubt['base']:.3f} before it was calibrated by audits"
+    if "bound" in doubt:
+        words = "at most of such answers are wrong, by audits; the threshold limits this"
+        yield f"{doubt['bound']:.3f} {words}"
     if doubt["agreement"] is not None:
         agreed = f"{doubt['agreement']:.2f} agreement of the local answer with a second one"
         yield f"{agreed}, by {doubt['second']}"

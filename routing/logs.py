@@ -100,6 +100,7 @@ class Event(StrEnum):
     ENGINE_ENDED = "engine.ended", "an engine's process ended; it is started again"
     ENGINE_DOWN = "engine.down", "an engine could not be started again"
     DECISIONS_DOWN = "router.decisions_down", "a router cannot open its decision model"
+    MODEL_UNREADABLE = "model.unreadable", "a published model is damaged; the packaged one is used"
     BATCH_BROKE = "batch.broke", "a defect: a batch of the gateway raised an exception, and failed"
     WEBHOOK_BROKE = "webhook.broke", "a defect: delivering events raised an exception"
     WEBHOOK_GIVEN_UP = "webhook.given_up", "a webhook took none of the tries to deliver an event"

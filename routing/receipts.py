@@ -23,8 +23,7 @@ class Classification(FrozenModel):
 
     Attributes:
         label: the name of the chosen label.
-        probability: how sure the lane is of the label, 0 to 1. `None` on Bedrock, because a
-            frontier model names a label and does not say how sure it is.
+        probability: how sure the lane is of the label, 0 to 1. `None` on Bedrock.
         scores: the probability of every label by its name; empty on Bedrock.
         temperature: by which the probabilities were calibrated; 1 if they are the model's own.
     """
@@ -148,12 +147,13 @@ class Doubt(FrozenModel):
     Attributes:
         probability: the calibrated probability, 0 to 1, that the answer is wrong.
         agreement: how far a second local answer agrees, 0 to 1; the mean, if there were two.
-        agreements: with each of two further answers. `None` if there were not two.
+        agreements: with each of two further answers; else `None`.
         second: the model that gave the second answer, or both names.
-        version: the version of the doubt model, or of the rule that took its place; then, after a
-            plus sign, that of the calibration, if there is one.
+        version: of the doubt model, or of the rule in its place; then, after a plus sign, that of
+            the calibration, if there is one.
         threshold: the limit of the probability; `None` without a second answer and a pace.
         base: the probability before the calibration. `None` if it was not calibrated.
+        bound: the most that may be wrong of such answers, if audits show it: the limit is for this.
         score: ranks the answer if a pace is set; the highest go up first. `None` without a pace.
         cascade: the version of the cascade model that gave the score. `None` if none did.
     """
@@ -165,6 +165,7 @@ class Doubt(FrozenModel):
     version: str
     threshold: float | None = None
     base: Annotated[float | None, Field(ge=0, le=1, exclude_if=is_none)] = None
+    bound: Annotated[float | None, Field(ge=0, le=1, exclude_if=is_none)] = None
     score: Annotated[float | None, Field(exclude_if=is_none)] = None
     cascade: Annotated[str | None, Field(exclude_if=is_none)] = None
 
@@ -183,8 +184,7 @@ class Receipt(FrozenModel):
     Attributes:
         egress: whether the content was allowed to leave the building.
         lane: where the answer was made. `None` if there is no answer.
-        reasons: reason codes in the order in which they were given. The last code says why this
-            lane answered, or why nobody did.
+        reasons: reason codes in order. The last says why this lane answered, or why nobody did.
         degraded: the answer did not pass its checks, or a better lane was shut or not allowed.
         cached: the answer is an exact earlier answer from the cache; it cost nothing.
         stand_in: the mock of Bedrock made the answer, not a model.

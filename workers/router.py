@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
+import redis
 from celery import Celery
 
 from forebay.routing.bulk.shards import open_shard
@@ -17,6 +18,7 @@ from forebay.routing.errors import EgressDenied, NoModel, Unavailable
 from forebay.routing.jobs import Answer, Content, Job, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.learning.verdicts import Verdicts
+from forebay.routing.learning.versions import CurrentRouterModel
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
@@ -29,7 +31,7 @@ from forebay.routing.policy.lane import Decision, choose_lane
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.policy.secret_scanner import Scanner
 from forebay.routing.reasons import Reason
-from forebay.routing.scoring.router_model import RouterModel, VerdictSource
+from forebay.routing.scoring.router_model import VerdictSource
 from forebay.routing.settings import read
 from forebay.routing.store import answer_cache
 from forebay.routing.store.served_models import ServedModels
@@ -94,7 +96,7 @@ class Router:
         """Raise `Misconfigured` if the policy asks for scans and their package is missing."""
         key = answer_cache.secret(ledger.redis, ledger.settings)
         self._ledger = ledger
-        self._opened, model = _open_model()
+        self._opened, model = _open_model(ledger.redis)
         self._verdicts = Verdicts(model, ledger.redis, key, _open_reading())
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._lanes = PublishedLanes(ledger.redis, self._policy)
@@ -254,9 +256,11 @@ def _open_reading() -> EncoderReading | None:
     return EncoderReading.load(file) if file else None
 
 
-def _open_model() -> tuple[Engine | DecisionRouterModel | None, VerdictSource]:
+def _open_model(
+    client: redis.Redis,
+) -> tuple[Engine | DecisionRouterModel | None, VerdictSource]:
     """Return what gives the verdicts, and what is to be closed at the end, if anything."""
-    settings, packaged = read(RouterSettings), RouterModel.load()
+    settings, packaged = read(RouterSettings), CurrentRouterModel(client)
     if settings.router_decision_model is not None:
         file = settings.router_decision_model
         decisions = DecisionRouterModel(file, packaged, read(EngineSettings))

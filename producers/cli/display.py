@@ -12,8 +12,9 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import typer
 from typer.exceptions import TyperException
@@ -29,10 +30,15 @@ MISTAKE = 2  # exit codes
 FAILURE = 1
 INTERRUPTED = 130
 
+#: A longer name of an option or a command is shortened in errors.
+MAX_NAME_SHOWN = 60
+
 _COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
 
 #: How typer says that the value of an option has the wrong type.
 _LIBRARY_WORDS = re.compile(r"Input should be (?:a valid )?([a-z]+ ?[a-z ]*)(?:, unable to .*)?")
+_NO_COMMAND = re.compile(r"No such command '(.*)'\.", re.DOTALL)
+_EXTRA = re.compile(r"Got unexpected extra argument\(s\) \((.*)\)", re.DOTALL)
 _TYPES = {"integer": "a whole number", "number": "a number"}
 
 
@@ -144,14 +150,54 @@ def complaint(error: BaseException) -> Complaint:
     if isinstance(error, TimeoutError):
         return Complaint("timeout", None, str(error), FAILURE)
     if isinstance(error, TyperException):
-        error.message = _LIBRARY_WORDS.sub(_plain_words, error.message)
-        return Complaint("usage", None, error.format_message(), error.exit_code)
+        field, message = _usage_mistake(error)
+        ctx = getattr(error, "ctx", None)
+        hint = f"; see `{ctx.command_path} -h`" if ctx else ""
+        return Complaint("usage", field, message + hint, error.exit_code)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return Complaint("interrupted", None, "stopped by you", INTERRUPTED)
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{'/'.join(Path(last.filename).parts[-2:])}:{last.lineno}"
     hint = f"set {DEBUG}=1 for a traceback, which may show content of jobs"
     return Complaint("internal", None, f"{type(error).__name__} at {place}; {hint}", FAILURE)
+
+
+def _usage_mistake(error: Any) -> tuple[str | None, str]:
+    """Return the option, argument or command that is wrong, and what is wrong with it."""
+    message = _LIBRARY_WORDS.sub(_plain_words, error.message)
+    param, option = getattr(error, "param", None), getattr(error, "option_name", None)
+    if param is not None:
+        option = param.opts[0]
+        wanted = f": {param.help[:1].lower()}{param.help[1:].rstrip('.')}" if param.help else ""
+        name = option if option.startswith("-") else param.metavar or option.upper()
+        return name, message or f"is missing, add it{wanted}"
+    if option is not None and hasattr(error, "possibilities"):
+        return _shown(option), f"is not an option{_nearest(option, _options(error.ctx))}"
+    if option is not None:
+        needs = "needs a value after it, or remove the option"
+        needs = needs if "requires" in message else "takes no value: remove what stands after ="
+        return _shown(option), needs
+    if command := _NO_COMMAND.match(message):
+        known = error.ctx.command.list_commands(error.ctx)
+        return _shown(command[1]), f"is not a command{_nearest(command[1], known)}"
+    if extra := _EXTRA.match(message):
+        return _shown(extra[1]), "is more than the command takes: remove it, or quote a text"
+    return None, message
+
+
+def _options(ctx: Any) -> list[str]:
+    return [name for param in ctx.command.get_params(ctx) for name in param.opts]
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _shown(name: str) -> str:
+    """Return what was typed, on one line and not too long."""
+    text = "".join(char if char.isprintable() else "?" for char in name)
+    return text if len(text) <= MAX_NAME_SHOWN else f"{text[: MAX_NAME_SHOWN - 1]}…"
 
 
 def _hint(error: ForebayError) -> str:
@@ -189,8 +235,8 @@ def complain(error: BaseException, *, as_json: bool) -> int:
     if as_json:
         shown_fields = {"code": shown.code, "field": shown.field, "message": shown.message}
         document({"error": {**shown_fields, "job_id": _job_id(error)}})
-    elif isinstance(error, TyperException) and hasattr(error, "show"):
-        error.show()  # with the usage line
+    elif type(error).__name__ == "NoArgsIsHelpError":  # a group alone: its help tells its commands
+        sys.stderr.write(f"{cast('TyperException', error).format_message()}\n")
     else:
         note(": ".join(part for part in (shown.code, shown.field, shown.message) if part))
     return shown.exit_code

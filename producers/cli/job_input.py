@@ -11,7 +11,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +24,7 @@ from forebay.producers.cli.option_names import MISSING_TEXT, OPTIONS, check_opti
 from forebay.routing.base import KINDS
 from forebay.routing.errors import InvalidJob, TooLong
 from forebay.routing.jobs import Deadline, Job, parse_job
+from forebay.routing.questions import short_forms
 
 #: A larger input holds nothing that the contract would accept.
 MAX_INPUT_BYTES = 128 * 1024 * 1024
@@ -31,8 +33,6 @@ MAX_INPUT_BYTES = 128 * 1024 * 1024
 MAX_NAME_SHOWN = 60
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])")
-_QUESTION = re.compile(r"([^:\[\]]+)(?:\[([^\]]*)\]\s*)?:\s*(.+)", re.DOTALL)
-_RANGE = re.compile(r"(-?\d{1,9})\s*\.\.\s*(-?\d{1,9})")
 _TIME: TypeAdapter[datetime] = TypeAdapter(Deadline)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -120,7 +120,8 @@ def check_stdin_is_read_once(*sources: str | None) -> None:
     """
     if sources.count("-") > 1:
         raise InvalidJob(
-            "can only be read once, by one of SOURCE, --file, --schema and --state", field="-"
+            "can only be read once, by one of SOURCE, --file, --schema, --state and --questions",
+            field="-",
         )
 
 
@@ -165,6 +166,7 @@ _EXPECTED = {
     "--file": "it must hold the text of the job",
     "--state": "it must hold a JSON object or list",
     "--schema": "it must hold a JSON Schema",
+    "--questions": "it must hold a JSON array of questions, or one question a line",
 }
 
 
@@ -196,35 +198,33 @@ def read_state(source: str) -> Any:
     return _parse_json(read_text(source, option="--state"), field=field)
 
 
-def read_question(text: str) -> dict[str, Any]:
-    """Read a question from the option `--question`, whose help describes the forms.
+def read_questions(
+    file: str | None, lines: Sequence[str] | None, choices: Sequence[str] | None
+) -> list[dict[str, Any]] | None:
+    """Return the questions of a file, of `--question` and of `--choice`; `None` if none is given.
 
     Raises:
-        InvalidJob: It has none of the forms.
+        InvalidJob: The file cannot be read, or a question has none of its forms.
     """
-    if text.lstrip().startswith("{"):
-        return _parse_object(text, field="--question")
-    match = _QUESTION.fullmatch(text)
-    if not match:
-        hint = "must be 'NAME: a question' or 'NAME [options]: a question'; see --help"
-        raise InvalidJob(hint, field="--question")
-    name, listed, instructions = match.groups()
-    given = [each.strip() for each in listed.split("|")] if listed else []
-    options = [each for each in given if each != "unsure"]
-    unsure = {"unsure": True} if options != given else {}
-    return {"name": name.strip(), "instructions": instructions, **unsure, **_answers(options)}
+    found: list[dict[str, Any]] = []
+    if file is not None:
+        text = read_text(file, option="--questions")
+        with _blaming(_source_name(file, "--questions")):
+            found += short_forms.questions(text)
+    with _blaming("--question"):
+        found += map(short_forms.question, lines or ())
+    with _blaming("--choice"):
+        found += map(short_forms.choice, choices or ())
+    return found or None
 
 
-def _answers(options: list[str]) -> dict[str, Any]:
-    """Return the type of a question, and what may answer it, by the options in its brackets."""
-    if not options:
-        return {"type": "predicate"}
-    only = options[0] if len(options) == 1 else ""
-    if bounds := _RANGE.fullmatch(only):
-        return {"type": "score", "minimum": int(bounds[1]), "maximum": int(bounds[2])}
-    if "<" in only:
-        return {"type": "score", "levels": [level.strip() for level in only.split("<")]}
-    return {"type": "choice", "choices": options}
+@contextmanager
+def _blaming(field: str) -> Iterator[None]:
+    """Name an option in an error about what it holds."""
+    try:
+        yield
+    except InvalidJob as error:
+        raise InvalidJob(error.message, field=field) from None
 
 
 def read_object(source: str, *, option: str = "") -> dict[str, Any]:

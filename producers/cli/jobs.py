@@ -14,6 +14,7 @@ from forebay.producers.cli.clients import open_client, tenant_of_job
 from forebay.producers.cli.options import (
     Cache,
     CancelOnExit,
+    Choices,
     Deadline,
     Egress,
     File,
@@ -32,6 +33,7 @@ from forebay.producers.cli.options import (
     Patience,
     Priority,
     Questions,
+    QuestionsFile,
     Schema,
     Source,
     State,
@@ -60,6 +62,7 @@ SOURCE is a job kind, with the content after it or in options:
   forebay submit decide "Where is my parcel?" --question "late: Is it late?" --wait
   forebay submit decide --file mail.txt --question "team [sales|support]: For whom is this?" \\
       --question "urgency [1..5]: How urgent is it?" --wait
+  forebay submit decide "Where is my parcel?" --choice "urgent?=yes,no" --wait
   forebay submit embed --text first --text second --wait --json
 \b
 or a file (- for standard input) with a request or a whole job as JSON (see `forebay schema`):
@@ -81,6 +84,8 @@ def submit(  # noqa: D103 - its help says it
     file: File = None,
     label: Labels = None,
     question: Questions = None,
+    choice: Choices = None,
+    questions: QuestionsFile = None,
     state: State = None,
     schema: Schema = None,
     system: System = None,
@@ -106,21 +111,19 @@ def submit(  # noqa: D103 - its help says it
     from forebay.producers.cli import job_input
     from forebay.producers.cli.option_names import in_option_names
 
-    job_input.check_stdin_is_read_once(source, file, schema, state)
-    from_file = [] if file is None else [job_input.read_text(file, option="--file")]
+    job_input.check_stdin_is_read_once(source, file, schema, state, questions)
     request = _without_unset({
-        "text": [*(words or []), *(text or []), *from_file], "labels": label, "system": system,
+        "text": _texts([*(words or []), *(text or [])], file), "labels": label, "system": system,
         "max_words": max_words, "focus": focus, "max_tokens": max_tokens, "schema": _schema(schema),
-        "questions": _questions(question),
-        "state": None if state is None else job_input.read_state(state),
+        "questions": job_input.read_questions(questions, question, choice), "state": _state(state),
     })  # fmt: skip
     options = _without_unset({
         "egress": egress, "lane": lane, "model": model, "priority": priority, "tenant": tenant,
         "deadline": deadline and job_input.read_deadline(deadline), "max_cost_usd": max_cost,
         "idempotency_key": key, "cache": cache, "metadata": meta and job_input.read_metadata(meta),
     })  # fmt: skip
-    _note_standard_input(source)
     with in_option_names(source, {*request, *options}):
+        _note_standard_input(source)
         job = job_input.make_job(source, request, options)
         _submit(job, patience, _Waits(wait, timeout, cancels=cancel_on_exit), as_json=as_json)
 
@@ -216,16 +219,22 @@ class _Waits:
             raise InvalidJob("is about a wait: add --wait or --timeout", field="--cancel-on-exit")
 
 
-def _questions(texts: list[str] | None) -> list[Any] | None:
-    from forebay.producers.cli.job_input import read_question
+def _texts(given: list[str], file: str | None) -> list[str]:
+    from forebay.producers.cli.job_input import read_text
 
-    return [read_question(text) for text in texts] if texts else None
+    return given if file is None else [*given, read_text(file, option="--file")]
 
 
 def _schema(text: str | None) -> Any:
     from forebay.producers.cli.job_input import read_schema
 
     return None if text is None else read_schema(text)
+
+
+def _state(text: str | None) -> Any:
+    from forebay.producers.cli.job_input import read_state
+
+    return None if text is None else read_state(text)
 
 
 def _submit(job: Job, patience: float | None, waits: _Waits, *, as_json: bool) -> None:

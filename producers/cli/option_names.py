@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from forebay.routing.base import KINDS
@@ -86,7 +86,7 @@ def in_option_names(source: str | None, given: Collection[str]) -> Iterator[None
         if field in {"messages", "content"} and source in KINDS:  # made from --text
             field = "text"
         if field in OPTIONS and (source in KINDS or field in given):
-            raise type(error)(_message(error, field, path), field=OPTIONS[field]) from None
+            raise type(error)(in_words(error, field, path), field=OPTIONS[field]) from None
         raise
 
 
@@ -103,8 +103,14 @@ def check_options_fit(kind: str, given: Collection[str]) -> None:
             raise InvalidJob(message, field=OPTIONS[field])
 
 
-def _message(error: CallerError, field: str, path: list[str]) -> str:
-    """Return the message in the words of the command line."""
+def in_words(error: CallerError, field: str, path: Sequence[str]) -> str:
+    """Return the message of an error in the words of the command line.
+
+    Args:
+        error: the error.
+        field: the field of a job or of a request that is wrong.
+        path: which part of the field is wrong, such as the place in a list.
+    """
     if field == "questions" and path:
         place = ", ".join([f"number {int(path[0]) + 1}", *path[1:2]])
         return f"{place}: {error.message}"

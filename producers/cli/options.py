@@ -59,6 +59,22 @@ Questions = Annotated[
         "option: 'NAME [unsure]: ...'. Or the question as JSON. Repeat it.",
     ),
 ]
+Choices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--choice",
+        metavar="QUESTION=A,B",
+        help="decide: a question and its options, such as 'urgent?=yes,no'. Repeat it.",
+    ),
+]
+QuestionsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--questions",
+        metavar="FILE",
+        help="decide: questions from a file: a JSON array, or one line as for --question each.",
+    ),
+]
 State = Annotated[
     str | None,
     typer.Option(

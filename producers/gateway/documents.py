@@ -15,6 +15,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from forebay.producers.gateway.errors import STATUSES
 
 EVENTS = ("text/event-stream",)
+#: A chat as every format of chats has it.
+MESSAGES = [{"role": "user", "content": "What is a forebay?"}]
 _REF = "#/components/schemas/{model}"
 _models: list[tuple[Any, JsonSchemaMode]] = []
 _PHRASES = {
@@ -42,6 +44,7 @@ def documented(
     error: str = "OpenAIError",
     media: Sequence[str] = (),
     sent_as: str = "application/json",
+    example: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the arguments of a route for its documentation.
 
@@ -52,6 +55,7 @@ def documented(
         error: the schema of all errors.
         media: types of content that the response may have besides JSON.
         sent_as: the type of the request's body.
+        example: a body that can be sent as it is, which /docs fills in.
     """
     good: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in media}
     if response is not None:
@@ -59,11 +63,14 @@ def documented(
     responses: dict[int, Any] = {status: {"description": "The answer.", "content": good}}
     for code in STATUSES:
         schema = {"schema": {"$ref": _REF.format(model=error)}}
-        content = {"application/json": schema}
-        responses[code] = {"description": _PHRASES[code], "content": content}
+        responses[code] = {
+            "description": _PHRASES[code], "content": {"application/json": schema},
+        }  # fmt: skip
     extra: dict[str, Any] = {}
     if body is not None:
-        content = {sent_as: {"schema": _named(body, "validation")}}
+        content: dict[str, Any] = {sent_as: {"schema": _named(body, "validation")}}
+        if example is not None:
+            content[sent_as]["example"] = example
         extra["requestBody"] = {"required": True, "content": content}
     return {
         "responses": responses, "status_code": status, "openapi_extra": extra,

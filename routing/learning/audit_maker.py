@@ -13,7 +13,7 @@ from forebay.routing.learning.audits import MAX_LABELS_KEPT, Audit, LabelOutcome
 from forebay.routing.learning.job_types import digest
 from forebay.routing.learning.label_calibration import raw_shares
 from forebay.routing.learning.verdicts import Verdicts, features
-from forebay.routing.scoring.router_model import RouterModel
+from forebay.routing.learning.versions import CurrentRouterModel
 
 
 class AuditMaker:
@@ -26,7 +26,7 @@ class AuditMaker:
     @cached_property
     def _verdicts(self) -> Verdicts:
         """Loaded with the first audit: most fleets make none."""
-        return Verdicts(RouterModel.load(), self._redis, self._secret)
+        return Verdicts(CurrentRouterModel(self._redis), self._redis, self._secret)
 
     def make(
         self, job: Job, local: Answer, second: Answer, outcome: float,

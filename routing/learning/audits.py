@@ -216,6 +216,13 @@ class Audits:
                 pipe.pexpire(key, KEEP_DAYS * 86_400_000)
             pipe.execute()
 
+    def forget_types(self, tenants: Iterable[str]) -> None:
+        """Forget what audits of these tenants showed of their job types."""
+        keys = [f"fb:types:{tenant}" for tenant in tenants]
+        with reaching_redis():
+            if keys:
+                self._ledger.redis.delete(*keys)
+
     def read(self, tenant: str | None = None) -> Iterator[Audit]:
         """Yield the audits that are kept, the oldest first, of one tenant or of all."""
         last = "-"

@@ -1,15 +1,13 @@
 """Calibration: numbers learned from audits, which move verdicts, doubts and label probabilities.
 
 Redis keeps the versions. `forebay calibrate` fits and publishes a version, and workers follow
-within seconds. An operator can
-roll back to any version that is still kept.
+within seconds. An operator can roll back to any version that is still kept.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from typing import Any
 
 import redis
 from pydantic import ConfigDict, Field, ValidationError
@@ -18,15 +16,13 @@ from forebay.routing.base import FrozenModel
 from forebay.routing.errors import InvalidJob, Unavailable
 from forebay.routing.learning.doubt_calibration import DoubtCalibration
 from forebay.routing.learning.label_calibration import LabelCalibration
+from forebay.routing.learning.versions import Versions
 from forebay.routing.receipts import Verdict
 from forebay.routing.scoring.logit import logistic, logit
-from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.ttl_cache import TtlCache
 
 #: The scope of a calibration for all tenants. Any other scope is a tenant's name.
 EVERYBODY = "*"
-#: Versions kept in each scope.
-MAX_VERSIONS_KEPT = 10
 #: How long the calibration of a tenant is cached.
 LOOK_EVERY_S = 5.0
 
@@ -91,7 +87,7 @@ class Calibrations:
     """The calibrations in one Redis. Safe to share between threads."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
+        self._versions = Versions(client)
         self._cached = TtlCache(self._read_for, LOOK_EVERY_S)
 
     def of(self, tenant: str) -> Calibration | None:
@@ -106,30 +102,25 @@ class Calibrations:
 
     def current(self, scope: str) -> Calibration | None:
         """Return the current version of a scope, or None."""
-        with reaching_redis():
-            number: Any = self._redis.hget(_key(scope), "current")
-        return self._version(scope, int(number)) if number and number.isdigit() else None
+        number = self._versions.current(_key(scope))
+        value = self._versions.read(_key(scope), number) if number else None
+        return _parsed(value) if value else None
 
     def versions(self, scope: str) -> list[Calibration]:
         """Return the versions of a scope that are kept, the newest first."""
-        with reaching_redis():
-            fields: Any = self._redis.hgetall(_key(scope))
-        parsed = (_parsed(value) for name, value in fields.items() if name.isdigit())
-        return sorted(filter(None, parsed), key=lambda calibration: -calibration.version)
+        parsed = (_parsed(value) for value in self._versions.kept(_key(scope)).values())
+        return [calibration for calibration in parsed if calibration is not None]
 
     def publish(self, scope: str, calibration: Calibration) -> Calibration:
         """Store a calibration as the next version of a scope, and make it current."""
-        key = _key(scope)
-        with reaching_redis():
-            number = int(self._redis.hincrby(key, "last", 1))
-            published = calibration.model_copy(update={"version": number, "made": time.time()})
-            with self._redis.pipeline() as pipe:
-                pipe.hset(
-                    key, mapping={str(number): published.model_dump_json(), "current": number}
-                )
-                pipe.hdel(key, str(number - MAX_VERSIONS_KEPT))
-                pipe.execute()
-        return published
+        made = time.time()
+
+        def published(number: int) -> Calibration:
+            return calibration.model_copy(update={"version": number, "made": made})
+
+        return published(
+            self._versions.publish(_key(scope), lambda number: published(number).model_dump_json())
+        )
 
     def roll_back(self, scope: str, version: int) -> None:
         """Make an earlier version current; 0 stands for no calibration in this scope.
@@ -140,16 +131,7 @@ class Calibrations:
         Raises:
             InvalidJob: The version is not kept.
         """
-        if version and self._version(scope, version) is None:
-            kept = [str(calibration.version) for calibration in reversed(self.versions(scope))]
-            raise InvalidJob(f"must be one of {', '.join(['0', *kept])}", field="version")
-        with reaching_redis():
-            self._redis.hset(_key(scope), "current", version)
-
-    def _version(self, scope: str, version: int) -> Calibration | None:
-        with reaching_redis():
-            value: Any = self._redis.hget(_key(scope), str(version))
-        return _parsed(value) if value else None
+        self._versions.roll_back(_key(scope), version)
 
     def _read_for(self, tenant: str) -> Calibration | None:
         return self.current(tenant) or self.current(EVERYBODY)

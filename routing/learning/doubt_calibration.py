@@ -7,6 +7,7 @@ audits is corrected little (shrinkage), so that the larger groups speak for it.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from pydantic import ConfigDict, Field
@@ -16,8 +17,12 @@ from forebay.routing.scoring.doubt_model import PLAIN
 from forebay.routing.scoring.logit import logistic, logit
 
 MAX_GROUPS = 500  # of one calibration
+PLACES = 6  # decimals of a doubt
+MAX_BOUNDS = 100  # of a group
 MAX_LOG_ODDS = 4.0  # of the uncalibrated doubt, as an input
 
+#: A doubt, and the most that may be wrong of the answers that a limit keeps which keeps this doubt.
+Bound = tuple[float, float]
 Correction = tuple[float, float, float]  # constant, per unit of log-odds, per unit of agreement
 
 
@@ -28,12 +33,14 @@ class DoubtCalibration(FrozenModel):
         model: the version of the doubt model that it was fitted to. Doubts of other versions are
             not corrected.
         groups: by name of the group, what is added to the log-odds.
+        bounds: by name of the largest group of an answer, rising doubts with their bounds.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
 
     model: str
     groups: dict[str, Correction] = Field(max_length=MAX_GROUPS)
+    bounds: dict[str, tuple[Bound, ...]] = Field(default_factory=dict, max_length=MAX_GROUPS)
 
     def fits(self, version: str) -> bool:
         """Return whether it corrects doubts of this version of the doubt model or plain rule."""
@@ -45,6 +52,18 @@ class DoubtCalibration(FrozenModel):
         inputs = doubt_inputs(base, agreement)
         added = (w * x for weights in known for w, x in zip(weights, inputs, strict=True))
         return logistic(logit(base) + math.fsum(added))
+
+    def bound(self, probability: float, groups: Sequence[str]) -> float | None:
+        """Return what a limit on the doubt is compared with, to keep an answer with this doubt.
+
+        With nine chances in ten, no more of the answers that are kept with a limit are wrong than
+        the limit says. `None` if too few audits were made. Never less than the doubt itself.
+        """
+        bounds = self.bounds.get(groups[0], ())
+        place = bisect_left(bounds, (round(probability, PLACES),))
+        if not bounds:
+            return None
+        return max(probability, bounds[place][1] if place < len(bounds) else bounds[-1][1])
 
 
 def doubt_inputs(base: float, agreement: float | None) -> Correction:

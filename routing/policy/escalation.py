@@ -144,7 +144,8 @@ def _max_doubt(job: Job, doubt: Doubt, rules: TenantPolicy, pace: Pace | None) -
 def _doubts(doubt: Doubt, pace: Pace | None) -> tuple[str, ...]:
     """Return why an answer that passed its checks is not kept, as reason codes."""
     limit = doubt.threshold
-    too_much = pace.go if pace else limit is not None and doubt.probability > limit
+    compared = doubt.probability if doubt.bound is None else doubt.bound
+    too_much = pace.go if pace else limit is not None and compared > limit
     if not too_much:
         return ()
     return (Reason.SECOND_OPINION_DIFFERS if _differs(doubt) else Reason.DOUBTFUL,)

@@ -9,12 +9,13 @@ MODEL_CARD.md says how it was fitted.
 from __future__ import annotations
 
 import math
+from operator import not_
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
 from pydantic import Field, model_validator
 
-from forebay.routing.base import KINDS, Kind
+from forebay.routing.base import KINDS, Kind, is_none
 from forebay.routing.jobs import Job, Verdict
 from forebay.routing.scoring.logit import logistic
 from forebay.routing.scoring.request_features import request_features
@@ -26,6 +27,8 @@ MAX_REASONS_NAMED = 6  # contributions named in a verdict
 #: How much one unit of log-odds against the local answer adds to the gap. In the middle of the
 #: logistic curve, one unit lowers the chance by a quarter. The frontier's answer loses some too.
 GAP_PER_LOGIT = 0.15
+
+Parts = tuple[float, float, float]
 
 
 class VerdictSource(Protocol):
@@ -49,11 +52,25 @@ class Prior(StrictModel):
     ok: float
 
 
+class Evidence(StrictModel):
+    """What a mixture of the text models reached on sources that it was not fitted to.
+
+    Attributes:
+        parts: the shares of hashed n-grams, features and trees.
+        apgr: the average performance gap recovered, by source.
+    """
+
+    parts: Parts
+    apgr: dict[str, float]
+
+
 class Weights(WeightsFile):
     """The content of a file of weights.
 
     Attributes:
         note: how the weights were fitted.
+        parts: the shares of hashed n-grams, features and trees in the text model.
+        evidence: what these were chosen by, if the file of the prompts had several sources.
         kinds: the prior of each kind.
         types: the prior of each job type, if the model was fitted with job types.
         text_share: by kind, the share of the text model's output that counts.
@@ -62,6 +79,8 @@ class Weights(WeightsFile):
     """
 
     note: tuple[str, ...] = ()
+    parts: Parts | None = Field(None, exclude_if=is_none)
+    evidence: tuple[Evidence, ...] = Field((), max_length=200, exclude_if=not_)
     kinds: dict[Kind, Prior]
     types: dict[str, Prior] = Field(default_factory=dict, repr=False)
     text_share: dict[Kind, float]

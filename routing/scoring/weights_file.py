@@ -31,12 +31,23 @@ class WeightsFile(StrictModel):
                 and the first wrong field.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            content = path.read_bytes()
         except OSError as error:
             raise Misconfigured(f"cannot be read: {error.strerror}", field=str(path)) from None
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, content: bytes, source: str) -> Self:
+        """Return the weights in the content of a file, which an error names by `source`.
+
+        Raises:
+            Misconfigured: It does not hold such weights; names the first wrong field.
+        """
+        try:
+            return cls.model_validate_json(content)
         except ValidationError as error:
             first = first_error(error)
-            raise Misconfigured(f"{first.message} ({path})", field=first.field) from None
+            raise Misconfigured(f"{first.message} ({source})", field=first.field) from None
 
 
 W = TypeVar("W", bound=WeightsFile)
@@ -64,6 +75,16 @@ class FittedModel(Generic[W]):
             Misconfigured: The file cannot be read, or does not hold weights of this model.
         """
         weights: Any = cls.weights_class.read(path or cls.packaged)
+        return cls(weights)
+
+    @classmethod
+    def parse(cls, content: bytes, source: str) -> Self:
+        """Return the model with the weights in the content of a file.
+
+        Raises:
+            Misconfigured: It does not hold weights of this model.
+        """
+        weights: Any = cls.weights_class.parse(content, source)
         return cls(weights)
 
     @property

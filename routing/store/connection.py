@@ -59,6 +59,7 @@ _REFUSALS = (
     ("AUTH <password> called without any password", "the server has no password; remove it"),
     ("NOAUTH", "a password is needed (NOAUTH)"),
     ("Authentication required", "a password is needed (NOAUTH)"),
+    ("client already authenticated", "a password is needed (NOAUTH)"),  # the reply to HELLO
     ("ACL failure in script", _NO_RIGHT),
     ("NOPERM", _NO_RIGHT),
     ("DB index is out of range", "the server has no database of this number (DB index)"),

@@ -49,7 +49,7 @@
 --                                 written to fb:wake:<tenant>:webhooks
 --        fb:stream:<tenant>:<id>  stream  the text of the answer while it is generated, sealed
 --        fb:models:<queue>  zset  the models that answer there, as JSON -> s until when this holds
---        fb:rings         string  doorbells rung so far; numbers them
+--        fb:rings         string  times that doorbells were rung; numbers them
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep
 --        fb:cancelled     list    jobs that were cancelled while they waited, since the last sweep
@@ -102,6 +102,36 @@ local function once(name, ...)
   return reply
 end
 
+-- What a script adds to counts and indexes, and the doorbells that it rings, while it moves many jobs:
+-- see `together`. Nil in a script that writes all of it at once.
+local gathered
+
+-- Return what is gathered for a key.
+local function gathered_for(lists, key)
+  lists[key] = lists[key] or {}
+  return lists[key]
+end
+
+-- Put a member into a sorted set.
+local function put_in(key, score, member)
+  if gathered then
+    local list = gathered_for(gathered.added, key)
+    list[#list + 1], list[#list + 2] = score, member
+    return
+  end
+  redis.call('ZADD', key, score, member)
+end
+
+-- Remove a member from a sorted set, if it is there.
+local function take_out(key, member)
+  if gathered then
+    local list = gathered_for(gathered.removed, key)
+    list[#list + 1] = member
+    return
+  end
+  redis.call('ZREM', key, member)
+end
+
 local function now_us()
   local time = once('time', 'TIME')
   return time[1] * 1000000 + time[2]
@@ -115,8 +145,14 @@ local function job_key(id)
   return 'fb:job:' .. id
 end
 
+local tenants_of = {} -- id -> tenant
 local function tenant_of(id)
-  return string.match(id, '^[^.]*')
+  local tenant = tenants_of[id]
+  if not tenant then
+    tenant = string.match(id, '^[^.]*')
+    tenants_of[id] = tenant
+  end
+  return tenant
 end
 
 local function waiting_key(queue, class, id)
@@ -266,15 +302,42 @@ local function parts(bell)
   return parts_of[bell]
 end
 
--- Ring the doorbell: push a Celery message onto the queue's list.
-local function ring(queue, bell)
-  local id = queue .. '.' .. redis.call('INCR', 'fb:rings')
-  local words = { ['@RING@'] = id, ['@QUEUE@'] = queue, ['@TASK@'] = string.match(queue, '^[^.]*') }
-  local message = {}
+-- Return a doorbell's template with its words filled in, in the parts that stand around the ring's name.
+local function around_rings(queue, bell)
+  local words, around = { ['@QUEUE@'] = queue, ['@TASK@'] = string.match(queue, '^[^.]*') }, { '' }
   for i, part in ipairs(parts(bell)) do
-    message[i] = i % 2 == 0 and words[part] or part
+    if part == '@RING@' then
+      around[#around + 1] = ''
+    else
+      around[#around] = around[#around] .. (i % 2 == 0 and words[part] or part)
+    end
   end
-  replies['bells ' .. queue] = redis.call('LPUSH', queue, table.concat(message))
+  return around
+end
+
+-- Ring the doorbell some times: push as many Celery messages onto the queue's list. Those that are rung
+-- together have one number, and the later ones a place after it: a producer's user of Redis may count up by
+-- one only, because a number that it sets could be the last.
+local function ring_often(queue, bell, times)
+  local name, messages = queue .. '.' .. redis.call('INCR', 'fb:rings'), {}
+  local around = around_rings(queue, bell)
+  for i = 1, times do
+    messages[i] = table.concat(around, i == 1 and name or name .. '-' .. i)
+  end
+  replies['bells ' .. queue] = redis.call('LPUSH', queue, unpack(messages))
+end
+
+-- Ring the doorbell once.
+local function ring(queue, bell)
+  if not gathered then
+    return ring_often(queue, bell, 1)
+  end
+  gathered.bell, gathered.rings[queue] = bell, (gathered.rings[queue] or 0) + 1
+end
+
+-- Return how many doorbells are in the list of a queue.
+local function bells_of(queue)
+  return once('bells ' .. queue, 'LLEN', queue) + (gathered and gathered.rings[queue] or 0)
 end
 
 -- Return the scopes that an operator has paused, as a set.
@@ -294,7 +357,20 @@ end
 -- Add to the number of jobs that wait in a queue. A forged number that cannot be added to stops no
 -- transition: the sweeper counts again.
 local function count(queue, class, change)
-  redis.pcall('HINCRBY', 'fb:depth', class == 'rows' and queue .. ':rows' or queue, change)
+  local field = class == 'rows' and queue .. ':rows' or queue
+  if gathered then
+    gathered.depths[field] = (gathered.depths[field] or 0) + change
+  else
+    redis.pcall('HINCRBY', 'fb:depth', field, change)
+  end
+end
+
+-- Return the stored number of jobs that wait in a queue. `field`: <queue>, or <queue>:rows for shards.
+local function depth_of(field)
+  if not gathered then
+    return number(redis.call('HGET', 'fb:depth', field))
+  end
+  return number(once('depth ' .. field, 'HGET', 'fb:depth', field)) + (gathered.depths[field] or 0)
 end
 
 -- Ring for a job that was put into a queue. Before the router each job has a doorbell: tenants may write
@@ -304,10 +380,10 @@ end
 -- would be answered in vain: the first shard rings, and the sweeper rings for idle workers.
 local function ring_for(queue, class, bell)
   if class == 'rows' and hop_of(queue) == 'local'
-    and number(redis.call('HGET', 'fb:depth', queue .. ':rows')) > 1 then
+    and depth_of(queue .. ':rows') > 1 then
     return
   end
-  if class == 'rows' or queue == 'route' or once('bells ' .. queue, 'LLEN', queue) < BELLS then
+  if class == 'rows' or queue == 'route' or bells_of(queue) < BELLS then
     ring(queue, bell)
   end
 end
@@ -319,7 +395,7 @@ local function enqueue(id, queue, class, deadline, created_us)
   if deadline > 0 then
     due = math.min(due, deadline * 1000)
   end
-  redis.call('ZADD', waiting_key(queue, class, id), string.format('%.0f', due), id)
+  put_in(waiting_key(queue, class, id), string.format('%.0f', due), id)
   local newcomers, tenant = 'fb:newcomers:' .. queue .. ':' .. class, tenant_of(id)
   once(newcomers .. ' ' .. tenant, 'SADD', newcomers, tenant)
   count(queue, class, 1)
@@ -451,7 +527,8 @@ local function tell_webhooks(id, job, state)
     return
   end
   local tenant = tenant_of(id)
-  if redis.pcall('EXISTS', 'fb:watchers:' .. tenant .. '.:webhooks') == 1 then
+  local webhooks = 'fb:watchers:' .. tenant .. '.:webhooks'
+  if once(webhooks, 'EXISTS', webhooks) == 1 then
     redis.pcall('XADD', 'fb:wake:' .. tenant .. ':webhooks', 'MAXLEN', '~', MAX_ENDS_UNTOLD, '*',
       'id', id, 'state', state)
   end
@@ -509,20 +586,73 @@ local function idempotency_key(id, job)
   end
 end
 
--- Add to a count of the job's tenant: `promised`, the bytes of its answers to come, or `held`, the
--- bytes that its jobs take. A forged number that cannot be added to stops no transition: the
--- sweeper's walk over all records counts again.
-local function account(name, id, bytes)
-  local key = 'fb:' .. name .. ':' .. tenant_of(id)
+-- Add to a count of bytes. A forged number that cannot be added to stops no transition: the sweeper's
+-- walk over all records counts again.
+local function add_bytes(key, bytes)
   local total = redis.pcall('INCRBY', key, string.format('%.0f', bytes))
   if type(total) == 'number' and total <= 0 then
     redis.call('DEL', key)
   end
 end
 
+-- Add to a count of the job's tenant: `promised`, the bytes of its answers to come, or `held`, the
+-- bytes that its jobs take.
+local function account(name, id, bytes)
+  local key = 'fb:' .. name .. ':' .. tenant_of(id)
+  if gathered then
+    gathered.bytes[key] = (gathered.bytes[key] or 0) + bytes
+  else
+    add_bytes(key, bytes)
+  end
+end
+
 -- Return a count of a tenant, as its own producers count it.
 local function counted_by(name, tenant)
-  return math.max(0, number(redis.pcall('GET', 'fb:' .. name .. ':' .. tenant)))
+  local key = 'fb:' .. name .. ':' .. tenant
+  if not gathered then
+    return math.max(0, number(redis.pcall('GET', key)))
+  end
+  local readable, stored = pcall(once, key, 'GET', key)
+  return math.max(0, number(readable and stored) + (gathered.bytes[key] or 0))
+end
+
+local function nothing_gathered()
+  return { added = {}, removed = {}, depths = {}, bytes = {}, rings = {} }
+end
+
+-- Write what was gathered, doorbells last: a worker that one calls finds the job.
+local function write_gathered()
+  for key, members in pairs(gathered.removed) do
+    redis.call('ZREM', key, unpack(members))
+  end
+  for key, pairs_of_scores in pairs(gathered.added) do
+    redis.call('ZADD', key, unpack(pairs_of_scores))
+  end
+  for field, change in pairs(gathered.depths) do
+    redis.pcall('HINCRBY', 'fb:depth', field, change)
+  end
+  for key, bytes in pairs(gathered.bytes) do
+    add_bytes(key, bytes)
+  end
+  for queue, times in pairs(gathered.rings) do
+    ring_often(queue, gathered.bell, times)
+  end
+  replies = {} -- what was read before
+  gathered = nothing_gathered()
+end
+
+-- Run a function that moves many jobs, and return what it returns. What these jobs add to counts and
+-- indexes, and their doorbells, are written at its end, by one command for each key. An error ends it
+-- there, and what was gathered before is written.
+local function together(move_many)
+  gathered = nothing_gathered()
+  local done, reply = pcall(move_many)
+  write_gathered()
+  gathered = nil
+  if not done then
+    error(reply, 0)
+  end
+  return reply
 end
 
 -- Return the bytes that the answer of a job is estimated to take.
@@ -555,9 +685,9 @@ local function finish(id, job, state, retention_ms, ...)
   check_types(id, job.queue, job.priority)
   local repeat_key = idempotency_key(id, job)
   dequeue(id, job.queue, job.priority)
-  redis.call('ZREM', 'fb:leases', id)
-  redis.call('ZREM', 'fb:later', id)
-  redis.call('ZREM', 'fb:deadlines', id)
+  take_out('fb:leases', id)
+  take_out('fb:later', id)
+  take_out('fb:deadlines', id)
   local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
   local draft, audit = 'fb:draft:' .. id, job.audit_of ~= ''
   local promoted = state == 'failed' and not audit and redis.call('EXISTS', draft) == 1
@@ -569,12 +699,12 @@ local function finish(id, job, state, retention_ms, ...)
   redis.call('HSET', key, 'state', state, 'ended', now, 'worked_ms', worked, 'token', '',
     'promoted', promoted and '1' or '', ...)
   redis.call('PEXPIRE', key, retention_ms)
-  redis.call('DEL', draft)
   if state == 'failed' and not audit then
+    redis.call('DEL', draft)
     redis.call('PEXPIRE', 'fb:content:' .. id, retention_ms) -- kept for a replay
     index_dead(id, now, retention_ms)
   else
-    redis.call('DEL', 'fb:content:' .. id)
+    redis.call('DEL', draft, 'fb:content:' .. id)
     local answer = promoted and redis.call('STRLEN', 'fb:answer:' .. id) or 0
     hold(id, job, RECORD_BYTES + math.max(0, job.asked) + answer)
   end
@@ -622,8 +752,8 @@ local function queue_up(id, job, queue, bell, ...)
     error('queue: must be a queue of the fleet')
   end
   check_types(id, queue, job.priority)
-  redis.call('ZREM', 'fb:leases', id)
-  redis.call('ZREM', 'fb:later', id)
+  take_out('fb:leases', id)
+  take_out('fb:later', id)
   local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
   redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', hop_of(queue), 'queue', queue, 'queued', now,
     'worked_ms', worked, 'token', '', ...)
@@ -652,13 +782,16 @@ end
 -- stored depth, so the jobs are counted before one is refused. The bytes of other tenants are those
 -- that the last sweep counted, which bounds what a tenant can pretend.
 local function refusal(id, queue, max_waiting, answer_bytes)
-  local fence = redis.pcall('GET', 'fb:moved:' .. tenant_of(id))
-  if type(fence) == 'string' then
+  local moved = 'fb:moved:' .. tenant_of(id)
+  local readable, fence = pcall(once, moved, 'GET', moved)
+  if readable and fence then
     return { 'moved', string.match(fence, '^%S*') }
   end
-  local jobs = number(redis.call('HGET', 'fb:depth', queue))
-  local shards = number(redis.call('HGET', 'fb:depth', queue .. ':rows'))
+  local jobs, shards = depth_of(queue), depth_of(queue .. ':rows')
   if jobs + shards >= number(max_waiting) then
+    if gathered then
+      write_gathered()
+    end
     local counted = waiting_in(queue .. ':interactive') + waiting_in(queue .. ':bulk')
     local counted_shards = waiting_in(queue .. ':rows')
     count(queue, 'bulk', counted - jobs)
@@ -784,7 +917,7 @@ local function put_on(id, queue, bell, content, given, ...)
   redis.call('SET', 'fb:content:' .. id, content)
   account('held', id, RECORD_BYTES + #content)
   if deadline > 0 then
-    redis.call('ZADD', 'fb:deadlines', deadline, id)
+    put_in('fb:deadlines', deadline, id)
   end
   account('promised', id, given.answer_bytes)
   enqueue(id, queue, class, deadline, created_us)

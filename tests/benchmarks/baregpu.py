@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from gpuload import Load, Rate, offer
+from gpuload import Load, Rate, offer, rate
 
 from forebay.routing.settings import read
 from forebay.workers.engines.engine import Engine, Prompt, Turn
@@ -63,12 +63,14 @@ def _generator(engine: PagedEngine, load: Load) -> Rate:
     """Return the engine's generator. The engine's own loop sleeps, since nothing is submitted."""
     generator: Any = engine.backend.generator
     waiting = deque(_job(engine, text, load.tokens) for text in load.prompts())
-    began, tokens = time.monotonic(), 0
+    began = time.monotonic()
+    answers: list[tuple[float, int]] = []
     while waiting or generator.num_remaining_jobs():
         while waiting and generator.num_remaining_jobs() < load.concurrency:
             generator.enqueue(waiting.popleft())
-        tokens += sum(one["new_tokens"] for one in generator.iterate() if one["eos"])
-    return Rate(tokens, time.monotonic() - began)
+        ended = [one["new_tokens"] for one in generator.iterate() if one["eos"]]
+        answers += [(time.monotonic(), tokens) for tokens in ended]
+    return rate(began, answers, load.concurrency)
 
 
 def _job(engine: PagedEngine, text: str, tokens: int) -> Any:

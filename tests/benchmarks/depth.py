@@ -7,7 +7,7 @@ waits takes of memory, and what it costs to submit, to claim and to settle one j
 The second has the same number of jobs of more and more tenants. The third has a local worker, and
 prints how long the jobs of one tenant take from submit to answer: alone, beside a tenant with few
 jobs queued and beside a tenant with many. The three take turns in one run. `--json FILE` adds the
-first table to a file for `plots.py`.
+first table to a file, and draws its plot beside it.
 """
 
 from __future__ import annotations

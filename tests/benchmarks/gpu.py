@@ -2,8 +2,9 @@
 
 Run `make test-gpu STAGE=bench`, or `python tests/benchmarks/gpu.py MODEL_DIR...`. It measures first
 the bare generator, then client, Redis, router, worker and engine, with the same prompts, settings
-and card. A ratio of 1 means that the fleet costs nothing. It also compares the planned memory with
-what the card shows. `--engine echo` needs no GPU.
+and card. A ratio of 1 means that the fleet costs nothing; the steady ratio leaves out the time
+until the first jobs run. It also compares the planned memory with what the card shows.
+`--engine echo` needs no GPU.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ class Row:
     def ratio(self) -> float:
         """The fleet's tokens per second divided by the bare generator's."""
         return self.fleet.per_second / self.bare.per_second
+
+    @property
+    def steady_ratio(self) -> float:
+        """The same ratio, without the time until the first jobs run."""
+        return self.fleet.steady / self.bare.steady if self.bare.steady else self.ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,7 @@ def _told(who: str, load: Load, rate: Rate) -> Rate:
     """Print each row at once, so that a later failure does not lose it."""
     how = f"{load.concurrency} {'shared' if load.shared else 'own'}"
     said = f"{rate.tokens} tokens in {rate.seconds:.2f} s, {rate.per_second:,.0f} a second"
+    said += f", {rate.steady:,.0f} once the first {load.concurrency} were answered"
     print(f"{who} {how}: {said}", file=sys.stderr, flush=True)
     return rate
 
@@ -211,11 +218,12 @@ def report(name: str, given: argparse.Namespace, rows: list[Row], memory: Memory
         "",
         what,
         "",
-        "| jobs at once | prompts | bare tokens/s | fleet tokens/s | ratio |",
-        "|---|---|---|---|---|",
+        "| jobs at once | prompts | bare tokens/s | fleet tokens/s | ratio | ratio, steady |",
+        "|---|---|---|---|---|---|",
         *(
             f"| {row.load.concurrency} | {'shared' if row.load.shared else 'own'} "
-            f"| {row.bare.per_second:,.0f} | {row.fleet.per_second:,.0f} | {row.ratio:.3f} |"
+            f"| {row.bare.per_second:,.0f} | {row.fleet.per_second:,.0f} | {row.ratio:.3f} "
+            f"| {row.steady_ratio:.3f} |"
             for row in rows
         ),
         "",

@@ -2,12 +2,12 @@
 
 Run `make bench`, or `python tests/benchmarks/overhead.py --jobs 5000 --runs 3`. All run in one run
 on one Redis. The queues carry a task that does nothing but count itself: bare Celery, and rq, huey,
-arq, taskiq and dramatiq in an environment of their own. Forebay answers a job with the echo engine
-in its own process, with everything on: leases, policy, checks, receipts, a wake-up for each job,
-logs, Celery events and metrics. A job of two hops gets a verdict besides.
+arq, taskiq, docket and dramatiq in an environment of their own. Forebay answers a job with the echo
+engine in its own process, with everything on: leases, policy, checks, receipts, a wake-up for each
+job, logs, Celery events and metrics. A job of two hops gets a verdict besides.
 
 The ratio is the cost on top of Celery, which is small beside a job of 100 ms on a GPU.
-`--json FILE` adds the medians to a file for `plots.py`.
+`--json FILE` adds the medians to a file, and draws the plot beside it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from local.fleet import Fleet  # noqa: E402 - found by the line above
 from local.process import Process  # noqa: E402
 
 THREADS = "32"
-PEERS = ("rq", "huey", "dramatiq", "arq", "taskiq")
+PEERS = ("rq", "huey", "dramatiq", "arq", "taskiq", "docket")
 WAKE = "fb:wake:default:bench"  # each job's end is written there; its length counts them
 ASK = Generate(messages=[Message(role="user", content="[[echo: say=ok]] hello")], max_tokens=4)
 STAYS = "[defaults.thresholds]\ngenerate = 0.0\n[defaults.second_opinion]\ngenerate = 0.0\n"

@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 import time
+from datetime import timedelta
 
 import redis
 
@@ -163,6 +164,45 @@ def taskiq_work() -> None:
 
     async def work() -> None:
         await run_receiver_task(_taskiq()[0], max_async_tasks=AT_ONCE, run_startup=True)
+
+    asyncio.run(work())
+
+
+# --- docket ---------------------------------------------------------------------------------------
+
+
+async def docket_nothing() -> None:
+    """Count the task."""
+    await _done.incr("done")
+
+
+def _docket():
+    from docket import Docket
+
+    return Docket(name="peers", url=URL, execution_ttl=timedelta(0))
+
+
+def docket_submit(jobs: int) -> None:
+    """Submit one at a time; docket has no other way."""
+    import peers  # a task is found by its function
+
+    async def submit() -> None:
+        async with _docket() as docket:
+            for _ in range(jobs):
+                await docket.add(peers.docket_nothing)()
+
+    asyncio.run(submit())
+
+
+def docket_work() -> None:
+    """Work with coroutines."""
+    import peers
+    from docket import Worker
+
+    async def work() -> None:
+        async with _docket() as docket, Worker(docket, concurrency=AT_ONCE) as worker:
+            docket.register(peers.docket_nothing)
+            await worker.run_forever()
 
     asyncio.run(work())
 

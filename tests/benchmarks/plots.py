@@ -1,4 +1,4 @@
-"""Draw the figures that benchmarks wrote with `--json FILE`: `plots.py FILE FOLDER`.
+"""Draw the figures of benchmarks: beside `--json FILE`, and again by `plots.py FILE FOLDER`.
 
 One SVG for each benchmark in the file. Lines and letters are of middle tones on no background, so
 that they can be read on a light and on a dark page.
@@ -35,17 +35,22 @@ STYLE = {
 
 
 def main() -> None:
-    """Write an image for each benchmark."""
+    """Draw each benchmark of the file."""
     source, folder = map(Path, sys.argv[1:3])
     folder.mkdir(exist_ok=True)
-    mpl.rcParams.update(STYLE)
     for name, figures in json.loads(source.read_text()).items():
-        figure, axes = plt.subplots()
-        DRAWN[name](axes, figures)
-        axes.grid(alpha=0.25, color=GREY, axis="x" if name == "overhead" else "both")
-        figure.tight_layout()
-        figure.savefig(folder / f"{name}.svg", transparent=True, metadata={"Date": None})
-        plt.close(figure)
+        draw(name, figures, folder)
+
+
+def draw(name: str, figures: Any, folder: Path) -> None:
+    """Write the image of a benchmark into a folder."""
+    mpl.rcParams.update(STYLE)
+    figure, axes = plt.subplots()
+    DRAWN[name](axes, figures)
+    axes.grid(alpha=0.25, color=GREY, axis="x" if name == "overhead" else "both")
+    figure.tight_layout()
+    figure.savefig(folder / f"{name}.svg", transparent=True, metadata={"Date": None})
+    plt.close(figure)
 
 
 def _depth(axes: Any, rows: list[dict[str, Any]]) -> None:

@@ -18,14 +18,15 @@ from pathlib import Path
 
 MAX_PART_BYTES = 52 << 20  # with this repository beside it, less than 64 MiB
 _DIGEST_BYTES = hashlib.sha256().digest_size
-#: The archives in the order of their transfer. The first is enough for random models, the second
-#: holds the packaged model, and the third the sentence encoder.
-NAMES = ("kernels", "models", "encoder")
+#: The archives in the order of their transfer. The first is enough for random models; the others
+#: hold the packaged model, exllamav3 if it was compiled, and the sentence encoder.
+NAMES = ("kernels", "models", "exl3", "encoder")
+_OPTIONAL = "exl3"
 _PART = re.compile(r"(\w+)-(\d+)of(\d+)\.part")
 
 
 def pack(
-    name: str, files: Iterable[tuple[Path, str]], parts: Path, *, compress: bool
+    name: str, files: Iterable[tuple[Path, str]], parts: Path, *, compress: bool = True
 ) -> list[Path]:
     """Pack files under the given names, and return the parts of the archive."""
     archive = parts / f"{name}.tar"
@@ -75,7 +76,7 @@ def unpack(folders: Iterable[Path], home: Path) -> dict[str, str]:
     """
     found = _found(folders)
     wrong = {}
-    for name in NAMES:
+    for name in (each for each in NAMES if each in found or each != _OPTIONAL):
         count, parts = found.get(name, (1, {}))
         missing = sorted(set(range(1, count + 1)) - parts.keys())
         if missing:

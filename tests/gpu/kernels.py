@@ -91,8 +91,6 @@ def build(target: Target, home: Path, wheels: Sequence[Path], site: Path, *, exl
     """
     venv = environment(target, home, wheels)
     packages = next(venv.glob("lib/python*/site-packages"))
-    # Behind the environment's own: new times of files in `site` must not compile them again.
-    (packages / _CARRIED).write_text(f"{site}\n{ROOT / 'src'}\n")
     env = {
         "CUDA_HOME": str(_toolkit(packages, target)),
         "FOREBAY_GPU": str(home / "builds"),
@@ -111,9 +109,15 @@ def build(target: Target, home: Path, wheels: Sequence[Path], site: Path, *, exl
     for name in target.architectures:
         argv += ["--arch", name]
     began = time.monotonic()
-    done = subprocess.run(
-        argv, env={**os.environ, **env}, check=False, stdout=subprocess.PIPE, text=True
-    )
+    carried = packages / _CARRIED
+    # Behind the environment's own: new times of files in `site` must not compile them again.
+    carried.write_text(f"{site}\n{ROOT / 'src'}\n")
+    try:
+        done = subprocess.run(
+            argv, env={**os.environ, **env}, check=False, stdout=subprocess.PIPE, text=True
+        )
+    finally:
+        carried.unlink()  # a rehearsal needs an environment like the machine's
     if done.returncode:
         sys.exit(done.returncode)
     place = Path(done.stdout.strip().splitlines()[-1])

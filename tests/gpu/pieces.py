@@ -117,7 +117,10 @@ def rehearsed(out: Path) -> list[Piece]:
     exl2, exl3 = (f"scripted and {name} and {_short()}" for name in ("exl2", "exl3"))
     faults = "supervised and echo and (cancel or deadline)"
     tokens = _bench("tokens", "Echo engine at 1, 8 and 32 jobs", 150, None, out, "torch")
-    library: Argv = [*PYTEST, "gpu", "-k", f"library and {_short()}", CONFORMANCE]
+    own2, own3 = (
+        [*PYTEST, "gpu", "-k", f"library and {name} and {_short()}", CONFORMANCE]
+        for name in ("exl2", "exl3")
+    )
     footprint: Argv = [*PYTEST, "gpu", "tests/gpu/test_footprint.py"]
     lacks = "" if (built() / "built.json").exists() else "no kernels are here"
     return [
@@ -125,12 +128,13 @@ def rehearsed(out: Path) -> list[Piece]:
         _packaged_model(()),
         _rounded_model(),
         _scripted("answers", "Scripted generator of exllamav2", 90, exl2),
-        Piece("generator", "exllamav2's own generator, without weights", 240, library, PLAIN),
+        Piece("generator", "exllamav2's own generator, without weights", 240, own2, PLAIN),
         _random_model("tiny", ()),
         _loads(tokens, (1, 8, 32), "own", 2),
         Piece("memory", "The planner beside exllamav2's own classes", 120, footprint, PLAIN),
         _scripted("faults", "Cancels and deadlines of the echo engine", 90, faults),
         _scripted("exl3", "Scripted generator of exllamav3", 90, exl3),
+        Piece("exl3-generator", "exllamav3's own generator, without weights", 240, own3, PLAIN),
         Piece("torch", "Attention written in torch", 60, [*PYTEST, "", ATTENTION], PLAIN),
     ]
 

@@ -1,9 +1,9 @@
 """Collect what a GPU machine without a network lacks: `make gpu-wheels`.
 
-Three archives come into .gpu/parts, in parts of at most 56 MiB for limited transfers: `kernels` has
-the compiled kernels and the packages, `models` the packaged model, `encoder` the sentence encoder.
-Copy the parts to the machine one after another, and run `python3 tests/gpu/run.py receive PART` for
-each.
+Archives come into .gpu/parts, in parts of at most 52 MiB for limited transfers: `kernels` has the
+compiled kernels and the packages, `models` the packaged model, `exl3` exllamav3 if it is compiled,
+`encoder` the sentence encoder. Copy the parts to the machine one after another, and run
+`python3 tests/gpu/run.py receive PART` for each.
 
 These settings, which make passes on, describe the machine:
 
@@ -169,7 +169,10 @@ def make_words(site: Path) -> None:
 
 
 def pack_kernels(site: Path, wheels: Path, built: Path | None) -> list[Path]:
-    """Pack the packages, and the kernels or else the source of flash-attn."""
+    """Pack the packages, and the kernels or else the source of flash-attn.
+
+    exllamav3 has an archive of its own, which can come later: most pieces do without it.
+    """
     parts = HOME / "parts"
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir()
@@ -178,7 +181,11 @@ def pack_kernels(site: Path, wheels: Path, built: Path | None) -> list[Path]:
         files += [(each, f"sources/{each.name}") for each in wheels.glob("flash_attn-*.tar.gz")]
     else:
         files += under(built, f"builds/{built.name}")
-    return archives.pack("kernels", files, parts, compress=True)
+    exl3 = [each for each in files if "/exllamav3" in each[1]]
+    made = archives.pack("kernels", [each for each in files if each not in exl3], parts)
+    if any(inside.endswith("exllamav3_ext.so") for _, inside in exl3):
+        made += archives.pack("exl3", exl3, parts)
+    return made
 
 
 def pack_data() -> Iterator[Path]:

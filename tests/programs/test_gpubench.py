@@ -79,7 +79,9 @@ def test_fleet_and_generator_are_measured_side_by_side(tmp_path):
     assert done.returncode == 0, done.stderr
     assert out.read_text().strip() == done.stdout.strip()
     rows = re.findall(
-        r"^\| (\d+) \| (own|shared) \| [\d,]+ \| [\d,]+ \| ([\d.]+) \|$", done.stdout, re.MULTILINE
+        r"^\| (\d+) \| (own|shared) \| [\d,]+ \| [\d,]+ \| ([\d.]+) \| [\d.]+ \|$",
+        done.stdout,
+        re.MULTILINE,
     )
     assert [row[:2] for row in rows] == [
         ("1", "own"),
@@ -139,6 +141,12 @@ def test_a_warm_up_shares_no_prefix_with_the_measured_prompts(gpuload):
     warm, measured = gpuload.Load(4, False, 1, 40, 8), gpuload.Load(4, False, 3, 40, 8)
     begins = [{prompt[:40] for prompt in load.prompts()} for load in (warm, measured)]
     assert not begins[0] & begins[1]
+
+
+def test_the_steady_rate_leaves_out_the_first_answers(gpuload):
+    answers = [(5.0, 10), (6.0, 10), (8.0, 20), (7.0, 20)]
+    measured = gpuload.rate(0.0, answers, 2)
+    assert (measured.tokens, measured.seconds, measured.steady) == (60, 8.0, 20.0)
 
 
 def test_an_error_of_one_job_ends_the_measurement(gpuload):

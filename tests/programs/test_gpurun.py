@@ -111,6 +111,8 @@ def test_a_missing_part_is_named_and_the_other_archives_are_unpacked(home, monke
     (home / "site/a.py").unlink()
     archives.unpack([parts], home)
     assert not (home / "site/a.py").exists()  # the same parts are not unpacked again
+    (parts / "exl3-2of2.part").touch()  # of an archive that need not be there at all
+    assert archives.unpack([parts], home)["exl3"] == "missing: exl3-1of2.part"
     older = home / "models-1of2.part"
     older.write_bytes(hashlib.sha256(b"").digest())
     archives.receive(older, parts)
@@ -250,3 +252,51 @@ def test_an_interrupted_conversion_is_resumed(machine, monkeypatch):
     machine.broken = {"converter writes nothing"}  # and ends with 0, as it may
     assert ended(machine, monkeypatch, "model") == "failed: model exl2"
     assert left.exists()
+
+
+def test_exllamav3_has_an_archive_of_its_own_if_it_is_compiled(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("GPU_WHEELS", str(tmp_path))
+    wheels, archives = (importlib.import_module(name) for name in ("wheels", "archives"))
+    built = tmp_path / "builds/torch2.11-cu13.0-cp312"
+    for file in ("exllamav2_ext.so", "built.json"):
+        write(built / file)
+    for file in ("exllamav2/ext.py", "exllamav3/ext.py", "exllamav3-1.dist-info/METADATA"):
+        write(tmp_path / "site" / file)
+    for compiled, names in ((False, {"kernels"}), (True, {"kernels", "exl3"})):
+        if compiled:
+            write(built / "exllamav3_ext.so")
+        parts = wheels.pack_kernels(tmp_path / "site", tmp_path / "wheels", built)
+        assert {part.name.partition("-")[0] for part in parts} == names
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    (tmp_path / "parts/exl3-1of1.part").rename(tmp_path / "later.part")
+    archives.unpack([tmp_path / "parts"], unpacked)
+    assert not list(unpacked.rglob("exllamav3*"))
+    (tmp_path / "later.part").rename(tmp_path / "parts/exl3-1of1.part")
+    archives.unpack([tmp_path / "parts"], unpacked)
+    assert {each.name for each in unpacked.rglob("exllamav3*")} == {
+        "exllamav3", "exllamav3-1.dist-info", "exllamav3_ext.so",
+    }  # fmt: skip
+
+
+def write(file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("x")
+
+
+def test_no_transfer_is_larger_than_allowed_and_the_order_is_that_of_worth(home, tmp_path):
+    rehearsal = importlib.import_module("rehearsal")
+    sizes = {
+        "encoder-1of1": 33, "exl3-1of1": 24, "models-2of2": 47, "models-1of2": 47,
+        "kernels-1of1": 19,
+    }  # fmt: skip
+    parts = [tmp_path / f"{name}.part" for name in sizes]
+    for part, size in zip(parts, sizes.values(), strict=True):
+        with part.open("wb") as file:
+            file.truncate(size << 20)
+    batches = rehearsal.transfers(sorted(parts, key=rehearsal.order), 9 << 20)
+    assert [[part.stem for part in batch] for batch in batches] == [
+        ["kernels-1of1", "exl3-1of1"], ["models-1of2"], ["models-2of2"], ["encoder-1of1"],
+    ]  # fmt: skip
+    with pytest.raises(SystemExit, match=r"models-1of2\.part and the repository are more than 64"):
+        rehearsal.transfers(parts[3:4], 20 << 20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 
 import numpy as np
 
@@ -33,12 +34,12 @@ def exl2_engine(folder, *, slots=2, context=256, pages=None):
     return _engine(folder, "exl2", slots, context, backend), backend.generator
 
 
-def library_engine(folder, *, slots=2, context=256, pages=None):
-    """Return the engine over exllamav2's own generator, and the generator."""
-    from weightless import backend  # noqa: PLC0415 - needs torch
-
-    made = backend(folder, pages or slots * -(-context // PAGE), slots)
-    return _engine(folder, "exl2", slots, context, made), made.generator
+def library_engine(folder, name="exl2", *, slots=2, context=256, pages=None):
+    """Return the engine over the own generator of exllamav2 or exllamav3, and the generator."""
+    weightless = importlib.import_module({"exl2": "weightless", "exl3": "weightless_exl3"}[name])
+    spare = int(name == "exl3")
+    made = weightless.backend(folder, pages or slots * (-(-context // PAGE) + spare), slots)
+    return _engine(folder, name, slots, context, made), made.generator
 
 
 def exl2_backend(folder, pages, slots):

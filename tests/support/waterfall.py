@@ -153,6 +153,7 @@ def waterfall(redis_url, tmp_path_factory):
             "forebay.routing.limits.spillway",
             "forebay.routing.learning.job_types",
             "forebay.routing.learning.calibration",
+            "forebay.routing.learning.versions",
             "forebay.routing.learning.agreement_rates",
             "forebay.routing.limits.frontier_status",
         ):

@@ -23,13 +23,13 @@ from forebay.workers.engines.gpu import prebuilt, probe
 from tinymodel import Rule
 
 PAGE, CHUNK = 256, 2_048
-_CONFIG = {
+MODEL = {
     "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 1, "hidden_size": 64,
     "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1,
     "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 1e4,
     "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
-_STEP_S = 0.02  # of a story, so that it lasts until a test cancels it
+STEP_S = 0.02  # of a story, so that it lasts until a test cancels it
 
 
 def backend(folder, pages, slots):
@@ -71,7 +71,7 @@ def _libraries():
 
 def _model(exllamav2, torch, folder):
     rule = Rule(folder)
-    (folder / "config.json").write_text(json.dumps({**_CONFIG, "vocab_size": rule.size}))
+    (folder / "config.json").write_text(json.dumps({**MODEL, "vocab_size": rule.size}))
     config = exllamav2.ExLlamaV2Config()
     config.model_dir = str(folder)
     config.prepare(no_tensors=True)
@@ -87,20 +87,20 @@ def _model(exllamav2, torch, folder):
             rows = []
             for at, ids in enumerate(input_ids):
                 past = int(attn_params.cache_seqlens[at])
-                places = _places(torch, attn_params.block_index[at], past + len(ids))
-                kept[places[past:]] = ids.to(kept.dtype)
-                rows.append(kept[places].int().tolist())
+                where = places(torch, attn_params.block_index[at], past + len(ids))
+                kept[where[past:]] = ids.to(kept.dtype)
+                rows.append(kept[where].int().tolist())
             return {} if preprocess_only else {"logits": self._logits(rows)}
 
         def _logits(self, rows):
             if any(rule.tells_story(tuple(rule.split(row)[0])) for row in rows):
-                time.sleep(_STEP_S)
+                time.sleep(STEP_S)
             return torch.stack([torch.from_numpy(rule.logits(row)) for row in rows])[:, None]
 
     return Weightless(config)
 
 
-def _places(torch, blocks, count):
+def places(torch, blocks, count):
     """Return the places in the cache of the first `count` tokens of a sequence."""
     positions = torch.arange(count)
     return blocks.long()[positions // PAGE] * PAGE + positions % PAGE

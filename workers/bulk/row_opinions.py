@@ -8,7 +8,7 @@ import redis
 
 from forebay.routing.jobs import Content, Verdict
 from forebay.routing.learning.verdicts import Verdicts
-from forebay.routing.scoring.router_model import RouterModel
+from forebay.routing.learning.versions import CurrentRouterModel
 from forebay.workers.cascade.second_opinion import SecondOpinion, SecondOpinions
 from forebay.workers.runtime.attempt import Attempt
 
@@ -44,4 +44,4 @@ class RowOpinions:
     @cached_property
     def _verdicts(self) -> Verdicts:
         """Loaded with the first row that needs a verdict: most fleets need none here."""
-        return Verdicts(RouterModel.load(), self._redis, self._secret)
+        return Verdicts(CurrentRouterModel(self._redis), self._redis, self._secret)

@@ -23,6 +23,7 @@ from forebay.workers.checks.reading.dates import (
     times,
     without_zones,
 )
+from forebay.workers.checks.reading.derived import computed, converted, moved, quantities, spans
 from forebay.workers.checks.reading.number_words import spelled_numbers
 from forebay.workers.checks.reading.numerals import (
     CURRENCY_NAMES,
@@ -79,6 +80,18 @@ class Source:
         return frozenset(abs(value) for value in self._numbers)
 
     @cached_property
+    def _derived(self) -> frozenset[Decimal]:
+        """The numbers that follow from those of the text; made if an answer has others."""
+        numbers = (one for one in self._mentions if one.is_number and one.values)
+        return computed([max(one.values & one.unscaled or one.values) for one in numbers]).union(
+            converted(quantities(self._text)), spans(self._dates, self._times)
+        )
+
+    @cached_property
+    def _moved_dates(self) -> frozenset[Date]:
+        return moved(self._dates, quantities(self._text))
+
+    @cached_property
     def _dates(self) -> frozenset[Date]:
         return frozenset().union(*(meanings for _, meanings in dates(self._text)))
 
@@ -100,7 +113,8 @@ class Source:
             value: the number; its sign counts.
             unscaled: also accept `1.5` for `1.5 million`.
         """
-        return Decimal(repr(value)) in (self._unscaled if unscaled else self._numbers)
+        number = Decimal(repr(value))
+        return number in (self._unscaled if unscaled else self._numbers) or number in self._derived
 
     def has_numbers_of(self, text: str) -> bool:
         """Return whether every date, and every number in digits, of another text occurs here.
@@ -118,7 +132,7 @@ class Source:
         if mention.is_number and "/" in digits:  # both parts, or their quotient
             return parts <= self._sizes or not self._sizes.isdisjoint(sizes - parts)
         if mention.is_number:
-            return not self._sizes.isdisjoint(sizes)
+            return not (self._sizes.isdisjoint(sizes) and self._derived.isdisjoint(sizes))
         is_list = "," in digits and parts <= self._sizes
         return is_list or self._vocabulary.has_phrase(words(digits))
 
@@ -137,7 +151,7 @@ class Source:
         year, month, day = date
         years = self._years_of_days.get((month, day), set())
         is_given = bool(years) and (year is None or year in years or None in years)
-        return is_given or (year, day) in self._days_of_unknown_months
+        return is_given or (year, day) in self._days_of_unknown_months or date in self._moved_dates
 
     @cached_property
     def _years_of_days(self) -> dict[tuple[int, int], set[int | None]]:
@@ -231,7 +245,7 @@ class Source:
             return None
         if currency - self._vocabulary.exact:
             return False
-        if not found[0].values.isdisjoint(self._numbers):
+        if not found[0].values.isdisjoint(self._numbers | self._derived):
             return True
         is_identifier = not found[0].is_marked or value.strip().startswith("+")
         return is_identifier and self._has_run_of_digits(value)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forebay.routing.base import Kind
 from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
 from forebay.routing.errors import InvalidJob
 from forebay.routing.learning.audits import Audit, Audits
 from forebay.routing.learning.calibration import EVERYBODY, Calibration, Calibrations
+from forebay.routing.learning.versions import Models
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy.policy_file import Policy
+from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
@@ -70,7 +73,7 @@ def calibrate(
     client = connect(settings, "look")
     calibrations = Calibrations(client)
     audits = Audits(Ledger(client, settings, lambda: template(celery_app(settings, []))))
-    model = RouterModel.load().version
+    model = Models(client, RouterModel).now().version
     usable = _usable(audits.read(tenant), model, stand_in=stand_in)
     if rollback is not None:
         calibrations.roll_back(scope, rollback)
@@ -81,7 +84,7 @@ def calibrate(
         found = f"there are {len(usable)} audits to learn from, not {min_audits}"
         raise InvalidJob(f"{found}; wait for more, or lower --min", field="min")
     current = _current(calibrations, scope, model)
-    trial = _try(usable, current, settings)
+    trial = _try(usable, current, settings, Models(client, DoubtModel).now().version)
     published = None
     if trial.accepted and not dry_run:
         published = calibrations.publish(scope, trial.candidate)
@@ -104,11 +107,15 @@ def _current(calibrations: Calibrations, scope: str, model: str) -> Calibration:
     return Calibration(model=model, doubt=current.doubt, labels=current.labels, **kept)
 
 
-def _try(audits: list[Audit], current: Calibration, settings: Settings) -> Trial:
+def _try(audits: list[Audit], current: Calibration, settings: Settings, doubt: str) -> Trial:
     from forebay.workers.training.calibration.fit_calibration import trial  # noqa: PLC0415 - of the extra `router`
 
     policy = Policy.load(settings.policy_file)
-    return trial(audits, current, lambda name, kind: getattr(policy.tenant(name).thresholds, kind))
+
+    def threshold(tenant: str, kind: Kind) -> float:
+        return float(getattr(policy.tenant(tenant).thresholds, kind))
+
+    return trial(audits, current, threshold, doubt)
 
 
 def _report_rollback(scope: str, version: int, *, as_json: bool) -> None:

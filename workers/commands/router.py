@@ -1,4 +1,4 @@
-"""`forebay router`: train and evaluate the router model; show and override its pacing."""
+"""`forebay router`: train, evaluate and publish models; show and override the pacing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import typer
 from forebay.workers.commands.learning import (
     evaluate,
     pace,
+    publish,
     status,
     train,
     train_cascade,
@@ -14,13 +15,14 @@ from forebay.workers.commands.learning import (
 )
 
 app = typer.Typer(
-    help="Train and evaluate the router model; override its pacing.",
+    help="Train, evaluate and publish the router model; override its pacing.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 
 app.command("train")(train.train)
 app.command("train-doubt")(train_doubt.train_doubt)
 app.command("train-cascade")(train_cascade.train_cascade)
+app.command("publish")(publish.publish)
 app.command("eval")(evaluate.evaluate)
 app.command("status")(status.status)
 app.command("override")(pace.override)

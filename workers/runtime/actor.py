@@ -15,15 +15,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import celery.apps.worker
-from celery import Celery
-from celery.signals import (
-    celeryd_init,
-    setup_logging,
-    worker_init,
-    worker_ready,
-    worker_shutdown,
-    worker_shutting_down,
-)
+from celery import Celery, signals
 
 from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
@@ -56,6 +48,7 @@ from forebay.workers.runtime.liveness import Liveness
 from forebay.workers.runtime.outcomes import Outcome
 from forebay.workers.runtime.settings import ActorSettings
 from forebay.workers.runtime.start_up import (
+    collect_rarely,
     give_up,
     load_scripts,
     reachable,
@@ -177,12 +170,12 @@ class Actor:
             # Doorbells send no events: the hooks tell Flower of jobs (`workers/telemetry`).
             self.app.task(self._task(queue), name=task_name(queue), typing=False, send_events=False)
         self.app.steps["consumer"].add(step_calling(self._come_round))
-        celeryd_init.connect(self._name, weak=False)
-        setup_logging.connect(_log_to_stderr, weak=False)
-        worker_init.connect(self._start, weak=False)
-        worker_ready.connect(self._ready, weak=False)
-        worker_shutting_down.connect(self._shutting_down, weak=False)
-        worker_shutdown.connect(self._stop, weak=False)
+        signals.celeryd_init.connect(self._name, weak=False)
+        signals.setup_logging.connect(_log_to_stderr, weak=False)
+        signals.worker_init.connect(self._start, weak=False)
+        signals.worker_ready.connect(self._ready, weak=False)
+        signals.worker_shutting_down.connect(self._shutting_down, weak=False)
+        signals.worker_shutdown.connect(self._stop, weak=False)
 
     def _name(self, instance: Any, **_: Any) -> None:
         """Log under Celery's name of this worker; name it if it was started without `-n`.
@@ -225,6 +218,7 @@ class Actor:
             wait_for_redis(self._impatient_ledger)
             load_scripts(self._impatient_ledger)
             self._worker = self._made_worker()
+        collect_rarely()
         self._full_redis.start()
         self._start_reserves(self._worker)
 
@@ -262,6 +256,7 @@ class Actor:
         self._full_redis.stop()
         if self._worker is not None:
             self._worker.close()
+        self._drain.ring_for_others(self._consumed())
 
     def _come_round(self, consumer: Any) -> None:
         """Note that the consumer's loop came round, and have it do as an operator ordered."""

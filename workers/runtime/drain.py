@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from types import FrameType
 
@@ -64,6 +64,17 @@ class Drain:
         """
         if self._in_flight.closed:
             self._in_flight.emptied(self._grace_s + CLOSE_S)
+
+    def ring_for_others(self, queues: Sequence[str]) -> None:
+        """Ring once for each of these queues in which jobs wait, after this worker has stopped.
+
+        Redis may have sent it a doorbell when it had ceased to read any.
+        """
+        try:
+            for queue in self._ledger.queues_with_jobs(queues, bulk=True):
+                self._ledger.ring(queue)
+        except ForebayError as error:
+            log.info("doorbells are left to the sweeper: %s", error, extra=event(Event.QUEUE_LEFT))
 
     def _run(self) -> None:
         exit_code = self._exit_codes.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -18,6 +19,10 @@ log = logging.getLogger(__name__)
 
 REDIS_RETRY_S = 1.0
 
+#: Objects made before Python looks for garbage. Rows and jobs make many, and hardly any is garbage
+#: that only a collection finds.
+OBJECTS_PER_COLLECTION = 10_000
+
 T = TypeVar("T", bound=EnvironmentSettings)
 
 
@@ -27,6 +32,12 @@ def settings_of(cls: type[T]) -> T:
         return read(cls)
     except ForebayError as error:
         give_up(error)
+
+
+def collect_rarely() -> None:
+    """Have Python look for garbage less often, and never among what is there now, which stays."""
+    gc.freeze()
+    gc.set_threshold(OBJECTS_PER_COLLECTION)
 
 
 def give_up(error: ForebayError) -> NoReturn:

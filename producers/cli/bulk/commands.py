@@ -32,11 +32,24 @@ from forebay.producers.cli.bulk.options import (
     TextField,
     TextForm,
     UserForm,
+    check_kind,
     check_modes,
     naming_options,
+    read_by,
+    read_questions,
 )
 from forebay.producers.cli.clients import current_tenant, open_client
-from forebay.producers.cli.options import Egress, Focus, Json, MaxTokens, MaxWords, TenantName
+from forebay.producers.cli.options import (
+    Choices,
+    Egress,
+    Focus,
+    Json,
+    MaxTokens,
+    MaxWords,
+    Questions,
+    QuestionsFile,
+    TenantName,
+)
 from forebay.routing.errors import InvalidJob
 
 if TYPE_CHECKING:
@@ -50,6 +63,7 @@ RUN_HELP = """Answer every row of a file, and write the results to another file.
   forebay bulk run mails.csv --kind classify --labels labels.txt --text-field body --out l.csv
   forebay bulk run invoices/ --kind extract --schema invoice.json --out invoices.jsonl
   forebay bulk run mails.jsonl --kind generate --user "Answer this: {body}" --out answers.jsonl
+  forebay bulk run mails.csv --kind decide --choice "urgent?=yes,no" --text-field body --out d.csv
   forebay bulk run texts.parquet --kind embed --text-field text --out vectors.npy
   cat jobs.jsonl | forebay bulk run - --out results.jsonl
 
@@ -80,6 +94,9 @@ def run(  # noqa: D103 - its help says it
     user: UserForm = None,
     labels: LabelsFile = None,
     schema: SchemaFile = None,
+    question: Questions = None,
+    choice: Choices = None,
+    questions: QuestionsFile = None,
     max_words: MaxWords = None,
     focus: Focus = None,
     max_tokens: MaxTokens = None,
@@ -102,22 +119,27 @@ def run(  # noqa: D103 - its help says it
     if resume and out:
         _follow_resumed(out, tenant, source, as_json=as_json)
         return
-    given = {
+    options = _given({
         "kind": kind, "text_field": text_field, "text": text, "system": system, "user": user,
         "labels": labels and Path(labels), "schema": schema and Path(schema), "key": key,
         "max_words": max_words, "focus": focus, "max_tokens": max_tokens, "egress": egress,
         "egress_column": egress_column, "max_usd": max_usd, "max_cost_usd": max_cost,
-        "source_format": rows_format, "deadline": by and _read_by(by),
-    }  # fmt: skip
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        "source_format": rows_format, "deadline": by and read_by(by),
+        "questions": read_questions(questions, question, choice),
+    })  # fmt: skip
     with naming_options(), open_client(current_tenant(tenant)) as client:
-        if dry_run:
-            _validate(client, source, options, as_json=as_json)
-        elif sample:
-            _estimate(client, source, sample, options, as_json=as_json)
+        if dry_run or sample:
+            _try_out(client, source, sample, options, as_json=as_json)
         else:
             options |= {"out": out, "order": order, "overwrite": overwrite}
-            _follow(client.bulk(source, **options), as_json=as_json, by=by is not None)
+            _follow(client.bulk(source, **options), as_json=as_json, by=bool(by))
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given; raise `InvalidJob` if one is for another kind."""
+    given = {name: value for name, value in options.items() if value is not None}
+    check_kind(given.get("kind"), given)
+    return given
 
 
 @app.command("resume")
@@ -168,6 +190,23 @@ def cancel(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> N
     _set_state(bulk, "cancelled", tenant, as_json=as_json)
 
 
+def _try_out(
+    client: Client, source: str, sample: int, options: dict[str, Any], *, as_json: bool
+) -> None:
+    """Answer a sample of the rows, or only read all of them."""
+    if not sample:
+        _validate(client, source, options, as_json=as_json)
+        return
+    from forebay.producers.cli.bulk.progress import estimate_lines
+
+    found = client.sample_bulk(source, sample, **options)
+    if as_json:
+        display.document(asdict(found))
+        return
+    for line in estimate_lines(found):
+        display.text(line)
+
+
 def _validate(client: Client, source: str, options: dict[str, Any], *, as_json: bool) -> None:
     """Read all rows, and answer none."""
     found = client.validate_bulk(source, **options)
@@ -182,20 +221,6 @@ def _validate(client: Client, source: str, options: dict[str, Any], *, as_json: 
         display.text(f"{found.rows:,} valid rows, {found.bad:,} bad rows")
     if found.bad:
         raise typer.Exit(display.FAILURE)
-
-
-def _estimate(
-    client: Client, source: str, sample: int, options: dict[str, Any], *, as_json: bool
-) -> None:
-    """Answer some rows, and print what the whole would take."""
-    from forebay.producers.cli.bulk.progress import estimate_lines
-
-    found = client.sample_bulk(source, sample, **options)
-    if as_json:
-        display.document(asdict(found))
-        return
-    for line in estimate_lines(found):
-        display.text(line)
 
 
 def _set_state(bulk: str, state: Any, tenant: str | None, *, as_json: bool) -> None:
@@ -267,15 +292,3 @@ def _tenant_of(option: str | None, which: str) -> str:
     from forebay.routing.jobs import owner
 
     return current_tenant(option, owner(which) or "default")
-
-
-def _read_by(text: str) -> Any:
-    """Return the time that `--by` names: a time of day, a span from now, or an ISO time."""
-    from forebay.producers.cli.bulk.progress import next_time_of_day
-    from forebay.producers.cli.job_input import read_deadline
-
-    try:
-        return next_time_of_day(text) or read_deadline(text)
-    except InvalidJob as error:
-        words = error.message.replace("must be ", "must be a time of day like 06:00, ")
-        raise InvalidJob(words, field="--by") from None

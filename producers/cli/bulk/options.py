@@ -1,14 +1,15 @@
+# ruff: noqa: PLC0415 - what is slow is imported where it is used
 """The options of `forebay bulk run`, one type each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from forebay.routing.errors import ForebayError, InvalidJob
+from forebay.routing.errors import CallerError, ForebayError, InvalidJob
 
 Rows = Annotated[
     str, typer.Argument(metavar="FILE", help="The rows: a file, a folder, or - for stdin.")
@@ -21,7 +22,9 @@ Out = Annotated[
 ]
 Kind = Annotated[
     str | None,
-    typer.Option("--kind", metavar="KIND", help="classify, extract, summarize, generate or embed."),
+    typer.Option(
+        "--kind", metavar="KIND", help="classify, extract, summarize, generate, decide, embed."
+    ),
 ]
 TextField = Annotated[
     str | None,
@@ -122,8 +125,51 @@ def naming_options() -> Iterator[None]:
     try:
         yield
     except ForebayError as error:
-        name = error.field or ""
-        if name in _NAMES:
+        name, *path = (error.field or "").split(".")
+        if name == "questions" and isinstance(error, CallerError):
+            from forebay.producers.cli.option_names import in_words
+
+            raise type(error)(in_words(error, name, path), field="--question") from None
+        if name in _NAMES and not path:
             error.field = f"--{name.replace('_', '-')}"
         error.field = _OTHER_NAMES.get(name, error.field)
         raise
+
+
+def check_kind(kind: str | None, given: Collection[str]) -> None:
+    """Check that requests of this kind have the fields that options gave.
+
+    Raises:
+        InvalidJob: An option is for other kinds; the error names them.
+    """
+    from forebay.producers.cli.option_names import KINDS_WITH_FIELD
+    from forebay.routing.base import KINDS
+
+    for field in given if kind in KINDS else ():
+        kinds = KINDS_WITH_FIELD.get(field, KINDS)
+        if kind not in kinds:
+            message = f"is an option of {' and '.join(kinds)}, not of {kind}: remove it"
+            raise InvalidJob(message, field=_option(field))
+
+
+def _option(field: str) -> str:
+    return "--question" if field == "questions" else f"--{field.replace('_', '-')}"
+
+
+def read_by(text: str) -> Any:
+    """Return the time that `--by` names: a time of day, a span from now, or an ISO time."""
+    from forebay.producers.cli.bulk.progress import next_time_of_day
+    from forebay.producers.cli.job_input import read_deadline
+
+    try:
+        return next_time_of_day(text) or read_deadline(text)
+    except InvalidJob as error:
+        words = error.message.replace("must be ", "must be a time of day like 06:00, ")
+        raise InvalidJob(words, field="--by") from None
+
+
+def read_questions(*given: Any) -> Any:
+    """Return the questions of `--questions`, `--question` and `--choice`; see `job_input`."""
+    from forebay.producers.cli import job_input
+
+    return job_input.read_questions(*given)

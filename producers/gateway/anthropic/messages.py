@@ -16,11 +16,14 @@ from forebay.producers.gateway.asking.asking import ask, estimate_in
 from forebay.producers.gateway.asking.chats import jobs
 from forebay.producers.gateway.asking.model_names import asked_of
 from forebay.producers.gateway.asking.streaming import Telling
-from forebay.producers.gateway.documents import EVENTS, documented
+from forebay.producers.gateway.documents import EVENTS, MESSAGES, documented
 from forebay.producers.gateway.wire import read, respond
 
 router = APIRouter(tags=["Anthropic"])
-FORMAT = documented(MessagesRequest, MessageObject, error="AnthropicError", media=EVENTS)
+EXAMPLE = {"model": "auto", "max_tokens": 200, "messages": MESSAGES}
+FORMAT = documented(
+    MessagesRequest, MessageObject, error="AnthropicError", media=EVENTS, example=EXAMPLE
+)
 
 
 class CountedTokens(TypedDict):
@@ -29,7 +32,7 @@ class CountedTokens(TypedDict):
     input_tokens: int
 
 
-COUNT = documented(CountRequest, CountedTokens, error="AnthropicError")
+COUNT = documented(CountRequest, CountedTokens, error="AnthropicError", example=EXAMPLE)
 
 
 @router.post("/v1/messages", **FORMAT)

@@ -25,7 +25,16 @@ from forebay.routing.jobs import Answer, Decide, Job
 router = APIRouter(tags=["Decisions"])
 
 
-@router.post("/v1/decisions", **documented(DecisionRequest, Decision))
+DECIDE = documented(
+    DecisionRequest, Decision,
+    example={
+        "model": "auto", "input": "The invoice is wrong.",
+        "questions": [{"type": "predicate", "instructions": "The text is a complaint."}],
+    },
+)  # fmt: skip
+
+
+@router.post("/v1/decisions", **DECIDE)
 async def create_decision(request: Request) -> Response:
     """Answer typed questions about an input with probabilities, in OpenAI's format."""
     by = await caller(request, "submit")

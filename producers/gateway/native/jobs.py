@@ -85,7 +85,13 @@ def _documented(body: Any, response: Any, **options: Any) -> dict[str, Any]:
     return documented(body, response, error="NativeError", **options)
 
 
-@router.post("", **_documented(Job, Submitted, status=202))
+SUBMIT = _documented(
+    Job, Submitted, status=202,
+    example={"request": {"kind": "summarize", "text": "A forebay is the pool above a turbine."}},
+)  # fmt: skip
+
+
+@router.post("", **SUBMIT)
 async def submit_job(request: Request) -> Response:
     """Submit a job. The body is a whole job, or a request alone: `{"kind": "summarize", ...}`.
 

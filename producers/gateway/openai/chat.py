@@ -12,7 +12,7 @@ from forebay.producers.gateway.asking.asking import ask
 from forebay.producers.gateway.asking.chats import jobs
 from forebay.producers.gateway.asking.model_names import asked_of
 from forebay.producers.gateway.asking.streaming import Telling
-from forebay.producers.gateway.documents import EVENTS, documented
+from forebay.producers.gateway.documents import EVENTS, MESSAGES, documented
 from forebay.producers.gateway.openai.chat_request import ChatRequest
 from forebay.producers.gateway.openai.chat_stream import streamed
 from forebay.producers.gateway.openai.replies import ChatCompletion, completion
@@ -21,7 +21,12 @@ from forebay.producers.gateway.wire import read, respond
 router = APIRouter(tags=["OpenAI"])
 
 
-@router.post("/v1/chat/completions", **documented(ChatRequest, ChatCompletion, media=EVENTS))
+CHAT = documented(
+    ChatRequest, ChatCompletion, media=EVENTS, example={"model": "auto", "messages": MESSAGES}
+)
+
+
+@router.post("/v1/chat/completions", **CHAT)
 async def create_chat_completion(request: Request) -> Response:
     """Answer a chat. The model names a lane or a kind: `auto`, `local`, `forebay/classify`.
 

@@ -82,7 +82,12 @@ class EmbeddingResponse(TypedDict):
     forebay: origin.Origin
 
 
-@router.post("/v1/embeddings", **documented(EmbeddingRequest, EmbeddingResponse))
+EMBED = documented(
+    EmbeddingRequest, EmbeddingResponse, example={"model": "auto", "input": ["a forebay"]}
+)
+
+
+@router.post("/v1/embeddings", **EMBED)
 async def create_embeddings(request: Request) -> Response:
     """Turn texts into vectors. `auto`, `local` and `forebay/embed` name the fleet's one model."""
     by = await caller(request, "submit")

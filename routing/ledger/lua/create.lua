@@ -11,6 +11,13 @@
 -- the number of the fields' names and values, and these.
 local queue, bell, max_waiting, may_skip = unpack(ARGV, 1, 4)
 
+-- Return whether there may be a job of this id: Redis is asked about all ids of the batch at once, and an
+-- id may come twice.
+local any_exists, created = false, {}
+local function may_exist(id)
+  return any_exists or created[id]
+end
+
 -- Return the reply for a job that exists already, by its idempotency key or by its id.
 local function existing(id, idempotency, digest, watcher)
   if idempotency ~= '' then
@@ -23,15 +30,24 @@ local function existing(id, idempotency, digest, watcher)
       return { 'known', first }
     end
   end
-  local job = redis.call('EXISTS', job_key(id)) == 1 and read(id)
+  local job = may_exist(id) and read(id)
   if job then
     watch(id, watcher, job.state)
     return { 'known', id }
   end
 end
 
-local function create(id, content, idempotency, digest, watcher, fields)
-  local given = given_fields(fields)
+-- Return the fields that a producer gives, as `given_fields` does: jobs of a batch often have the same.
+local given_before = {}
+local function given_at(first, last)
+  local fields = { unpack(ARGV, first, last) }
+  local text = table.concat(fields, '\0')
+  given_before[text] = given_before[text] or given_fields(fields)
+  return given_before[text]
+end
+
+local function create(id, content, idempotency, digest, watcher, first, last)
+  local given = given_at(first, last)
   check_new(id, queue, bell)
   check_stream(watcher, id)
   if idempotency ~= '' and not owned(idempotency, 'fb:idempotency', id) then
@@ -50,9 +66,10 @@ local function create(id, content, idempotency, digest, watcher, fields)
     return refused
   end
   if lane then
-    given.egress = egress
+    given = setmetatable({ egress = egress }, { __index = given }) -- other jobs may share the fields
     once('queue ' .. lane, 'SADD', 'fb:queues', lane)
   end
+  created[id] = true
   put_on(id, lane or queue, bell, content, given, 'idempotency', idempotency, 'reasons', reasons or '')
   if idempotency ~= '' then
     redis.call('SET', idempotency, id .. ' ' .. digest)
@@ -62,14 +79,33 @@ local function create(id, content, idempotency, digest, watcher, fields)
 end
 
 local MAX_JOBS = 100 -- more would keep Redis from everybody else for too long
-local replies, i = {}, 5
-while i <= #ARGV and #replies < MAX_JOBS do
-  local id, content, idempotency, digest, watcher, count = unpack(ARGV, i, i + 5)
-  local last = i + 5 + math.max(0, math.min(number(count), #ARGV))
-  local made, reply = pcall(create, id, content, idempotency, digest, watcher, { unpack(ARGV, i + 6, last) })
+
+-- Return where the arguments of each job begin and end, and the keys of their records.
+local function jobs_of_batch()
+  local spans, keys, i = {}, {}, 5
+  while i <= #ARGV and #spans < MAX_JOBS do
+    local last = i + 5 + math.max(0, math.min(number(ARGV[i + 5]), #ARGV))
+    spans[#spans + 1], keys[#keys + 1] = { i, last }, job_key(ARGV[i])
+    i = last + 1
+  end
+  return spans, keys
+end
+
+local function create_at(i, last)
+  local id, content, idempotency, digest, watcher = unpack(ARGV, i, i + 4)
+  local made, reply = pcall(create, id, content, idempotency, digest, watcher, i + 6, last)
   if not made then -- an error stops this job only
     reply = redis.error_reply(type(reply) == 'table' and reply.err or tostring(reply))
   end
-  replies[#replies + 1], i = reply, last + 1
+  return reply
 end
-return replies
+
+return together(function()
+  local replies, spans, keys = {}, jobs_of_batch()
+  local there = #keys > 0 and redis.pcall('EXISTS', unpack(keys)) or 0
+  any_exists = there ~= 0 -- or this user may not ask about some of them
+  for i, span in ipairs(spans) do
+    replies[i] = create_at(unpack(span))
+  end
+  return replies
+end)

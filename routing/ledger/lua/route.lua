@@ -21,8 +21,10 @@ local function move(id, token, queue, egress, reason, verdict)
   return 'moved'
 end
 
-local replies = {}
-for i = 2, #ARGV, 6 do
-  replies[#replies + 1] = move(unpack(ARGV, i, i + 5))
-end
-return replies
+return together(function()
+  local replies = {}
+  for i = 2, #ARGV, 6 do
+    replies[#replies + 1] = move(unpack(ARGV, i, i + 5))
+  end
+  return replies
+end)

@@ -18,12 +18,14 @@ local function settle(id, token, state, receipt, answer, code)
   return reached
 end
 
-local replies = {}
-for i = 2, #ARGV, 6 do
-  local settled, reply = pcall(settle, unpack(ARGV, i, i + 5))
-  if not settled then
-    reply = redis.error_reply(type(reply) == 'table' and reply.err or tostring(reply))
+return together(function()
+  local replies = {}
+  for i = 2, #ARGV, 6 do
+    local settled, reply = pcall(settle, unpack(ARGV, i, i + 5))
+    if not settled then
+      reply = redis.error_reply(type(reply) == 'table' and reply.err or tostring(reply))
+    end
+    replies[#replies + 1] = reply
   end
-  replies[#replies + 1] = reply
-end
-return replies
+  return replies
+end)

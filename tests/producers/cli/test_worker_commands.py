@@ -107,7 +107,7 @@ def test_arguments_and_exit_codes_of_a_command_pass_through(forebay):
     assert json.loads(out)["error"]["code"] == "misconfigured"
     code, out, err = forebay("models", "path", "--nonsense")
     assert (code, out) == (2, "")
-    assert "Usage: forebay models path" in err
+    assert err == "forebay: usage: --nonsense: is not an option; see `forebay models path -h`\n"
     assert "Usage: forebay models pull" in forebay("models", "pull", "-h")[1]
 
 

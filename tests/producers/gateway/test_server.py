@@ -64,6 +64,23 @@ def test_the_documentation_names_every_model_and_every_reference_resolves(served
     assert refs <= set(document["components"]["schemas"])
 
 
+def test_the_documentation_begins_with_chats_and_its_examples_can_be_sent(served, http):
+    document = httpx2.get(f"{served.gateway_url}/openapi.json").json()
+    used = {tag for path in document["paths"].values() for one in path.values()
+            for tag in one["tags"]}  # fmt: skip
+    tags = [tag["name"] for tag in document["tags"]]
+    assert (tags[0], set(tags)) == ("OpenAI", used)
+    sent = 0
+    for path, methods in document["paths"].items():
+        content = methods.get("post", {}).get("requestBody", {}).get("content", {})
+        example = content.get("application/json", {}).get("example")
+        if example is not None:
+            sent += 1
+            response = http.post(path, json=example)
+            assert response.status_code in {200, 202}, response.text
+    assert sent >= 8
+
+
 def test_the_page_of_the_documentation_takes_everything_from_the_gateway(served):
     page = httpx2.get(f"{served.gateway_url}/docs").text
     parts = re.findall(r'(?:src|href)="([^"]+)"', page)

@@ -17,11 +17,12 @@ from forebay.routing.jobs import Generate, Job, Message, Verdict
 from forebay.routing.learning.audits import Audit
 from forebay.routing.learning.calibration import (
     EVERYBODY,
-    MAX_VERSIONS_KEPT,
     Calibration,
     Calibrations,
 )
 from forebay.routing.learning.verdicts import features
+from forebay.routing.learning.versions import MAX_VERSIONS_KEPT
+from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.logit import logistic, logit
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.workers.commands import calibrate
@@ -30,7 +31,7 @@ from forebay.workers.training.calibration.fit_calibration import trial
 
 pytest_plugins = ["waterfall"]
 
-MODEL = RouterModel.load().version
+MODEL, DOUBT = RouterModel.load().version, DoubtModel.load().version
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def half(_tenant, _kind):
 
 
 def test_a_calibration_is_better_on_audits_that_it_was_not_fitted_on():
-    tried = trial(world(900), Calibration(model=MODEL), half)
+    tried = trial(world(900), Calibration(model=MODEL), half, DOUBT)
     assert tried.accepted == ("probability", "score")
     assert tried.after["brier"] < tried.before["brier"] - 0.02
     assert tried.after["ece"] < 0.08 < tried.before["ece"]
@@ -97,23 +98,23 @@ def test_a_calibration_is_better_on_audits_that_it_was_not_fitted_on():
     assert tried.candidate.weights["length"] > 0.1
     assert abs(tried.candidate.slope - 0.6) < 0.2
     # A second fit is no better than the first.
-    assert trial(world(900), tried.candidate, half).accepted == ()
+    assert trial(world(900), tried.candidate, half, DOUBT).accepted == ()
 
 
 def test_a_model_that_is_right_is_left_alone():
-    tried = trial(world(900, off=False), Calibration(model=MODEL), half)
+    tried = trial(world(900, off=False), Calibration(model=MODEL), half, DOUBT)
     assert tried.accepted == ()
     assert tried.candidate.model_copy(update={"report": {}}) == Calibration(model=MODEL)
 
 
 def test_the_same_audits_give_the_same_calibration():
-    first, second = (trial(world(300), Calibration(model=MODEL), half) for _ in range(2))
+    first, second = (trial(world(300), Calibration(model=MODEL), half, DOUBT) for _ in range(2))
     assert first == second
 
 
 def test_outcomes_that_are_all_equal_break_nothing():
     same = [each.model_copy(update={"outcome": 0.7, "features": {}}) for each in world(60)]
-    tried = trial(same, Calibration(model=MODEL), half)
+    tried = trial(same, Calibration(model=MODEL), half, DOUBT)
     assert "auc" not in tried.before
     assert tried.candidate.weights == {}
 

@@ -85,6 +85,13 @@ def test_the_doubt_that_is_too_much_is_set_by_kind():
     assert should_escalate(job("extract"), TEXT, PASSED, rules, OPEN, DIFFERS).step == "escalate"
 
 
+def test_the_limit_is_compared_with_the_bound_if_audits_show_it():
+    near = doubt_of(0.4, 1.0)
+    for bound, step in ((None, "keep"), (0.45, "keep"), (0.6, "escalate")):
+        doubted = near.model_copy(update={"bound": bound})
+        assert should_escalate(job(), TEXT, PASSED, Policy(), OPEN, doubted).step == step
+
+
 def test_while_the_spillway_is_shut_an_escalation_waits_or_degrades_as_the_tenant_says():
     waits = should_escalate(job(), TEXT, FAILED, Policy(), SHUT)
     assert (waits.step, waits.reasons[-1]) == ("escalate", "spillway_wait")

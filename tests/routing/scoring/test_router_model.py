@@ -113,7 +113,7 @@ def test_a_verdict_contains_no_content():
 
 def test_the_verdicts_of_this_version_do_not_drift():
     """If weights or features change, change the version too."""
-    assert MODEL.version == "text-ab7e8e4b"
+    assert MODEL.version == "text-a4aeef5d"
     drift = {
         "hello": chat("Hello, how are you?"),
         "proof": chat("Prove that the square root of 2 is irrational."),

@@ -144,6 +144,12 @@ def test_the_class_of_redis_own_reason_is_said_without_the_password(address, log
     ("error", "says"),
     [
         (redis_errors.AuthenticationError("Authentication required."), "NOAUTH"),
+        (
+            redis_errors.AuthenticationError(
+                "HELLO must be called with the client already authenticated, otherwise the HELLO"
+            ),
+            "NOAUTH",
+        ),
         (redis_errors.AuthenticationError("invalid password"), "WRONGPASS"),
         (redis_errors.ResponseError("DB index is out of range"), "DB index"),
         (redis_errors.ResponseError("ACL failure in script: no right to `get` x"), "NOPERM"),

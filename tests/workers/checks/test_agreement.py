@@ -73,6 +73,100 @@ def test_different_answers_disagree(one, other):
     assert agreement.texts(one, other) < 0.5
 
 
+#: Pairs of answers by what they come down to, and whether they are the same answer.
+LITERALS = [
+    ("(2, 3)", "3", False),
+    ("2", "(2, ...)", False),
+    ("[2]", "2", False),
+    ("{2}", "2", False),
+    ('{"a": 2}', "2", False),
+    ("[]", "{}", False),
+    ("{}", "[{}]", False),
+    ("[1, 2]", "[1,2]", True),
+    ("[1, 2]", "(1, 2)", False),
+    ("[1, 2]", "[2, 1]", False),
+    ("[1, [2, 3]]", "[1, 2, 3]", False),
+    ("[1, [2, 3]]", "[1,[2,3]]", True),
+    ("[(4, 1), (2, 3)]", "[(3, 1), (2, 3)]", False),
+    ("[(4, 1), (2, 3)]", "[(4,1),(2,3)]", True),
+    ("('a', 1), ('b', 2)", "(('a', 1), ('b', 2))", True),
+    ("{1, 2}", "{2, 1}", True),
+    ("{1: None}", "{1:None}", True),
+    ("{'a': 1, 'b': 2}", '{"b": 2, "a": 1}', True),
+    ("['1']", "[1]", False),
+    ("[True]", "[1]", False),
+    ("[1.0]", "[1]", True),
+    ("['A']", "['a']", False),
+    ("['a b']", "['a  b']", False),
+    ("'A b'", '"a b"', False),
+    ("'a b'", '"a b"', True),
+    ("'a b'", "a b", True),
+    ("[a, b]", "[a,b]", True),
+    ("The answer is (2, 3).", "(2, 3)", True),
+    ("```python\n[1, 2]\n```", "[1,2]", True),
+    ("\\boxed{[1, 2]}", "[1, 2]", True),
+    ("(18)", "18", True),
+    ("(B)", "B", True),
+]
+SCALARS = [
+    ('"2"', "2", True),
+    ("True", "1", False),
+    ("True", "true", True),
+    ("1.0", "1", True),
+    ("1e3", "1000", True),
+    ("None", "null", True),
+    ("None", "0", False),
+    ("007", "07", False),
+    ("007", "7", True),
+    ("5km", "5 km", True),
+    ("5km", "5kg", False),
+    ("0b0b", "0b0b0b", False),
+    ("0 C", "123 0", False),
+    ("Lisbon.", '"lisbon"', True),
+    ("new  york", "New York", True),
+    ("internal", "international", False),
+    ("aaQwQw", "aaQWqW", False),
+    ("iPhone", "iphone", True),
+    ("hello.txt", "hello.txt/", False),
+]
+DATES = [
+    ("2024-03-05", "5 March 2024", True),
+    ("March 5, 2024", "05/03/2024", True),
+    ("5 March", "2024-03-05", True),
+    ("It happened on 5 March 2024, as the deed of the notary in Delft says.", "2024-03-05", True),
+    ("5 March 2024", "6 March 2024", False),
+    ("2024-03-05", "2023-03-05", False),
+    ("2024-03-05", "5", False),
+    ("3:30 pm", "15:30", True),
+    ("3:30 pm", "3:30 am", False),
+    ("2024-03-05 14:00", "2024-03-05 15:00", False),
+    ("2024-03-05 14:00", "5 March 2024", True),
+]
+WRAPPED = [
+    ('{"answer": 18}', "18", True),
+    ('{"reasoning": "9 * 2", "answer": "18"}', '{"reasoning": "it is so", "answer": 18}', True),
+    ('{"reasoning": "9 * 2", "answer": 18}', '{"reasoning": "9 * 2", "answer": 19}', False),
+    ('{"answer": 18, "unit": "km"}', "18", False),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [*LITERALS, *SCALARS, *DATES, *WRAPPED])
+def test_what_an_answer_comes_down_to_is_the_same_or_is_not(one, other, same):
+    assert agreement.texts(one, other) == agreement.texts(other, one) == same
+
+
+def test_documents_agree_by_degrees():
+    one, other = '{"a": 1, "b": "x"}', '{"a": 1.0, "b": "y"}'
+    assert agreement.texts(one, other) == 0.5
+    assert agreement.texts(f"[{one}]", f"[{other}]") == 0.5
+
+
+@pytest.mark.parametrize("nested", ["[" * 300 + "]" * 300, "(" * 90_000 + ")" * 90_000])
+def test_a_literal_that_is_nested_too_deep_is_compared_as_a_text(nested):
+    assert agreement.texts(nested, nested) == 1
+    assert agreement.texts(nested, f"[{nested}]") == 0
+
+
 def test_prose_agrees_by_degrees():
     same = agreement.texts("the parcel came late and wet", "the parcel came late")
     other = agreement.texts("the parcel came late and wet", "my invoice is wrong")

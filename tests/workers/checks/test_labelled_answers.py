@@ -3,6 +3,7 @@
 import pytest
 
 from labelled_answers import SEED, labelled_answers, scores
+from labelled_computed import computed_answers
 
 MIN_PRECISION, MIN_RECALL = 0.97, 0.6
 
@@ -40,3 +41,11 @@ def test_another_seed_gives_the_same_verdicts(seed):
         if score.precision < MIN_PRECISION or score.recall < MIN_RECALL
     }
     assert low == {}
+
+
+def test_values_that_are_computed_or_translated_are_right():
+    answers = list(computed_answers())
+    assert len(answers) >= 60
+    for name, score in scores(answers).items():
+        assert score.precision >= MIN_PRECISION, name
+        assert score.recall >= MIN_RECALL, name

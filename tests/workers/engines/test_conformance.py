@@ -45,8 +45,9 @@ SCRIPTED = {"exl2": exl2_engine, "exl3": exl3_engine}
 
 def kinds():
     """Yield every way in which an engine of the table is tested."""
-    # exllamav2's own generator needs torch, but no GPU; only the run with a GPU has torch.
-    yield pytest.param("library exl2", marks=[pytest.mark.gpu])
+    # The libraries' own generators need torch, but no GPU; only the run with a GPU has torch.
+    for name in SCRIPTED:
+        yield pytest.param(f"library {name}", marks=[pytest.mark.gpu])
     for name, entry in ENGINES.items():
         marks = [pytest.mark.gpu] if entry.needs_gpu else []
         yield pytest.param(name, marks=marks)
@@ -100,7 +101,7 @@ def folder(tmp_path_factory):
 def start(kind, folder):
     name = kind.split()[-1]
     if kind.startswith("library"):
-        return library_engine(folder, slots=2, context=CONTEXT)[0]
+        return library_engine(folder, name, slots=2, context=CONTEXT)[0]
     if kind.startswith("scripted"):
         return SCRIPTED[name](folder, slots=2, context=CONTEXT)[0]
     url = shared_server(CONTEXT, 4) if ENGINES[name].model == "server" else None

@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+import redis
 
 from forebay.producers.client import Client
 from forebay.routing.jobs import Summarize
@@ -48,3 +49,18 @@ def test_a_worker_that_is_told_to_stop_takes_no_doorbell_along(part, hop, tmp_pa
                 time.sleep(PAUSE_S)
     late = [round(wait, 2) for wait in waits if wait > SOON_S]
     assert late == [], f"jobs waited for {late} s"
+
+
+def test_a_worker_that_stops_rings_for_jobs_whose_doorbell_was_lost(tmp_path):
+    with Fleet(tmp_path / "fleet", ENV) as fleet:  # nobody else rings again
+        fleet.start_redis()
+        with Client(settings=Settings(redis_url=fleet.url)) as client:
+            job_id = client.submit(Summarize(text="parcel"))
+            with redis.Redis.from_url(fleet.url) as server:
+                server.delete("route")
+                worker = fleet.start("router")
+                fleet.wait_ready()
+                assert client.status(job_id).hop == "route"
+                worker.send(signal.SIGTERM)
+                assert worker.wait(30)
+                assert server.llen("route") == 1

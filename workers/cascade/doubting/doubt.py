@@ -12,6 +12,7 @@ from forebay.routing.learning.agreement_rates import AgreementRates
 from forebay.routing.learning.calibration import Calibration, Calibrations
 from forebay.routing.learning.doubt_calibration import doubt_groups
 from forebay.routing.learning.job_types import digest
+from forebay.routing.learning.versions import Models
 from forebay.routing.scoring.doubt_model import DoubtModel, Evidence, tie_break
 from forebay.workers.cascade.doubting.ranking import Ranking
 from forebay.workers.cascade.stages import ComparedAnswer, DoubtedAnswer
@@ -31,7 +32,7 @@ class Doubter:
 
     def __init__(self, client: redis.Redis, secret: bytes, ranking: Ranking | None = None) -> None:
         self._ranking = ranking
-        self._model = DoubtModel.load()
+        self._models = Models(client, DoubtModel)
         self._rates = AgreementRates(client)
         self._calibrations = Calibrations(client)
         self._secret = secret
@@ -40,14 +41,15 @@ class Doubter:
         """Compute the doubt; none is computed for an answer that failed its checks."""
         if not compared.answer.passed:
             return DoubtedAnswer(compared, None)
-        known = self._with_rate(evidence(compared), compared)
+        model = self._models.now()
+        known = self._with_rate(evidence(compared), compared, model.usual_rate)
         several = known.agreements if len(known.agreements) > 1 else None
         doubt = Doubt(
-            probability=self._model.probability(known),
+            probability=model.probability(known),
             agreement=fmean(known.agreements) if known.agreements else None,
             agreements=several,
             second=_second(compared),
-            version=self._model.version_for(known),
+            version=model.version_for(known),
         )
         doubt = self._calibrated(doubt, compared)
         score = doubt.probability + tie_break(known.verdict_score)
@@ -56,7 +58,7 @@ class Doubter:
             compared, self._ranking.ranked(doubt, compared) if self._ranking else doubt
         )
 
-    def _with_rate(self, known: Evidence, compared: ComparedAnswer) -> Evidence:
+    def _with_rate(self, known: Evidence, compared: ComparedAnswer, usual_rate: float) -> Evidence:
         """Add how often the two models agree, and count this answer for later ones."""
         if compared.opinion is None or not known.agreements:
             return known
@@ -64,7 +66,7 @@ class Doubter:
         for opinion, agreement in zip(compared.opinion.readable, known.agreements, strict=True):
             job, models = compared.attempt.job, (compared.answer.raw.model, opinion.raw.model)
             pair = job.tenant, job.kind, *models
-            rates.append(self._rates.rate(*pair, self._model.usual_rate))
+            rates.append(self._rates.rate(*pair, usual_rate))
             self._rates.count(*pair, agreement)
         return replace(known, rates=tuple(rates))
 
@@ -86,10 +88,12 @@ def _corrected(
     second = doubt.second if doubt.agreement is not None else None
     groups = doubt_groups(job.kind, model, second, digest(job, secret))
     probability = learned.probability(doubt.probability, doubt.agreement, groups)
+    bound = learned.bound(probability, groups)
     return doubt.model_copy(
         update={
             "probability": round(probability, 6),
             "base": round(doubt.probability, 6),
+            "bound": None if bound is None else round(bound, 6),
             "version": f"{doubt.version}+{calibration.version}",
         }
     )

@@ -14,7 +14,7 @@ from forebay.routing.base import Kind
 from forebay.routing.errors import ForebayError, Misconfigured
 from forebay.routing.jobs import Job, Verdict
 from forebay.routing.logs import Event, event
-from forebay.routing.scoring.router_model import RouterModel
+from forebay.routing.scoring.router_model import VerdictSource
 from forebay.workers.cascade.router_models.llm_router_model import LlmRouterModel
 from forebay.workers.engines.engine import Engine, Turn
 from forebay.workers.engines.host.supervisor import open_engine
@@ -51,7 +51,7 @@ def open_decisions(file: Path, settings: EngineSettings, field: str = VARIABLE) 
         raise Misconfigured(error.message, field=field) from None
 
 
-def decision_model(engine: Engine, packaged: RouterModel) -> LlmRouterModel:
+def decision_model(engine: Engine, packaged: VerdictSource) -> LlmRouterModel:
     """Return what gives verdicts by this engine."""
     return LlmRouterModel(engine, packaged, NAME, _turns)
 
@@ -66,7 +66,7 @@ class DecisionRouterModel:
     The version of each verdict says which of the two models gave it.
     """
 
-    def __init__(self, file: Path, packaged: RouterModel, settings: EngineSettings) -> None:
+    def __init__(self, file: Path, packaged: VerdictSource, settings: EngineSettings) -> None:
         self._file, self._packaged, self._settings = file, packaged, settings
         self._engine: Engine | None = None
         self._model: LlmRouterModel | None = None

@@ -17,7 +17,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Job, Verdict
 from forebay.routing.scoring.logit import logistic
 from forebay.routing.scoring.request_features import request_features
-from forebay.routing.scoring.router_model import RouterModel
+from forebay.routing.scoring.router_model import VerdictSource
 from forebay.routing.scoring.text_features import Glance
 from forebay.workers.engines.engine import Choice, Engine, Prompt, Turn
 
@@ -51,7 +51,7 @@ class LlmRouterModel:
     def __init__(
         self,
         engine: Engine,
-        packaged: RouterModel,
+        packaged: VerdictSource,
         name: str = "lm",
         turns: Callable[[Kind, str], tuple[Turn, ...]] = in_one_turn,
     ) -> None:

@@ -60,7 +60,9 @@ _LATER_DAY = re.compile(
 _LISTED_CHARS = 20  # of a day that is listed, and the words that join it to the next one
 _MAX_LISTED = 10  # days of one month
 _MONTH_DAY = re.compile(
-    rf"\b{_MONTH}\s+(?:the\s+)?(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b", re.IGNORECASE
+    rf"\b{_MONTH}\s+(?:the\s+)?(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b"
+    r"(?!\s?(?:%|percent|prozent))",
+    re.IGNORECASE,
 )
 _MONTH_YEAR = re.compile(rf"\b{_MONTH},?\s+(?:del?\s+)?(\d{{4}})\b", re.IGNORECASE)
 _DURATION = re.compile(r"P(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+(?:\.\d+)?[HMS])+)?")

@@ -11,6 +11,10 @@ _EN_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eight
 _EN_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
 _DE_UNITS = "ein zwei drei vier fünf sechs sieben acht neun"
 _DE_TENS = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig"
+_IT_UNITS = "uno due tre quattro cinque sei sette otto nove"
+_IT_TENS = "venti trenta quaranta cinquanta sessanta settanta ottanta novanta"
+_NL_UNITS = "een twee drie vier vijf zes zeven acht negen"
+_NL_TENS = "twintig dertig veertig vijftig zestig zeventig tachtig negentig"
 #: Words in the order of their numbers, by the first number and the step between two of them.
 _SERIES = (
     (0, 1, "zero one two three four five six seven eight nine"),
@@ -30,7 +34,7 @@ _SERIES = (
     (30, 10, "treinta cuarenta cincuenta sesenta setenta ochenta noventa"),
     (0, 1, "zero uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici"),
     (14, 1, "quattordici quindici sedici diciassette diciotto diciannove"),
-    (20, 10, "venti trenta quaranta cinquanta sessanta settanta ottanta novanta"),
+    (20, 10, _IT_TENS),
     (200, 100, "doscientos trescientos cuatrocientos quinientos seiscientos setecientos"),
     (800, 100, "ochocientos novecientos"),
     (
@@ -44,7 +48,7 @@ _SERIES = (
     (20, 10, "vinte trinta quarenta cinquenta sessenta setenta oitenta noventa"),
     (0, 1, "nul een twee drie vier vijf zes zeven acht negen tien elf twaalf dertien veertien"),
     (15, 1, "vijftien zestien zeventien achttien negentien"),
-    (20, 10, "twintig dertig veertig vijftig zestig zeventig tachtig negentig"),
+    (20, 10, _NL_TENS),
 )
 _OTHERS: dict[str, int | str] = {
     "no": 0, "none": 0, "nobody": 0, "nothing": 0, "kein": 0, "keine": 0, "a": 1, "an": 1, "ein": 1,
@@ -65,6 +69,8 @@ _SCALE_WORDS = {
 #: The factor of each scale that is written out, in small letters.
 SCALES = {word: Decimal(factor) for factor, names in _SCALE_WORDS.items() for word in names.split()}
 _THOUSANDS = frozenset({"thousand", "tausend", "mille", "mil", "duizend"})
+#: Parts of a number in one word, the largest first.
+_COMPOUNDS = (("tausend", 1000), ("mila", 1000), ("mille", 1000), ("hundert", 100), ("cento", 100))
 _DOZENS = frozenset({"dozen", "dutzend", "douzaine", "docena", "dozzina"})
 _JOINTS = frozenset({"and", "und", "et", "y", "e"})
 _MINUSES = frozenset({"minus", "negative", "moins", "menos", "meno"})
@@ -91,7 +97,26 @@ def _small_numbers() -> dict[str, Decimal]:
             numbers[f"{word}und{tens_word}"] = Decimal(10 * ten + unit)
     for unit, word in enumerate(_DE_UNITS.split(), 1):
         numbers |= {f"{word}hundert": Decimal(100 * unit), f"{word}tausend": Decimal(1000 * unit)}
+    numbers |= _italian() | _dutch()
     return numbers | {word: Decimal(value) for word, value in _OTHERS.items()}
+
+
+def _italian() -> dict[str, Decimal]:
+    """Return the numbers from 21 to 99, whose tens lose their vowel before another."""
+    numbers = {}
+    for ten, tens in enumerate(_IT_TENS.split(), 2):
+        for unit, word in enumerate(_IT_UNITS.split(), 1):
+            head = tens[:-1] if word[0] in "uo" else tens
+            numbers |= {head + word: Decimal(10 * ten + unit)}
+    return numbers
+
+
+def _dutch() -> dict[str, Decimal]:
+    return {
+        f"{word}{'ën' if word.endswith('e') else 'en'}{tens}": Decimal(10 * ten + unit)
+        for ten, tens in enumerate(_NL_TENS.split(), 2)
+        for unit, word in enumerate(_NL_UNITS.split(), 1)
+    }
 
 
 _NUMBERS = {word.replace("ß", "ss"): number for word, number in _small_numbers().items()}
@@ -175,16 +200,23 @@ class _Run:
 
 
 def _value(word: str) -> Decimal | None:
-    """Return the small number that a word is; German writes larger ones in one word as well."""
+    """Return the small number that a word is; German and Italian write larger ones in one word."""
     if word in _NUMBERS or len(word) > MAX_WORD_CHARS:
         return _NUMBERS.get(word)
-    for name, factor in (("tausend", 1000), ("hundert", 100)):
+    for name, factor in _COMPOUNDS:
         head, found, tail = word.partition(name)
         if found and (head or tail):
-            many = _NUMBERS.get(head, Decimal(1)) if name == "hundert" or not head else _value(head)
             rest = _value(tail.removeprefix("und")) if tail else Decimal(0)
+            many = _multiple(head, name)
             return None if many is None or rest is None else many * factor + rest
     return None
+
+
+def _multiple(head: str, name: str) -> Decimal | None:
+    """Return how many hundreds or thousands a number in one word begins with."""
+    if name == "hundert" or not head:
+        return _NUMBERS.get(head, Decimal(1))
+    return _NUMBERS.get(head) if name == "cento" else _value(head)
 
 
 def cjk_number(digits: str) -> Decimal:

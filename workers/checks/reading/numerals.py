@@ -26,9 +26,10 @@ _CURRENCY = (
 CURRENCIES = tuple(
     frozenset(names.split())
     for names in (
-        "€ eur euro euros", "$ usd dollar dollars", "£ gbp pound pounds", "¥ jpy yen cny yuan",
-        "₹ inr rs rupee rupees", "chf franc francs franken", "zł pln", "₽ rub", "₩ krw won",
-        "kr sek nok dkk kronor kroner", "₺ try lira",
+        "€ eur euro euros", "$ usd dollar dollars dollari dólar dólares", "¥ jpy yen cny yuan",
+        "£ gbp pound pounds pfund livre livres libra libras sterling sterlina sterline",
+        "₹ inr rs rupee rupees", "chf franc francs franken franchi francos", "zł pln",
+        "₽ rub", "₩ krw won", "kr sek nok dkk kronor kroner", "₺ try lira",
     )
 )  # fmt: skip
 CURRENCY_NAMES = frozenset().union(*CURRENCIES)

@@ -17,6 +17,7 @@ from forebay.routing.base import NANO
 from forebay.routing.books.targets.refusals import refusals
 from forebay.routing.learning.calibration import Calibration, Calibrations
 from forebay.routing.learning.confidence import Confidence, confidences
+from forebay.routing.learning.versions import Models
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.overview.pacing_report import EVERYBODY, Account, PacingReport
@@ -55,8 +56,12 @@ def _document() -> dict[str, Any]:
     tenants = sorted(names) or [EVERYBODY]
     current = _current(Calibrations(client), tenants)
     return {
-        "version": RouterModel.load().version,
-        "doubt_version": DoubtModel.load().version,
+        "version": Models(client, RouterModel).now().version,
+        "doubt_version": Models(client, DoubtModel).now().version,
+        "models": {
+            "router": _published(Models(client, RouterModel)),
+            "doubt": _published(Models(client, DoubtModel)),
+        },
         "mock": bool(Spillway(client).endpoint()),
         "calibrations": {scope: each.version for scope, each in current.items()},
         "learned": {scope: _learned(each) for scope, each in current.items()},
@@ -64,6 +69,16 @@ def _document() -> dict[str, Any]:
             _row(pacing.account(name), policy, budget, audited) | _today(client, policy, name)
             for name in tenants
         ],
+    }
+
+
+def _published(models: Models[Any]) -> dict[str, Any]:
+    """Return which version is in force (0: the packaged one), and which others are kept."""
+    current, kept = models.current(), models.kept()
+    return {
+        "version": current.version if current else 0,
+        "made": current.made if current else None,
+        "kept": {published.version: published.name for published in kept},
     }
 
 
@@ -114,7 +129,8 @@ def _target(pace: PacePolicy) -> dict[str, float | None]:
 
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:
-    yield f"router model {document['version']}, doubt model {document['doubt_version']}"
+    yield _model_line("router", document["version"], document["models"]["router"])
+    yield _model_line("doubt", document["doubt_version"], document["models"]["doubt"])
     for scope, learned in document["learned"].items():
         yield _learned_line(scope, learned)
     if not document["learned"]:
@@ -124,6 +140,18 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         yield from _tenant_lines(row, mock=document["mock"])
     if not any(line["seen"] for row in document["tenants"] for line in row["lines"]):
         yield "no job with egress allowed has been seen yet"
+
+
+def _model_line(name: str, version: str, published: dict[str, Any]) -> str:
+    number = published["version"]
+    kept = [f"{n} ({each})" for n, each in published["kept"].items() if n != number]
+    others = f"; kept: {', '.join(kept)}" if kept else ""
+    if not number:
+        return f"{name} model {version}: packaged{others}"
+    made = datetime.fromtimestamp(published["made"], UTC)
+    return (
+        f"{name} model {version}: version {number}, published on {made:%Y-%m-%d %H:%M} UTC{others}"
+    )
 
 
 def _learned_line(scope: str, learned: dict[str, Any]) -> str:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forebay.routing.settings import read_settings
+from forebay.routing.store.connection import connect
+from forebay.workers.commands.learning.publish import publish_weights
 from forebay.workers.commands.options import (
     Encoder,
     Folds,
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
 Out = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Write the weights to this folder.")
 ]
+Publish = Annotated[
+    bool, typer.Option("--publish", help="Have the fleet use the weights, as `publish` does.")
+]
 
 
 def train(
@@ -52,6 +58,7 @@ def train(
     seed: Seed = 0,
     no_job_type: NoJobType = False,
     encoder: Encoder = False,
+    publish: Publish = False,
     as_json: Json = False,
 ) -> None:
     """Fit the router model's weights. The same files and options give the same bytes.
@@ -60,12 +67,15 @@ def train(
     --labels N fits on N random prompts instead of all. --folds K is the number of folds for the
     out-of-fold predictions on which the three text models are stacked. If the column `source` of
     the prompts has several values, the prompts are a mixture of benchmarks: differences between
-    the sources are kept out of the weights, so that these carry over to texts from elsewhere.
+    the sources are kept out of the weights, so that these carry over to texts from elsewhere, and
+    the shares of the three models are chosen by leaving out one source after the other.
     Leave that column out to fit weights for texts like those of the file.
     --encoder writes encoder_model.json too: set FOREBAY_ROUTER_ENCODER to it, and routers read each
     text by the sentence encoder as well. `forebay calibrate` gives this reading a weight in the
     score if it is better on audits that were held back.
+    --publish has the fleet use the weights; `forebay router publish` does it later, and undoes it.
     """  # noqa: D301 - \b is Click's
+    from forebay.workers.training.fitting.choose_parts import with_chosen
     from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
     from forebay.workers.training.fitting.fit_router import fit
     from forebay.workers.training.fitting.hyperparameters import Hyperparameters
@@ -75,10 +85,13 @@ def train(
     parameters = Hyperparameters.of(data, folds=folds or 4, seed=seed)
     note = _note(data, model_names(weak), model_names(strong), seed)
     features = FeatureMatrix.of(data.prompts)
-    weights = versioned("text", fit(data, features, parameters, note=note))
+    parameters, evidence = with_chosen(data, features, parameters)
+    fitted = fit(data, features, parameters, note=note, evidence=evidence)
+    weights = versioned("text", fitted)
     if encoder:
         write(out, ENCODER_MODEL, versioned("encoder", _encoder_weights(data, seed, note)))
-    _report(weights, write(out, ROUTER_MODEL, weights), len(data), as_json=as_json)
+    path = write(out, ROUTER_MODEL, weights)
+    _report(weights, path, len(data), _published(path) if publish else None, as_json=as_json)
 
 
 def _encoder_weights(data: Dataset, seed: int, note: list[str]) -> EncoderWeights:
@@ -113,9 +126,18 @@ def _note(data: Dataset, weak: list[str], strong: list[str], seed: int) -> list[
     ]
 
 
-def _report(weights: Weights, path: Path, count: int, *, as_json: bool) -> None:
+def _published(path: Path) -> int:
+    """Publish the weights and return their number."""
+    settings = read_settings()
+    return publish_weights(connect(settings, "look"), settings, path).version
+
+
+def _report(
+    weights: Weights, path: Path, count: int, published: int | None, *, as_json: bool
+) -> None:
     document: dict[str, Any] = {
         "version": weights.version, "prompts": count, "path": str(path),
-        "bytes": path.stat().st_size,
+        "bytes": path.stat().st_size, "published": published,
     }  # fmt: skip
-    typer.echo(json.dumps(document) if as_json else f"{weights.version}: {path}")
+    words = f", in force as version {published}" if published else ""
+    typer.echo(json.dumps(document) if as_json else f"{weights.version}: {path}{words}")

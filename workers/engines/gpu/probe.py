@@ -75,6 +75,21 @@ def findings(*, fallback: bool) -> Iterator[Finding]:
         yield _import_exllamav2()
 
 
+def other_engines() -> Iterator[Finding]:
+    """Yield whether exllamav3 loads, if it is built here; EXL2 does not need it."""
+    if isinstance(torch := _load("torch"), str):
+        return
+    place = prebuilt.folder(torch.__version__, str(torch.version.cuda))
+    if made := prebuilt.parts(place).get("exllamav3"):
+        prebuilt.on_path(place)
+        loaded = _load("exllamav3_ext")
+        if isinstance(loaded, str):
+            seen = f"exllamav3 {made} does not load ({loaded})"
+            yield Finding("exllamav3", "fail", seen, f"{BUILD} --exllamav3 --again")
+        else:
+            yield Finding("exllamav3", "ok", f"{made} loads, for FOREBAY_ENGINE=exl3")
+
+
 def examine_apart(*, fallback: bool) -> list[Finding]:
     """Return the findings of a separate process, whose crashes and side effects stay there."""
     argv = [sys.executable, "-m", __name__, *(["--fallback"] if fallback else [])]
@@ -124,7 +139,7 @@ def _why(torch: Any) -> str:
     try:
         torch.cuda.init()
     except Exception as error:  # noqa: BLE001 - torch raises several kinds
-        return f" ({(str(error).splitlines() or [''])[0][:160]})"
+        return f" ({_in_short(error)})"
     return ""
 
 
@@ -228,13 +243,18 @@ def _load(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except Exception as error:  # noqa: BLE001 - see above
-        first_line = (str(error).splitlines() or [""])[0][:160]
-        return f"{type(error).__name__}: {first_line}"
+        return _in_short(error)
+
+
+def _in_short(error: Exception) -> str:
+    first_line = (str(error).splitlines() or [""])[0][:160]
+    return f"{type(error).__name__}: {first_line}"
 
 
 def main() -> None:
     """Print the findings as one line of JSON, after the output of the libraries."""
-    rows = [asdict(finding) for finding in findings(fallback="--fallback" in sys.argv[1:])]
+    found = [*findings(fallback="--fallback" in sys.argv[1:]), *other_engines()]
+    rows = [asdict(finding) for finding in found]
     sys.stdout.write("\n" + json.dumps(rows) + "\n")
 
 

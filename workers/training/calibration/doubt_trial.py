@@ -11,9 +11,9 @@ import numpy as np
 from forebay.routing.learning.audits import Audit
 from forebay.routing.learning.calibration import Calibration
 from forebay.routing.learning.doubt_calibration import DoubtCalibration
-from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.workers.training.calibration import fit_doubt_calibration as doubts
 from forebay.workers.training.calibration import fit_label_calibration as labels
+from forebay.workers.training.calibration.doubt_bounds import with_bounds
 from forebay.workers.training.data.dataset import Floats
 from forebay.workers.training.data.ranking_metrics import calibration_error
 
@@ -59,30 +59,30 @@ class PartsTrial:
         return better
 
 
-def try_parts(audits: Sequence[Audit], now: Calibration) -> PartsTrial:
-    """Fit doubts with and without a second opinion, and label probabilities."""
+def try_parts(audits: Sequence[Audit], now: Calibration, model: str) -> PartsTrial:
+    """Fit doubts of a doubt model with and without a second opinion, and label probabilities."""
     tried = PartsTrial()
     groups: dict[str, Any] = {}
+    bounds: dict[str, Any] = {}
     for name, second in (("doubt", False), ("second", True)):
-        rows = doubts.doubted(audits, second=second)
-        kept = _part_of(now.doubt, second=second)
-        fitted = _try_doubt(tried, name, rows, now) if len(rows) >= MIN_ROWS else None
-        groups |= fitted.groups if fitted else kept
+        rows = doubts.doubted(audits, model, second=second)
+        part = _try_doubt(tried, name, rows, now, model) if len(rows) >= MIN_ROWS else None
+        part = part or _part_of(now.doubt, model, second=second)
+        groups, bounds = groups | part.groups, bounds | part.bounds
     if {"doubt", "second"}.intersection(tried.accepted):
-        model = DoubtModel.load().version
-        tried.update["doubt"] = DoubtCalibration(model=model, groups=groups)
+        tried.update["doubt"] = DoubtCalibration(model=model, groups=groups, bounds=bounds)
     _try_labels(tried, labels.labelled(audits), now)
     return tried
 
 
 def _try_doubt(
-    tried: PartsTrial, name: str, rows: Sequence[doubts.Doubted], now: Calibration
+    tried: PartsTrial, name: str, rows: Sequence[doubts.Doubted], now: Calibration, model: str
 ) -> DoubtCalibration | None:
-    current = now.doubt if now.doubt and now.doubt.fits(DoubtModel.load().version) else None
+    current = now.doubt if now.doubt and now.doubt.fits(model) else None
     truth = np.array([row.wrong for row in rows])
     before, after = doubts.probabilities(rows, current), doubts.cross_fitted(rows)
     better = tried.compare(name, rows, truth, before, after, now.made if current else 0.0)
-    return doubts.fit_doubt(rows) if better else None
+    return with_bounds(rows, doubts.fit_doubt(rows, model)) if better else None
 
 
 def _try_labels(tried: PartsTrial, rows: Sequence[labels.Labelled], now: Calibration) -> None:
@@ -94,10 +94,14 @@ def _try_labels(tried: PartsTrial, rows: Sequence[labels.Labelled], now: Calibra
         tried.update["labels"] = labels.fit_labels(rows)
 
 
-def _part_of(current: DoubtCalibration | None, *, second: bool) -> dict[str, Any]:
+def _part_of(current: DoubtCalibration | None, model: str, *, second: bool) -> DoubtCalibration:
     """Return the groups of the current calibration with a second opinion, or without."""
-    if current is None or not current.fits(DoubtModel.load().version):
-        return {}
-    return {
-        name: value for name, value in current.groups.items() if name.endswith(" alone") != second
-    }
+    if current is None or not current.fits(model):
+        return DoubtCalibration(model=model, groups={})
+
+    def chosen(table: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in table.items() if name.endswith(" alone") != second}
+
+    return DoubtCalibration(
+        model=model, groups=chosen(current.groups), bounds=chosen(current.bounds)
+    )

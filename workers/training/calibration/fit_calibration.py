@@ -54,13 +54,16 @@ class Trial:
     held_back: int
 
 
-def trial(audits: Sequence[Audit], now: Calibration, threshold: Threshold) -> Trial:
+def trial(
+    audits: Sequence[Audit], now: Calibration, threshold: Threshold, doubt_model: str
+) -> Trial:
     """Fit a calibration to some of the audits and compare it with the current one on the others.
 
     Args:
         audits: audits of the router model that `now` is for; some must be in either part.
         now: the current calibration.
         threshold: the probability from which a job stays local.
+        doubt_model: the version of the doubt model in force.
     """
     sampled = [audit for audit in audits if audit.sampled]
     held_out = [audit for audit in sampled if _is_held_out(audit)]
@@ -74,7 +77,7 @@ def trial(audits: Sequence[Audit], now: Calibration, threshold: Threshold) -> Tr
     candidate = now
     for name in accepted:
         candidate = candidate.model_copy(update=parts[name])
-    others = try_parts(audits, now)
+    others = try_parts(audits, now, doubt_model)
     candidate = candidate.model_copy(update=others.update)
     before = metrics(held_out, now, threshold) | others.before
     after = metrics(held_out, candidate, threshold) | others.after

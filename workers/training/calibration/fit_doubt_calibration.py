@@ -25,7 +25,7 @@ from forebay.routing.learning.doubt_calibration import (
     doubt_groups,
     doubt_inputs,
 )
-from forebay.routing.scoring.doubt_model import PLAIN, DoubtModel
+from forebay.routing.scoring.doubt_model import PLAIN
 from forebay.routing.scoring.logit import logit
 from forebay.workers.training.data.dataset import Floats, Ints
 
@@ -46,15 +46,17 @@ class Doubted:
     agreement: float | None
     groups: tuple[str, ...]
     wrong: float
+    sampled: bool = True
 
 
-def doubted(audits: Sequence[Audit], *, second: bool) -> list[Doubted]:
-    """Return the audits that teach the doubt, with a second opinion or without."""
-    versions = {DoubtModel.load().version, PLAIN}
+def doubted(audits: Sequence[Audit], model: str, *, second: bool) -> list[Doubted]:
+    """Return the audits of this doubt model, with a second opinion or without."""
+    versions = {model, PLAIN}
     return [
         Doubted(
             audit.job, audit.made, audit.base_doubt, audit.agreement,
             doubt_groups(audit.kind, audit.answered_by or "", audit.second, audit.type), audit.gap,
+            audit.sampled,
         )
         for audit in audits
         if audit.base_doubt is not None and audit.doubt_model in versions
@@ -62,8 +64,8 @@ def doubted(audits: Sequence[Audit], *, second: bool) -> list[Doubted]:
     ]  # fmt: skip
 
 
-def fit_doubt(rows: Sequence[Doubted]) -> DoubtCalibration:
-    """Fit the corrections of all groups to these audits."""
+def fit_doubt(rows: Sequence[Doubted], model: str) -> DoubtCalibration:
+    """Fit the corrections of all groups to these audits of a doubt model."""
     counts = Counter(name for row in rows for name in row.groups)
     names = [name for name, count in counts.most_common(MAX_GROUPS) if count >= MIN_AUDITS]
     matrix = _design(rows, {name: place for place, name in enumerate(names)})
@@ -71,9 +73,7 @@ def fit_doubt(rows: Sequence[Doubted]) -> DoubtCalibration:
     offset = np.array([logit(row.base) for row in rows])
     weights = widths * map_fit(matrix.multiply(widths).tocsr(), offset, _wrong(rows))
     corrections: list[Correction] = [(a, b, c) for a, b, c in weights.reshape(-1, 3).tolist()]
-    return DoubtCalibration(
-        model=DoubtModel.load().version, groups=dict(zip(names, corrections, strict=True))
-    )
+    return DoubtCalibration(model=model, groups=dict(zip(names, corrections, strict=True)))
 
 
 def probabilities(rows: Sequence[Doubted], calibration: DoubtCalibration | None) -> Floats:
@@ -90,7 +90,7 @@ def cross_fitted(rows: Sequence[Doubted]) -> Floats:
     for number in range(FOLDS):
         held_out = np.flatnonzero(folds == number).tolist()
         if 0 < len(held_out) < len(rows):
-            fitted = fit_doubt([rows[at] for at, fold in enumerate(folds) if fold != number])
+            fitted = fit_doubt([rows[at] for at, fold in enumerate(folds) if fold != number], PLAIN)
             predicted[held_out] = probabilities([rows[at] for at in held_out], fitted)
     return predicted
 

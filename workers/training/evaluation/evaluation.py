@@ -16,6 +16,7 @@ from forebay.workers.models.encoder_reading import EncoderReading, vectors_of
 from forebay.workers.training.data.dataset import Dataset, Floats, Ints, require_enough
 from forebay.workers.training.data.ranking_metrics import MIN_GAP, NAMES, Ranked
 from forebay.workers.training.fitting import fit_encoder
+from forebay.workers.training.fitting.choose_parts import with_chosen
 from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
 from forebay.workers.training.fitting.fit_router import fit
 from forebay.workers.training.fitting.hyperparameters import Hyperparameters
@@ -114,8 +115,9 @@ def _fit_and_read(
     data: Dataset, fitted: Ints, held_out: Ints, seed: int, inputs: _Inputs
 ) -> EvaluatedFile:
     train, test = data.take(fitted), data.take(held_out)
-    parameters = Hyperparameters.of(train, seed=seed)
-    weights: Weights = fit(train, inputs.matrix.take(fitted), parameters)
+    matrix = inputs.matrix.take(fitted)
+    parameters, _ = with_chosen(train, matrix, Hyperparameters.of(train, seed=seed))
+    weights: Weights = fit(train, matrix, parameters)
     means = _type_means(train, test) if train.types else None
     encoded = inputs.encoded(data, fitted, held_out, seed)
     return EvaluatedFile(test, _readings(RouterModel(weights), test), means, encoded)

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
 from forebay.routing.scoring.logit import logit
-from forebay.routing.scoring.router_model import Prior, Weights
+from forebay.routing.scoring.router_model import Evidence, Prior, Weights
 from forebay.routing.scoring.text_features import TEXT_FEATURES
 from forebay.routing.scoring.text_model import Grams, Head, TextModel
 from forebay.routing.scoring.trees import Forest
@@ -138,6 +138,7 @@ def fit(
     *,
     version: str = "new",
     note: Sequence[str] = (),
+    evidence: Sequence[Evidence] = (),
 ) -> Weights:
     """Fit weights to these rows. The same rows and hyperparameters give the same weights."""
     weights = source_weights(data)
@@ -157,7 +158,24 @@ def fit(
     )
     priors["kinds"]["generate"] = Prior(gap=gap_means.overall, ok=ok_means.overall)
     text = TextModel(scales=scales, gap=gap, ok=ok)
-    return Weights(version=version, note=tuple(note), types=types, text=text, **priors)
+    return Weights(
+        version=version, note=tuple(note), types=types, text=text, parts=parameters.parts,
+        evidence=tuple(evidence), **priors,
+    )  # fmt: skip
+
+
+def base_predictions(
+    data: Dataset, matrix: FeatureMatrix, parameters: Hyperparameters, fitted: Ints, held_out: Ints
+) -> Floats:
+    """Return what the base models predict of the gap of some rows, fitted to other rows."""
+    train, known = data.take(fitted), matrix.take(fitted)
+    weights, scales = source_weights(train), known.scales()
+    target = centred(train.gap, train, weights)
+    regression = _Regression(
+        known, known.standard(scales), target, train.types, weights, parameters, trees=True
+    )
+    tested = matrix.take(held_out)
+    return regression.fit().predict(tested, tested.standard(scales))
 
 
 def _fit_gap(regression: _Regression) -> tuple[Head, TypeMeans]:
@@ -173,8 +191,8 @@ def _stack(
 ) -> Floats:
     """Return the factor of each base model, for the sum that predicts the residual.
 
-    The parts are fixed, which carries over to new texts better than parts fitted to a thousand
-    labels. One slope of their sum is fitted. A constant target gives factors of 0.
+    The parts are given (`choose_parts`): this carries over to new texts better than parts fitted to
+    a thousand labels. One slope of their sum is fitted. A constant target gives factors of 0.
     """
     width = predictions.std(axis=0)
     factors = np.divide(parts, width, out=np.zeros(3), where=width > 0)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from forebay.routing.scoring.router_model import Parts
 from forebay.workers.training.data.dataset import Dataset
+
+#: The parts for several sources, if they are too few or too small to choose by.
+MIXED: Parts = (0.2, 0.3, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Hyperparameters:
 
     bins_penalty: float = 15.0
     features_penalty: float = 300.0
-    parts: tuple[float, float, float] = (1.0, 0.25, 0.25)
+    parts: Parts = (1.0, 0.25, 0.25)
     trees: int = 200
     depth: int = 3
     rate: float = 0.03
@@ -36,10 +40,10 @@ class Hyperparameters:
         """Choose for this data: for similar texts, or for other texts if it has several sources.
 
         Words tell the sources apart, which helps on these sources and misleads elsewhere. With
-        several sources they therefore get a small part. An average over seeds of fewer trees
-        carries over better than as many trees of one seed (see the model card).
+        several sources they therefore get a small part, which `choose_parts` replaces. An average
+        over seeds of fewer trees carries over better than as many trees of one seed (see the model
+        card).
         """
         if len(set(data.sources)) > 1:
-            parts = (0.2, 0.3, 1.0)
-            return cls(parts=parts, trees=40, depth=4, rate=0.1, seeds=5, folds=folds, seed=seed)
+            return cls(parts=MIXED, trees=40, depth=4, rate=0.1, seeds=5, folds=folds, seed=seed)
         return cls(folds=folds, seed=seed)

@@ -66,7 +66,12 @@ class ItemList(TypedDict):
     last_id: str | None
 
 
-@router.post("/v1/responses", **documented(ResponsesRequest, ResponseObject, media=EVENTS))
+EXAMPLE = {"model": "auto", "input": "What is a forebay?"}
+CREATE = documented(ResponsesRequest, ResponseObject, media=EVENTS, example=EXAMPLE)
+COUNT = documented(ResponsesRequest, CountedInput, example=EXAMPLE)
+
+
+@router.post("/v1/responses", **CREATE)
 async def create_response(request: Request) -> Response:
     """Answer an input. With `background`, return at once; `GET` the response for its answer.
 
@@ -93,7 +98,7 @@ async def create_response(request: Request) -> Response:
     return respond(with_asked(response, body), {**by.headers, **origin.headers([answer])})
 
 
-@router.post("/v1/responses/input_tokens", **documented(ResponsesRequest, CountedInput))
+@router.post("/v1/responses/input_tokens", **COUNT)
 async def count_input_tokens(request: Request) -> Response:
     """Estimate the tokens of an input from its length; it is checked, and not answered."""
     by = await caller(request, "submit")

@@ -42,9 +42,9 @@ def _write(ledger: Ledger, job_id: str, asked: bytes) -> None:
 
 
 def _read(ledger: Ledger, job_id: str) -> bytes | None:
-    with reaching_redis():
-        sealed: Any = ledger.redis.get(f"fb:asked:{job_id}")
     try:
+        with reaching_redis():
+            sealed: Any = ledger.redis.get(f"fb:asked:{job_id}")
         return ledger.seal.open(sealed) if sealed else None
-    except (ValueError, Misconfigured):
+    except (ValueError, Misconfigured):  # damaged, without its key, or under rights of before
         return None

@@ -165,3 +165,63 @@ def test_a_deadline_is_held_against_the_rate_of_earlier_rows(forebay, folder):
     assert "about 60 rows at " in err
     assert "the rate of echo in the pool default lately" in err
     assert "in time" in err
+
+
+QUESTIONS = '[{"type": "predicate", "name": "late", "instructions": "Is it late?"}, "a [b|c]: q"]'
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("questions.json", QUESTIONS),
+        ("questions.json", f'{{"questions": {QUESTIONS}}}'),
+        ("questions.txt", "late: Is it late?\n\na [b|c]: q\n"),
+    ],
+)
+def test_questions_come_from_a_file_and_from_options(forebay, folder, name, text):
+    (folder / name).write_text(text)
+    out = folder / "out.jsonl"
+    given = ["--kind", "decide", "--text-field", "body", "--questions", folder / name]
+    more = ["--question", "mood [low<high]: How?", "--choice", "urgent?=yes,no", "--out", out]
+    code, _, err = forebay("bulk", "run", folder / "rows.jsonl", *given, *more)
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    names = [[each["name"] for each in row["answer"]["answers"]] for row in rows]
+    assert names == [["late", "a", "mood", "urgent"]] * 60
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "--question: is needed: such as"),
+        (("--choice", "urgent?"), "--choice: must be 'QUESTION=option,option'"),
+        (("--choice", "=yes,no"), "--choice: must be 'QUESTION=option,option'"),
+        (("--choice", "urgent?=yes"), "--choice: must have at least two options after ="),
+        (("--choice", "urgent?=yes,,no"), "--choice: must have at least two options after ="),
+        (("--choice", "a?=b,B"), "--question: number 1, choices: no two labels may have the same"),
+        (("--choice", "a?=b,c", "--choice", "a=d,e"), "no two questions may have the same name"),
+        (("--question", "no form"), "--question: must be 'NAME: a question'"),
+        (("--questions", "empty.json"), "--questions empty.json: is empty"),
+        (("--questions", "none.json"), "--questions none.json: must hold a JSON array"),
+        (("--questions", "broken.json"), "--questions broken.json: is not JSON: "),
+        (("--questions", "line.txt"), "--questions line.txt: must be 'NAME: a question'"),
+        (("--questions", "missing.json"), "--questions missing.json: cannot be read"),
+        (("--questions", "typo.json"), "--question: number 1, instruction"),
+        (("--kind", "classify", "--choice", "a?=b,c"), "is an option of decide, not of classify"),
+        (("--labels", "labels.txt", "--choice", "a?=b,c"), "--labels: is an option of classify"),
+    ],
+)
+def test_a_wrong_question_is_one_line_that_names_its_option(
+    forebay, folder, monkeypatch, args, message
+):
+    monkeypatch.chdir(folder)
+    for name, text in (
+        ("empty.json", ""), ("none.json", "[]"), ("broken.json", "[1,"), ("line.txt", "no form"),
+        ("typo.json", '[{"type": "predicate", "name": "a", "instruction": "b"}]'),
+    ):  # fmt: skip
+        (folder / name).write_text(text)
+    decide = () if "--kind" in args else ("--kind", "decide")
+    text = ("--text-field", "body", "--out", "o.jsonl")
+    code, out, err = forebay("bulk", "run", "rows.jsonl", *decide, *text, *args)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err

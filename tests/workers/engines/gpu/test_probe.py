@@ -24,6 +24,7 @@ cuda = types.SimpleNamespace(
     get_device_capability=lambda n: {capability},
 )
 """
+TORCH_WITHOUT_DEVICE = TORCH.format(cuda="13.0", available=False, capability=None)
 FLASH = "__version__ = {version!r}\n" + "".join(
     f"def {name}(q): pass\n"
     for name in ("flash_attn_func", "flash_attn_varlen_func", "flash_attn_with_kvcache")
@@ -183,12 +184,19 @@ def broken_exllamav2(site):
     site.put("exllamav2/attn.py", "from torch import nothing_of_the_kind")
 
 
+def old_driver(site):
+    no_device(site)
+    why = "def init(): raise RuntimeError('driver is too old (found version 12040).\\nUpdate it')\n"
+    site.put("torch/__init__.py", TORCH_WITHOUT_DEVICE + why + "cuda.init = init\n")
+
+
 BUILD = "forebay gpu build"
 FAULTS = [
     (no_torch, "torch is not installed", "made for your CUDA"),
     (broken_torch, "torch does not load (OSError: libcudart", "install torch again"),
     (cpu_torch, "for CPUs only", "made for your CUDA"),
     (no_device, "no CUDA device", "nvidia-smi"),
+    (old_driver, "no CUDA device (RuntimeError: driver is too old (found", "nvidia-smi"),
     (old_device, "compute capability 7.5 is too old", "llamacpp"),
     (no_exllamav2, "exllamav2 is not installed", "pip install"),
     (no_pillow_nor_safetensors, "not installed: pillow, safetensors", "install pillow safetensors"),
@@ -295,3 +303,22 @@ def test_a_library_that_kills_its_process_is_a_finding(site, monkeypatch):
     [found] = probe.examine_apart(fallback=False)
     assert found.state == "fail"
     assert "exit code -6" in found.seen
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [("", "ok"), ("raise ImportError('undefined symbol: x')", "fail")]
+)
+def test_exllamav3_is_reported_where_it_is_built(site, code, state):
+    def checked():
+        env = {**site.environ, "PYTHONPATH": f"{site.folder}{os.pathsep}{ROOT / 'src'}"}
+        argv = [sys.executable, "-S", "-m", "forebay.workers.engines.gpu.probe"]
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=True, timeout=60)
+        rows = json.loads(done.stdout.splitlines()[-1])
+        return {row["name"]: row["state"] for row in rows}
+
+    assert "exllamav3" not in checked()
+    manifest = {"architectures": ["8.9"], "parts": {"exllamav3": "1.6.5 dense"}}
+    site.build("built.json", json.dumps(manifest))
+    site.build("exllamav3_ext.py", code)
+    assert checked()["exllamav3"] == state
+    assert checked()["exl2"] == "ok"

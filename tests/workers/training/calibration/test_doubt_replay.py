@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 OUTCOMES = json.loads((ROOT / "tests/support/replayed_outcomes.json").read_text())["outcomes"]
 UNSEEN = "crux: Meta-Llama-3.1-8B-Instruct by gemma-2-9b-it"
 AUDITS = 300
+MODEL = DoubtModel.load().version
 RULES = "[tenants.acme.second_opinion]\ngenerate = 1.0\nstop_at_depth = 1000.0\n"
 
 
@@ -94,7 +95,7 @@ def test_audits_of_an_unseen_source_calibrate_the_doubt(two_models, redis, capsy
     assert {audit.how for audit in audits} == {"compared", "escalated"}
     assert [audit.gap for audit in audits] == [float(int(each) & 1) for each in outcomes[:AUDITS]]
 
-    rows = fitting.doubted(audits, second=True)
+    rows = fitting.doubted(audits, MODEL, second=True)
     later = later_rows(rows, outcomes[AUDITS:])
     assert errors(later, None) <= 0.1
 
@@ -140,7 +141,7 @@ def shuffled_errors(name):
     for _ in range(5):
         draw.shuffle(outcomes)
         rows = rows_of(outcomes, bounded=name.startswith("mmlu"))
-        fitted = fitting.fit_doubt(rows[:AUDITS])
+        fitted = fitting.fit_doubt(rows[:AUDITS], MODEL)
         found.append((errors(rows[AUDITS:], None), errors(rows[AUDITS:], fitted)))
     return np.mean(found, axis=0)
 
