@@ -19,11 +19,13 @@ def test_a_pattern_that_never_ends_is_stopped():
         assert mismatch("(a+)+$", "a" * 40 + "b", timeout_s=0.5) == "takes too long to check"
 
 
+@pytest.mark.slow
 def test_a_pattern_in_a_schema_that_never_ends_is_stopped():
     schema = {"type": "string", "pattern": "^(a+)+$"}
     assert violation(schema, "a" * 40 + "b", timeout_s=1.0) == "takes too long to check"
 
 
+@pytest.mark.slow
 def test_references_that_multiply_are_stopped():
     defs = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)}
     schema = {"$ref": "#/$defs/d0", "$defs": {**defs, "d40": {"type": "integer"}}}

@@ -18,6 +18,8 @@ from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.outcomes import Answered
 from mock_bedrock.prompt_cache import tokens
 
+pytestmark = pytest.mark.slow
+
 MODEL = "eu.anthropic.claude-haiku-4-5-20251001-v1:0"
 TEXT = "The water rose by an inch on every day. " * 200
 ASK = Summarize(text=TEXT, max_words=20)

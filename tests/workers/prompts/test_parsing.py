@@ -317,6 +317,7 @@ def test_any_text_is_content_of_the_jobs_kind_or_a_bad_answer(task, text):
         }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize(
     "unit", [" ", "\n", "\t", "\u3002", "` ", "x.", "{", '{"a":[', "</think>", "```\na\n"]

@@ -105,7 +105,7 @@ def test_a_job_that_does_not_finish_in_time_goes_to_another_worker_within_a_seco
     given_back = time.monotonic()
     assert worker.logged(r"gave \S+ back")
     until(lambda: running(client, long) == len(long), 3)
-    assert time.monotonic() - given_back < 1
+    assert time.monotonic() - given_back < slowdown()
     assert set(all_done_once(client, ids + long)) == {1}  # what was given back is not counted
 
 

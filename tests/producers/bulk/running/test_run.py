@@ -16,6 +16,8 @@ from forebay.routing.bulk.bulks import Bulks
 from forebay.routing.errors import InvalidJob, ResultTimeout, Unavailable, UnknownJob
 from forebay.routing.jobs import Classify, Job, Summarize, new_id
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ["waterfall", "answering"]
 
 LABELS = ["billing", "login", "other"]

@@ -28,6 +28,8 @@ from forebay.workers.training.data.ranking_metrics import Ranked
 from locallane import BELL, attempt_of
 from outcomefiles import PROMPTS, paths, write_files, write_outcomes
 
+pytestmark = pytest.mark.slow
+
 PAIR = ("--weak", "small", "--strong", "large")
 MODELS = (*PAIR, "--second", "other")
 THREE = (*PAIR, "--second", "other,third")

@@ -10,6 +10,8 @@ from forebay.workers.cascade.router_models.llm_router_model import LlmRouterMode
 from forebay.workers.engines.batching.echo import EchoEngine
 from forebay.workers.engines.settings import EngineSettings
 
+pytestmark = pytest.mark.slow
+
 PACKAGED = RouterModel.load()
 
 

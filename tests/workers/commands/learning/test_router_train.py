@@ -10,6 +10,8 @@ from forebay.routing.scoring.router_model import RouterModel
 from forebay.workers.commands.router import app
 from outcomefiles import PROMPTS, paths, write_files, write_outcomes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def files(tmp_path):

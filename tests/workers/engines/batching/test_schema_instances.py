@@ -25,6 +25,7 @@ def nested(levels):
     return schema
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", [*ENDLESS.values(), nested(22)], ids=[*ENDLESS, "unevaluated"])
 def test_a_schema_that_takes_too_long_is_refused(schema):
     with within(5, AssertionError), pytest.raises(InvalidJob) as caught:

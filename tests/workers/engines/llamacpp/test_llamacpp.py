@@ -21,6 +21,8 @@ from forebay.workers.engines.llamacpp.llamacpp import LlamaEngine, option_logpro
 from forebay.workers.engines.llamacpp.server import LlamaGeneration
 from forebay.workers.engines.settings import EngineSettings
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = EngineSettings(slots=1, context_tokens=256, model_file=packaged_gguf())
 
 

@@ -1,5 +1,6 @@
 """A grammar that would be compiled for ever is found out in time."""
 
+import pytest
 from tests.support.stopwatch import within
 
 from forebay.workers.engines.engine import JsonSchema
@@ -13,6 +14,7 @@ def grammar(schema):
     return grammars.grammar(grammars.body_of(JsonSchema(schema_=schema), 64))
 
 
+@pytest.mark.slow
 def test_patterns_that_must_all_match_take_too_long():
     with within(15, AssertionError):
         assert not compiles_in_time(grammar({"type": "object", "properties": {"a": MANY}}))

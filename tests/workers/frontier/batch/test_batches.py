@@ -19,6 +19,8 @@ from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.runtime.outcomes import Retry
 from mock_bedrock.batches import BatchPlan
 
+pytestmark = pytest.mark.slow
+
 
 def of_batch(mock):
     return [call for call in mock.calls if call.operation == "batch"]

@@ -16,6 +16,8 @@ from forebay.workers.frontier.bedrock.converse import Converse
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.frontier.terms import Terms
 
+pytestmark = pytest.mark.slow
+
 PRICES = Prices.packaged()
 MODELS = [model for model in PRICES.models if "embed" not in model]
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
