@@ -41,6 +41,7 @@ settings.load_profile("forebay")
 pytest_plugins = ["two_fleets"]  # its fixtures
 
 
+@pytest.hookimpl(optionalhook=True)  # a GPU machine has no xdist
 def pytest_xdist_auto_num_workers() -> int:
     """Return the number of processes of `-n auto`: tests wait for a third of their time."""
     return max(2, (os.cpu_count() or 1) * 3 // 2)
