@@ -4,11 +4,11 @@ import functools
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import redis as redis_py
-from botocore.loaders import JSONFileLoader
 from hypothesis import settings
 
 from file_marks import excluded_by, in_a_folder_of_fleets, marks_of_file
@@ -41,6 +41,7 @@ settings.load_profile("forebay")
 pytest_plugins = ["two_fleets"]  # its fixtures
 
 
+@pytest.hookimpl(optionalhook=True)  # a GPU machine has no xdist
 def pytest_xdist_auto_num_workers() -> int:
     """Return the number of processes of `-n auto`: tests wait for a third of their time."""
     return max(2, (os.cpu_count() or 1) * 3 // 2)
@@ -67,6 +68,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def descriptions_of_aws_are_parsed_once() -> Iterator[None]:
     """Keep what botocore reads of megabytes of JSON for each session: tests open hundreds."""
+    if find_spec("botocore") is None:  # on a GPU machine
+        yield
+        return
+    from botocore.loaders import JSONFileLoader  # noqa: PLC0415 - it is there
+
     parsed = functools.cache(JSONFileLoader().load_file)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _, path: parsed(path))

@@ -1,5 +1,6 @@
 """The program that tests a rented GPU machine: what it runs, and how it goes on after a failure."""
 
+import ast
 import hashlib
 import importlib.util
 import random
@@ -133,6 +134,21 @@ def test_the_archives_have_every_package_that_a_fleet_with_a_gpu_needs(home):
     )
     archived = set(map(name_of, (*wheels.WITH_DEPENDENCIES, *wheels.WITHOUT_DEPENDENCIES)))
     assert needs - {"numpy"} <= archived  # other packages bring numpy
+
+
+def test_the_fixtures_of_all_tests_import_what_a_gpu_machine_has(home):
+    wheels = importlib.import_module("wheels")
+    archived = set(map(name_of, wheels.WITH_DEPENDENCIES)) | {"redis"}  # celery brings it
+    tree = ast.parse((ROOT / "tests/conftest.py").read_text())
+    imported = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    imported |= {
+        each.name for node in tree.body if isinstance(node, ast.Import) for each in node.names
+    }
+    roots = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names
+    ours = {"local", *(file.stem for file in (ROOT / "tests/support").glob("*.py"))}
+    assert roots - ours <= archived
+    hooks = [node for node in tree.body if getattr(node, "name", "").startswith("pytest_xdist")]
+    assert all("optionalhook=True" in ast.unparse(hook.decorator_list[0]) for hook in hooks)
 
 
 def name_of(requirement):
