@@ -182,7 +182,7 @@ def _usage_mistake(error: Any) -> tuple[str | None, str]:
         return _shown(command[1]), f"is not a command{_nearest(command[1], known)}"
     if extra := _EXTRA.match(message):
         return _shown(extra[1]), "is more than the command takes: remove it, or quote a text"
-    return None, message
+    return getattr(error, "param_hint", None), message
 
 
 def _options(ctx: Any) -> list[str]:

@@ -52,7 +52,7 @@ COMMANDS = {
     ),
     "router": Entry(
         "forebay.workers.commands.router:app",
-        "Train and evaluate the router model; override its pacing.",
+        "Train, evaluate, publish the router model; set its pace.",
         "router",
     ),
 }

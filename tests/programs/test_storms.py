@@ -231,7 +231,7 @@ def test_a_hostile_request_is_no_invalid_job_and_carries_its_mark(maker):
 def test_every_family_of_faults_of_the_account_and_of_usage_comes_in_a_run_of_kills():
     played = {fault for storm in FAULTS for fault in storm}
     assert {"expired", "denied", "not_allowed", *SPOILED} <= played
-    assert {"schemas", "full", "tenant", "account", "usage"} == set(STORMS)
+    assert {"schemas", "full", "tenant", "account", "usage", "slow"} == set(STORMS)
 
 
 def test_a_seed_determines_the_jobs_of_others():

@@ -6,6 +6,7 @@ Formatting is ignored: `18`, `$18.00`, `#### 18` and `so 9 * 2 = 18` come down t
 from __future__ import annotations
 
 import re
+from collections import deque
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -148,12 +149,13 @@ def folded(text: str) -> str:
 
 def _after_mark(text: str) -> str | None:
     """Return the rest of the line after the last mark of an answer; `None` without a mark."""
-    marks = list(_MARK.finditer(text))
-    if not marks:
+    last = deque(_MARK.finditer(text), maxlen=1)
+    if not last:
         return None
-    rest = text[marks[-1].end() :].strip()
+    mark = last[0]
+    rest = text[mark.end() :].strip()
     line = rest.splitlines()[0] if rest else ""
-    return line.partition("}")[0] if "boxed" in marks[-1][0] else line or None
+    return line.partition("}")[0] if "boxed" in mark[0] else line or None
 
 
 def _value(sign: str, digits: str, exponent: str | None, divisor_digits: str | None) -> Decimal:

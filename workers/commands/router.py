@@ -15,7 +15,7 @@ from forebay.workers.commands.learning import (
 )
 
 app = typer.Typer(
-    help="Train, evaluate and publish the router model; override its pacing.",
+    help="Train, evaluate, publish the router model; set its pace.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 

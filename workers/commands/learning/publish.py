@@ -48,12 +48,13 @@ Which = Annotated[
 def publish(
     file: File = None, *, rollback: Rollback = None, model: Which = "router", as_json: Json = False
 ) -> None:
-    """Have all routers and workers use a fitted model, within seconds; or roll back.
+    """Have all workers use a fitted model, or roll back.
 
-    Each verdict and each doubt names the version of its model. A calibration holds for the model
-    that it was fitted to: it does not move the verdicts of another, until `forebay calibrate` has
-    seen enough audits of that one. After a rollback the calibration of the earlier model holds
-    again. `forebay router status` shows what is in force.
+    Routers and workers that run load it within seconds. Each verdict and each doubt names the
+    version of its model. A calibration holds for the model that it was fitted to: it does not move
+    the verdicts of another, until `forebay calibrate` has seen enough audits of that one. After a
+    rollback the calibration of the earlier model holds again. `forebay router status` shows what is
+    in force.
     """
     if (file is None) == (rollback is None):
         raise Misconfigured("give either a file or --rollback", field="FILE")
