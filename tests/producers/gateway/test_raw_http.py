@@ -20,7 +20,7 @@ BODY = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "He
     ("body", "words"),
     [
         (b"", "is empty"),
-        (gzip.compress(BODY), "compressed"),
+        (gzip.compress(BODY, mtime=0), "compressed"),
         (BODY[:-1], "EOF while parsing an object at line 1"),
         (BODY.replace(b"Hello", "Grüezi".encode("latin1")), "UTF-8"),
         (b"model=auto", "expected"),
