@@ -50,7 +50,7 @@ ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
 	@$(PY) -m pytest -n auto -m "not fleets and not browser and not clients and not gpu and not deploy" --cov --cov-report= --cov-fail-under=0
-	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "fleets and not browser and not clients and not gpu and not deploy" $(FLEETS) --cov --cov-append
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "fleets and not browser and not clients and not gpu and not deploy" $(FLEETS) --cov --cov-append
 endif
 
 .PHONY: test-fast
