@@ -39,7 +39,7 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 # Tests that start no whole fleet and do not wait long. They can run side by side.
 FAST := not slow and not browser and not clients and not gpu and not deploy
 
-# Folders with tests of the mark `fleets`, which start whole fleets, or look at the clock: two files at a
+# Folders with tests of the mark `fleets`, which start whole fleets, or look at the clock: three files at a
 # time, on any machine. The long files come first, so that no file runs alone at the end.
 FLEETS := tests/deploy tests/examples tests/whole tests/front_door tests/workers/runtime \
 	tests/workers/telemetry tests/producers/gateway
