@@ -15,6 +15,8 @@ from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.logs import Event, event
 from forebay.routing.store.connection import reaching_redis
 
+MAX_SEALED_BYTES = 96 * 1024 * 1024  # of a note, as `prelude.lua` bounds all contents
+
 log = logging.getLogger(__name__)
 
 
@@ -44,7 +46,8 @@ def _write(ledger: Ledger, job_id: str, asked: bytes) -> None:
 def _read(ledger: Ledger, job_id: str) -> bytes | None:
     try:
         with reaching_redis():
-            sealed: Any = ledger.redis.get(f"fb:asked:{job_id}")
+            # Cut off if it is longer than any: then it is damaged.
+            sealed: Any = ledger.redis.getrange(f"fb:asked:{job_id}", 0, MAX_SEALED_BYTES)
         return ledger.seal.open(sealed) if sealed else None
     except (ValueError, Misconfigured):  # damaged, without its key, or under rights of before
         return None
