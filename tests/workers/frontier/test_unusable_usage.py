@@ -60,12 +60,13 @@ def test_a_malformed_answer_is_paid_once_and_booked(lane, mock, redis, fault, ca
     assert Budget(redis).spent() == (settled, 0)
 
 
+DEEP = b"[" * 10**5 + b"]" * 10**5
 #: Changes to the bytes of a body: JSON that Python's reader refuses, though it is whole and billed.
 UNREADABLE_BYTES = {
     "a number of thousands of digits": (b'"outputTokens": ', b'"outputTokens": ' + b"9" * 5_000),
     "a latency of thousands of digits": (b'"latencyMs": ', b'"latencyMs": ' + b"9" * 5_000),
     "bytes that are no text": (b'"text": "', b'"text": "\xff\xfe'),
-    "an object nested too deep": (b'"latencyMs": ', b'"x": %b%b, "y": ' % (b"[" * 10**5, b"]" * 10**5)),
+    "an object nested too deep": (b'"latencyMs": ', b'"x": %b, "y": ' % DEEP),
 }  # fmt: skip
 
 
