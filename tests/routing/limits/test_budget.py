@@ -73,6 +73,15 @@ def test_a_call_is_settled_even_if_the_next_one_is_too_dear(budget):
     assert budget.find("a").state == "settled"
 
 
+@pytest.mark.parametrize("forged", ["x", "1.5", "9223372036854775807"])
+def test_a_call_is_settled_once_whatever_its_tenant_writes_into_the_record(budget, redis, forged):
+    reserve(budget, "a", 100, job="acme.1")
+    redis.hset("fb:job:acme.1", mapping={"state": "running", "cost_nusd": forged})
+    assert [budget.settle("a", 70), budget.settle("a", 70)] == ["closed", "again"]
+    assert budget.spent("acme") == budget.spent() == (70, 0)
+    assert redis.hget("fb:job:acme.1", "cost_nusd") == b"70"
+
+
 def test_a_call_is_settled_once(budget):
     reserve(budget, "a", 100)
     assert [budget.settle("a", 70), budget.settle("a", 70), budget.settle("a", 9)] == [
