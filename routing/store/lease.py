@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import time
 from typing import Any
 
 import redis
 
+from forebay.routing.errors import ForebayError
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import digest, with_scripts
 
@@ -19,6 +21,7 @@ class Lease:
     def __init__(self, client: redis.Redis, name: str) -> None:
         self._redis = client
         self._name, self._token = name, secrets.token_hex(8)
+        self._held_at = float("-inf")
 
     def hold(self) -> bool:
         """Take or renew the lease; return `False` if another process has it.
@@ -26,7 +29,20 @@ class Lease:
         Raises:
             Unavailable: Redis cannot be reached.
         """
-        return self._run(int(LEASE_S * 1000))
+        now = time.monotonic()
+        held = self._run(int(LEASE_S * 1000))
+        self._held_at = now if held else float("-inf")
+        return held
+
+    def still(self) -> bool:
+        """Renew the lease, and return whether this process has it still.
+
+        Without Redis it has, as long as nobody else can have taken it.
+        """
+        try:
+            return self.hold()
+        except ForebayError:
+            return time.monotonic() - self._held_at < LEASE_S / 2
 
     def release(self) -> None:
         """Let another process take the work at once."""
