@@ -25,7 +25,7 @@ from forebay.routing.reasons import Reason
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.encryption import PLAIN, Seal
-from forebay.routing.store.scripts import digest, run_all, with_scripts
+from forebay.routing.store.scripts import run
 
 MAX_VALUE_BYTES = 1_048_576  # sealed; larger answers are not kept
 SECRET_KEY = "fb:cache-secret"  # noqa: S105 - the name of a key, not a secret
@@ -104,17 +104,14 @@ class AnswerCache:
         if len(sealed) > MAX_VALUE_BYTES:
             return False
         try:
-            (kept,) = run_all(self._redis, "cache", [(job.id, key, sealed, self._ttl_ms)])
-            if isinstance(kept, Exception):  # most likely Redis is out of memory
-                raise kept
-        except (redis.RedisError, Unavailable) as error:
+            return bool(run(self._redis, "cache", job.id, key, sealed, self._ttl_ms))
+        except (redis.RedisError, Unavailable) as error:  # most likely Redis is out of memory
             _log.warning(
                 "the answer cache cannot be written (%s)",
                 type(error).__name__,
                 extra=event(Event.CACHE_AWAY),
             )
             return False
-        return bool(kept)
 
     def _opened(self, sealed: bytes) -> Answer | None:
         """Return the answer in a value; `None` if it is damaged, or sealed with another key."""
@@ -157,7 +154,7 @@ def secret(client: redis.Redis, settings: Settings) -> bytes:
     with reaching_redis():
         fresh = secrets.token_bytes(_SECRET_BYTES)
         # Another process may have stored its own first. A worker starts while Redis is full, too.
-        stored = with_scripts(client, lambda: client.evalsha(digest("keep"), 0, SECRET_KEY, fresh))
+        stored = run(client, "keep", SECRET_KEY, fresh)
     return stored if isinstance(stored, bytes) else fresh
 
 

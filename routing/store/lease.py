@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Any
 
 import redis
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import digest, with_scripts
+from forebay.routing.store.scripts import run
 
 LEASE_S = 15.0  # after which the work of a process that died is taken over
 
@@ -50,8 +49,4 @@ class Lease:
 
     def _run(self, ms: int) -> bool:
         with reaching_redis():
-            reply: Any = with_scripts(
-                self._redis,
-                lambda: self._redis.evalsha(digest("lease"), 0, self._name, self._token, ms),
-            )
-        return bool(reply)
+            return bool(run(self._redis, "lease", self._name, self._token, ms))
