@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, Response
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
-from forebay.producers.gateway.batch_endpoints.anthropic_lines import MessageLines
+from forebay.producers.gateway.batch_endpoints.anthropic_lines import MAX_REQUESTS, MessageLines
 from forebay.producers.gateway.batch_endpoints.making import (
     WINDOW,
     BatchOptions,
@@ -28,7 +28,6 @@ from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body, read, respond
 from forebay.routing.errors import UnknownJob
 
-MAX_REQUESTS = 100_000
 MAX_LISTED = 1_000
 JSONL = "application/x-jsonl"
 _ID = re.compile(r"msgbatch_([0-9a-f]{32})")

@@ -71,6 +71,7 @@ def page_of_batches(
     store = by.gateway.batches
     ids = store.ids(by.tenant, family)
     shown = [prefix + batch_id.partition(".")[2] for batch_id in ids]
-    page = page_of(ids, shown, after, limit, before=before)
+    field = "after_id" if family == "anthropic" else "after"
+    page = page_of(ids, shown, after, limit, before=before, field=field)
     batches = [batch for batch_id in page.items if (batch := store.find(batch_id))]
     return Page(batches, page.more, page.first_id, page.last_id)

@@ -165,7 +165,7 @@ class ChatRequest(Body):
     prediction: Ignored = None  # a hint that changes no answer
     moderation: Annotated[Any, only(why="nothing is moderated here; leave it out")] = None
     web_search_options: Annotated[Any, only(why="nothing is searched here; leave it out")] = None
-    store: Annotated[Any, only(False, why="completions cannot be listed; leave it out")] = None
+    store: bool | None = None
     reasoning_effort: Annotated[
         Any, only("none", why="models reason here as they are; leave it out")
     ] = None

@@ -89,10 +89,10 @@ async def create_response(request: Request) -> Response:
         raise NotSupported("cannot be false with an idempotency key", field="store")
     if body.stream:
         return await _as_stream(Telling.of(by, job, chat.tools), body)
-    (answer,) = await ask(request, by, [job])
+    (answer,) = await ask(request, by, [job], own=body.kept)
     if body.kept:
         await keep(by, answer.id, body)
-    else:
+    elif answer.id == job.id:  # otherwise it is the answer of an earlier job
         by.gateway.later(by.gateway.client(by.tenant).forget(answer.id))
     response = reply.answered(reply.empty(answer.id, body.model), answer, chat.tools)
     return respond(with_asked(response, body), {**by.headers, **origin.headers([answer])})
