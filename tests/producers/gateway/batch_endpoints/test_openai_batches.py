@@ -128,7 +128,8 @@ def test_a_request_with_tools_is_answered_by_a_call_as_live(openai_client):
     )
     assert called["finish_reason"] == "tool_calls"
     assert called["message"]["tool_calls"][0]["function"]["name"] == "weather"
-    assert said["finish_reason"] == "stop" and '"answer"' not in said["message"]["content"]
+    assert said["finish_reason"] == "stop"
+    assert '"answer"' not in said["message"]["content"]
     body = {"model": "auto", "input": "Oslo?", "tools": [{"type": "function", **TOOL}]}
     bodies = [{**body, "tool_choice": "required", "temperature": 0.5, "metadata": {"a": "b"}}]
     given = lines(bodies, "/v1/responses")

@@ -23,7 +23,7 @@ class FewLines(ChatLines):
 @pytest.fixture
 def found(tmp_path):
     """Return a function that validates some lines."""
-    desk = Desk("acme", Policy(), {}, "deny", {kind: () for kind in KINDS})
+    desk = Desk("acme", Policy(), {}, "deny", dict.fromkeys(KINDS, ()))
 
     def validated(lines):
         (tmp_path / INPUT).write_bytes(b"".join(lines))
