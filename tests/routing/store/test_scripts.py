@@ -37,8 +37,7 @@ def test_a_script_has_before_it_what_it_uses(name):
 
 
 def test_a_small_script_is_small(redis):
-    lease = scripts.transition("lease")
-    assert not set(definitions(lease)) & set(DEFINED)
+    assert set(definitions(scripts.transition("lease"))) & set(DEFINED) == {"number"}
     assert len(definitions(scripts.transition("renew"))) < len(DEFINED) / 4
     for name in scripts.names():  # Redis compiles them
         assert redis.script_load(scripts.transition(name)) == scripts.digest(name)
