@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import Literal
 
 from starlette.datastructures import Headers
@@ -143,6 +144,8 @@ def _headers(fault: Fault) -> dict[str, str]:
     each repetition would be a new job.
     """
     headers = {"x-should-retry": "true" if fault.passing else "false"}
+    if fault.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
     if fault.retry_after is not None:
         headers["retry-after"] = str(math.ceil(fault.retry_after))
     if fault.job_id:

@@ -15,6 +15,7 @@ from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.files.paging import Page, page_of
 from forebay.producers.gateway.wire import Body
 from forebay.routing.base import Egress
+from forebay.routing.errors import UnknownJob
 
 MAX_WINDOW = timedelta(days=30)
 WINDOW = "24h"
@@ -54,7 +55,11 @@ def linked(by: Caller, terms: Terms, name: str) -> Batch:
         UnknownJob: There is no such file.
     """
     gateway = by.gateway
-    content = gateway.files.content(by.tenant, terms.input_file)
+    try:
+        content = gateway.files.content(by.tenant, terms.input_file)
+    except UnknownJob as error:
+        error.field = "input_file_id"
+        raise
     batch_id = gateway.batches.new_id(by.tenant)
     os.link(content, gateway.files.batch_folder(batch_id) / name)
     return gateway.batches.create(batch_id, gateway.files.id, terms)

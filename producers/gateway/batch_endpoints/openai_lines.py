@@ -1,4 +1,4 @@
-"""The lines of OpenAI's batches: chats, responses and embeddings."""
+"""The lines of OpenAI's batches: chats, responses, embeddings and decisions."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from forebay.producers.gateway.batch_work.line_format import (
     check_no_stream,
     told_tools,
 )
+from forebay.producers.gateway.decisions.decision_job import decision_job
+from forebay.producers.gateway.decisions.openai_reply import decision
+from forebay.producers.gateway.decisions.openai_request import DecisionRequest
 from forebay.producers.gateway.errors import Fault, NotSupported
 from forebay.producers.gateway.openai.chat_request import ChatRequest
 from forebay.producers.gateway.openai.embeddings import EmbeddingRequest, embedded, embedding_job
@@ -97,6 +100,9 @@ class ResponseLines(OpenAILines):
         check_no_stream(request.stream)
         if request.background:
             raise NotSupported("must be false in a batch", field="background")
+        if request.previous_response_id is not None:
+            words = "is not supported in a batch: send the whole conversation as `input`"
+            raise NotSupported(words, field="previous_response_id")
         chat = request.chat()
         made = jobs(chat, desk.target(request.model), request.forebay, desk.headers, desk.tenant)
         asked = from_json(request.model_dump_json(by_alias=True, exclude_unset=True))
@@ -128,7 +134,27 @@ class EmbeddingLines(OpenAILines):
         return embedded(answers[0], told["encoding_format"])
 
 
-FORMATS: tuple[OpenAILines, ...] = (ChatLines(), ResponseLines(), EmbeddingLines())
+class DecisionLines(OpenAILines):
+    """The lines for `/v1/decisions`."""
+
+    endpoint = "/v1/decisions"
+
+    def translate(self, body: Any, desk: Desk) -> Translated:
+        """Return the job of a line."""
+        request = read(DecisionRequest, to_json(body))
+        target = desk.target(request.model, "decide")
+        job = decision_job(request, target, desk.headers, desk.tenant)
+        asked = from_json(request.model_dump_json(by_alias=True, exclude_unset=True))
+        return Translated([job], {"asked": {**asked, "input": "-"}})
+
+    def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a decision."""
+        return decision(DecisionRequest.model_validate(told["asked"]), answers[0])
+
+
+FORMATS: tuple[OpenAILines, ...] = (
+    ChatLines(), ResponseLines(), EmbeddingLines(), DecisionLines(),
+)  # fmt: skip
 
 
 def _line(line_id: str, custom_id: str, response: Any, error: Any) -> Any:
