@@ -84,7 +84,10 @@ class Connection(HttpToolsProtocol):
         self._timer = None if within_s is None else self.loop.call_later(within_s, self._end)
 
     def _end(self) -> None:
-        self.transport.abort()
+        if self.flow.read_paused:  # it is the gateway that is slow
+            self._wait(BODY_S)
+        else:
+            self.transport.abort()
 
     def _refuse(self, status: HTTPStatus, words: str) -> None:
         fault = Fault(status, status.phrase.lower().replace(" ", "_"), words)

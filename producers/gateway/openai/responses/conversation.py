@@ -78,10 +78,8 @@ async def _earlier(by: Caller, response_id: str) -> tuple[ResponsesRequest, Answ
         status = None
     asked = await kept(by, job_id) if status else None
     if status is None or asked is None:
-        words = (
-            "leads to a response that is not stored (any more): send the conversation as `input`"
-        )
-        raise UnknownJob(words, field=FIELD)
+        words = "leads to a response that is not stored (any more)"
+        raise UnknownJob(f"{words}: send the conversation as `input`", field=FIELD)
     if status.state != "done":
         words = f"leads to a response that is {reply.waiting(status, '')['status']}"
         raise InvalidRequest(f"{words}: it has no answer", field=FIELD)
