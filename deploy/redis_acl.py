@@ -107,14 +107,15 @@ def producer(tenant: str) -> str:
 
 
 #: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent,
-#: counts the use of each key, reads what it needs to find cached answers, keeps batches, and
-#: delivers events to webhooks.
+#: counts the use of each key, reads what it needs to find cached answers, keeps batches, lists
+#: stored completions, and delivers events to webhooks.
 GATEWAY = (
     f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:* ~fb:spend:from:*) "
     "(+hmget +hset +pexpire ~fb:rate:*) (+get ~fb:cache-secret) (+zrangebyscore ~fb:models:*) "
     "(+mget ~fb:cache:*) "
     "(+get +set +del ~fb:lease:*) (+hset +hgetall +exists +expire +del ~fb:batch:*) "
     "(+zadd +zrem +zrange +zrevrange +zremrangebyscore +expire ~fb:batches:*) "
+    "(+zadd +zrem +zrange +zremrangebyrank +expire ~fb:completions:*) "
     "(+hset +hget +hgetall +hdel +smembers +sadd +srem ~fb:webhooks*) "
     "(+zadd +zrem +zrangebyscore ~fb:webhooks:due) (+hset +hgetall +expire +del ~fb:webhook:*) "
     "(+hset +expire ~fb:maps)"
