@@ -1,5 +1,6 @@
 """The doubt model: how probable it is that a checked local answer is wrong."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -74,7 +75,29 @@ def test_a_models_agreement_with_itself_counts_little_and_its_disagreement_in_fu
     own = replace(other, own=(True,))
     assert DOUBT.probability(own) > DOUBT.probability(other) + 0.15
     differing = replace(own, agreements=(0.0,))
-    assert DOUBT.probability(differing) == DOUBT.probability(replace(differing, own=())) > 0.55
+    full = pytest.approx(DOUBT.probability(replace(differing, own=())))
+    assert DOUBT.probability(differing) == full
+    assert DOUBT.probability(differing) > 0.55
+
+
+def test_the_agreement_of_a_near_relative_counts_less_than_a_strangers_and_more_than_its_own():
+    other = replace(KNOWN, rates=(0.8,))
+    near, own = replace(other, near=(True,)), replace(other, own=(True,), near=(True,))
+    doubts = [DOUBT.probability(known) for known in (other, near, own)]
+    assert doubts[0] + 0.05 < doubts[1] < doubts[2] - 0.05
+    differing = replace(near, agreements=(0.0,))
+    full = pytest.approx(DOUBT.probability(replace(differing, near=())))
+    assert DOUBT.probability(differing) == full
+
+
+def test_weights_of_an_earlier_release_know_no_relatives(tmp_path):
+    weights = json.loads(DoubtModel.packaged.read_text())
+    del weights["near"]
+    path = tmp_path / "doubt_model.json"
+    path.write_text(json.dumps(weights))
+    earlier = DoubtModel.load(path)
+    near = replace(KNOWN, near=(True,))
+    assert earlier.probability(near) == earlier.probability(KNOWN)
 
 
 def test_wrong_answers_of_few_options_are_more_often_the_same():

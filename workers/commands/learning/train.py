@@ -29,6 +29,7 @@ from forebay.workers.commands.options import (
 from forebay.workers.training.fitting.weights_folder import (
     ENCODER_MODEL,
     ROUTER_MODEL,
+    prepare,
     versioned,
     write,
 )
@@ -80,8 +81,9 @@ def train(
     from forebay.workers.training.fitting.fit_router import fit
     from forebay.workers.training.fitting.hyperparameters import Hyperparameters
 
+    prepare(out)
     data = read_dataset(prompts, outcomes, weak, strong, no_job_type=no_job_type)
-    data = _sample(data, labels, seed)
+    total, data = len(data), _sample(data, labels, seed)
     parameters = Hyperparameters.of(data, folds=folds or 4, seed=seed)
     note = _note(data, model_names(weak), model_names(strong), seed)
     features = FeatureMatrix.of(data.prompts)
@@ -91,7 +93,8 @@ def train(
     if encoder:
         write(out, ENCODER_MODEL, versioned("encoder", _encoder_weights(data, seed, note)))
     path = write(out, ROUTER_MODEL, weights)
-    _report(weights, path, len(data), _published(path) if publish else None, as_json=as_json)
+    published = _published(path) if publish else None
+    _report(weights, path, (len(data), total), published, as_json=as_json)
 
 
 def _encoder_weights(data: Dataset, seed: int, note: list[str]) -> EncoderWeights:
@@ -112,7 +115,7 @@ def _sample(data: Dataset, labels: int | None, seed: int) -> Dataset:
     if labels is not None and labels < len(data):
         data = data.take(np.random.default_rng(seed).permutation(len(data))[:labels])
     require_enough(len(data))
-    return data
+    return data.to_fit(seed)
 
 
 def _note(data: Dataset, weak: list[str], strong: list[str], seed: int) -> list[str]:
@@ -133,11 +136,13 @@ def _published(path: Path) -> int:
 
 
 def _report(
-    weights: Weights, path: Path, count: int, published: int | None, *, as_json: bool
+    weights: Weights, path: Path, counts: tuple[int, int], published: int | None, *, as_json: bool
 ) -> None:
+    fitted, total = counts
     document: dict[str, Any] = {
-        "version": weights.version, "prompts": count, "path": str(path),
+        "version": weights.version, "prompts": fitted, "total": total, "path": str(path),
         "bytes": path.stat().st_size, "published": published,
     }  # fmt: skip
-    words = f", in force as version {published}" if published else ""
+    words = f", fitted to {fitted} of {total} prompts" if fitted < total else ""
+    words += f", in force as version {published}" if published else ""
     typer.echo(json.dumps(document) if as_json else f"{weights.version}: {path}{words}")

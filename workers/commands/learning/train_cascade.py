@@ -22,6 +22,7 @@ from forebay.workers.commands.options import Json, Preds, Second, Seed, model_na
 from forebay.workers.training.fitting.weights_folder import (
     CASCADE_MODEL,
     ROUTER_MODEL,
+    prepare,
     versioned,
     write,
 )
@@ -73,6 +74,7 @@ def train_cascade(
     given = [name for name, value in {**files, "--weights": weights}.items() if value is not None]
     if audits and given:
         raise Misconfigured("cannot be given with --audits", field=given[0])
+    prepare(out)
     fitted = (
         _of_audits(tenant, seed, stand_in=stand_in) if audits else _of_files(files, weights, seed)
     )
@@ -94,6 +96,7 @@ def _of_files(files: dict[str, Path | str | None], weights: Path | None, seed: i
     texts, scores, preds = (Path(str(files[f"--{n}"])) for n in ("prompts", "outcomes", "preds"))
     data = dataset.read(texts, scores, weak, strong, job_type=False)
     dataset.require_enough(len(data))
+    data = data.to_fit(seed)
     answers = local_answers.read(preds, data.uids, weak[0], second)
     model = RouterModel.load(weights / ROUTER_MODEL if weights else None)
     readings = [model.read(text) for text in data.prompts]

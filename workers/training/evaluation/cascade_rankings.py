@@ -14,6 +14,7 @@ from sklearn.model_selection import KFold
 from forebay.routing.learning.agreement_rates import SHRINKAGE
 from forebay.routing.scoring.cascade_model import CascadeModel, Weights, with_verdict
 from forebay.routing.scoring.doubt_model import DoubtModel, Evidence, tie_break
+from forebay.routing.scoring.relatives import near_relatives
 from forebay.routing.scoring.router_model import Reading
 from forebay.workers.checks import final_answer
 from forebay.workers.training.data.dataset import Dataset, Floats, Ints, require_enough
@@ -39,13 +40,14 @@ def shipped(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
     """
     doubt, agreements = DoubtModel.load(), answers.agreements()
     sums = agreements.sum(axis=0) + SHRINKAGE * doubt.usual_rate
+    near = tuple(near_relatives(answers.names[0], other) for other in answers.names[1:])
     rates = tuple((sums / (len(agreements) + SHRINKAGE)).tolist())
     chances = np.array(
         [
             doubt.probability(
                 Evidence(
                     "generate", reading.probability, reading.gap, tuple(agreed), rates,
-                    bounded=not final_answer.is_number(text or ""),
+                    near=near, bounded=not final_answer.is_number(text or ""),
                 )
             )
             for reading, agreed, text in zip(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -128,6 +129,22 @@ def test_a_worker_ranks_answers_exactly_as_eval_does(files, models, redis):
         assert measured[name] == pytest.approx(evaluated[name], abs=1e-4)
     assert evaluated["apgr"] > report["routers"]["second opinion"]["apgr"]
     assert report["routers"]["cascade"]["apgr"] > report["routers"]["second opinion"]["apgr"]
+
+
+def test_a_cascade_is_fitted_to_the_verdicts_of_the_weights_that_are_named(files, model_file):
+    def version(name, folder):
+        model = fitted(files, (*MODELS, "--weights", folder), name)
+        return json.loads(model.read_text())["version"]
+
+    packaged = files / "packaged"
+    packaged.mkdir()
+    shutil.copy(RouterModel.packaged, packaged)
+    run("train", *paths(files), *PAIR, "--out", files / "own", "--json")
+    of_packaged = CascadeModel.load(model_file).version
+    assert version("by packaged", packaged) == of_packaged
+    assert version("by own", files / "own") != of_packaged
+    with pytest.raises(Misconfigured, match=r"router_model\.json: cannot be read: No such file"):
+        version("by none", files / "none")
 
 
 def test_a_model_for_another_number_of_opinions_is_one_clear_error(model_file):
