@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -85,6 +86,7 @@ class Weights(WeightsFile):
         near: what the agreement with a near relative counts. Weights of earlier releases know none.
     """
 
+    kind: ClassVar[str] = "doubt"
     agreed: Line
     differed: Line
     unbounded: float = Field(le=0)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -106,13 +107,14 @@ def test_wrong_answers_of_few_options_are_more_often_the_same():
 
 
 @pytest.mark.parametrize(
-    ("text", "field"), [("{", None), ("{}", "version"), ('{"version": "1", "agreed": 1}', "agreed")]
+    ("text", "field"),
+    [("{", "doubt.json"), ("{}", "version"), ('{"version": "1", "agreed": 1}', "agreed")],
 )
 def test_a_file_without_weights_raises_one_clear_error(tmp_path, text, field):
     path = tmp_path / "doubt.json"
     path.write_text(text)
     with pytest.raises(Misconfigured, match=r"doubt\.json") as caught:
         DoubtModel.load(path)
-    assert caught.value.field == field
+    assert Path(caught.value.field).name == field
     with pytest.raises(Misconfigured, match="cannot be read"):
         DoubtModel.load(tmp_path / "none.json")

@@ -27,6 +27,7 @@ from forebay.workers.commands.options import (
     Weak,
     model_names,
     read_dataset,
+    second_names,
 )
 from forebay.workers.training.fitting.weights_folder import ROUTER_MODEL
 
@@ -100,7 +101,7 @@ def evaluate(
     if decision_model:
         routers["decision model"] = _by_decisions(evaluated, decision_model)
     if second and preds:
-        answers = _answers(evaluated, model_names(weak)[0], model_names(second), preds)
+        answers = _answers(evaluated, weak, second, preds)
         routers |= _rankings_after_answer(evaluated, answers, folds or CASCADE_FOLDS, seed)
         if cascade:
             routers["cascade model"] = _by_model(evaluated, answers, cascade)
@@ -139,10 +140,12 @@ def _evaluated(
     return evaluation.zero_shot(data.sample(MAX_PROMPTS, seed), model)
 
 
-def _answers(evaluated: EvaluatedFile, weak: str, second: list[str], preds: Path) -> Answers:
+def _answers(evaluated: EvaluatedFile, weak: str, second: str, preds: Path) -> Answers:
     from forebay.workers.training.data import local_answers
 
-    return local_answers.read(preds, evaluated.data.uids, weak, second)
+    local = model_names(weak, "--weak")
+    others = second_names(second, local)
+    return local_answers.read(preds, evaluated.data.uids, local[0], others)
 
 
 def _rankings_after_answer(

@@ -65,11 +65,13 @@ def train(
     """Fit the router model's weights. The same files and options give the same bytes.
 
     \b
-    --labels N fits on N random prompts instead of all. --folds K is the number of folds for the
-    out-of-fold predictions on which the three text models are stacked. If the column `source` of
-    the prompts has several values, the prompts are a mixture of benchmarks: differences between
-    the sources are kept out of the weights, so that these carry over to texts from elsewhere, and
-    the shares of the three models are chosen by leaving out one source after the other.
+    The files are Parquet, or CSV or JSON Lines (.csv, .jsonl, .csv.gz, .jsonl.gz).
+    --labels N fits on N random prompts instead of all, which are at most 50,000. --folds K is the
+    number of folds for the out-of-fold predictions on which the three text models are stacked. If
+    the column `source` of the prompts has several values, the prompts are a mixture of benchmarks:
+    differences between the sources are kept out of the weights, so that these carry over to texts
+    from elsewhere, and other shares of the three models than the stated ones are taken if these are
+    clearly better on sources that were left out.
     Leave that column out to fit weights for texts like those of the file.
     --encoder writes encoder_model.json too: set FOREBAY_ROUTER_ENCODER to it, and routers read each
     text by the sentence encoder as well. `forebay calibrate` gives this reading a weight in the
@@ -85,7 +87,7 @@ def train(
     data = read_dataset(prompts, outcomes, weak, strong, no_job_type=no_job_type)
     total, data = len(data), _sample(data, labels, seed)
     parameters = Hyperparameters.of(data, folds=folds or 4, seed=seed)
-    note = _note(data, model_names(weak), model_names(strong), seed)
+    note = _note(data, model_names(weak, "--weak"), model_names(strong, "--strong"), seed)
     features = FeatureMatrix.of(data.prompts)
     parameters, evidence = with_chosen(data, features, parameters)
     fitted = fit(data, features, parameters, note=note, evidence=evidence)

@@ -18,7 +18,7 @@ from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
 from forebay.workers.commands.learning.evaluate import Folder
 from forebay.workers.commands.learning.train import Out
-from forebay.workers.commands.options import Json, Preds, Second, Seed, model_names
+from forebay.workers.commands.options import Json, Preds, Second, Seed, model_names, second_names
 from forebay.workers.training.fitting.weights_folder import (
     CASCADE_MODEL,
     ROUTER_MODEL,
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from forebay.routing.scoring.cascade_model import Weights
 
 Prompts = Annotated[
-    Path | None, typer.Option("--prompts", metavar="FILE", help="Parquet: uid, prompt.")
+    Path | None, typer.Option("--prompts", metavar="FILE", help="Columns uid, prompt.")
 ]
 Outcomes = Annotated[
-    Path | None, typer.Option("--outcomes", metavar="FILE", help="Parquet: uid, model, score.")
+    Path | None, typer.Option("--outcomes", metavar="FILE", help="Columns uid, model, score.")
 ]
 Weak = Annotated[str | None, typer.Option("--weak", metavar="MODEL", help="The local model.")]
 Strong = Annotated[
@@ -92,7 +92,8 @@ def _of_files(files: dict[str, Path | str | None], weights: Path | None, seed: i
     missing = [name for name, value in files.items() if value is None]
     if missing:
         raise Misconfigured("is needed, or --audits", field=missing[0])
-    weak, strong, second = (model_names(str(files[f"--{n}"])) for n in ("weak", "strong", "second"))
+    weak, strong = (model_names(str(files[name]), name) for name in ("--weak", "--strong"))
+    second = second_names(str(files["--second"]), weak)
     texts, scores, preds = (Path(str(files[f"--{n}"])) for n in ("prompts", "outcomes", "preds"))
     data = dataset.read(texts, scores, weak, strong, job_type=False)
     dataset.require_enough(len(data))

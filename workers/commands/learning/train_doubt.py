@@ -28,7 +28,7 @@ def train_doubt(
     """
     from forebay.workers.training.fitting.fit_doubt import fit
 
-    names = model_names(models)
+    names = model_names(models, "--models")
     if len(names) < 2:  # noqa: PLR2004 - an answer and another
         raise Misconfigured("must name two or more models", field="--models")
     prepare(out)

@@ -20,7 +20,7 @@ from forebay.workers.checks import final_answer
 from forebay.workers.training.data.dataset import Dataset, Floats, Ints, require_enough
 from forebay.workers.training.data.local_answers import Answers
 from forebay.workers.training.data.ranking_metrics import Ranked
-from forebay.workers.training.fitting.fit_cascade import boosted, fit
+from forebay.workers.training.fitting.fit_cascade import boosted, fit, require_ranks
 
 _TIE_BREAK = 1e-3  # the most that the verdict adds to a score, to order equal disagreements
 
@@ -83,7 +83,12 @@ def learned(
 def fitted_to(
     data: Dataset, readings: list[Reading], answers: Answers, seed: int, *, note: Sequence[str]
 ) -> Weights:
-    """Return the weights of a cascade model that is fitted to all of these answers."""
+    """Return the weights of a cascade model that is fitted to all of these answers.
+
+    Raises:
+        Misconfigured: The frontier's answers are better by the same everywhere.
+    """
+    require_ranks(data.gap, "--outcomes")
     named = cascade_features(data, readings, answers)
     rows = np.array([list(each.values()) for each in named])
     return fit(tuple(named[0]), rows, data.gap, answers.agreements(), seed=seed, note=note)

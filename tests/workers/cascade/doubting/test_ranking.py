@@ -203,6 +203,29 @@ def test_missing_and_contradicting_options_are_one_clear_error(args, message, tm
         run("train-cascade", *args, "--out", tmp_path)
 
 
+def test_without_a_difference_between_answers_there_is_nothing_to_rank(files, tmp_path):
+    """All local answers are wrong, and all of the frontier's are right."""
+    table = pq.read_table(files / "outcomes.parquet").to_pydict()
+    table["score"] = [float(model == "large") for model in table["model"]]
+    write_outcomes(tmp_path, **table)
+    outcomes = str(tmp_path / "outcomes.parquet")
+    args = ("--prompts", files / "prompts.parquet", "--outcomes", outcomes, "--preds", outcomes)
+    with pytest.raises(Misconfigured, match=r"--outcomes: .* there is nothing to rank"):
+        run("train-cascade", *args, *MODELS, "--out", tmp_path)
+    assert not (tmp_path / "cascade_model.json").exists()
+
+
+def test_a_file_of_another_model_is_named_as_such(files, model_file, tmp_path):
+    with pytest.raises(Misconfigured, match="is a router model, and a cascade model is needed"):
+        CascadeModel.load(RouterModel.packaged)
+    (tmp_path / "cut.json").write_bytes(model_file.read_bytes()[:-100])
+    with pytest.raises(Misconfigured, match=r"cut\.json: holds no JSON, or is cut short"):
+        CascadeModel.load(tmp_path / "cut.json")
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(Misconfigured, match=r"other\.json: is no file of weights"):
+        CascadeModel.load(tmp_path / "other.json")
+
+
 def test_a_rank_is_the_place_among_quantiles():
     quantiles = (0.0, 0.0, 0.0, 1.0, 2.0)
     places = [rank(value, quantiles) for value in (-1.0, 0.0, 0.5, 1.0, 2.0, 3.0)]
