@@ -203,12 +203,14 @@ def _is_grounded(
 
 
 def _values_in_schema(schema: Any) -> Iterator[list[Any]]:
-    """Yield the lists of values that a schema allows: each `enum`, and each `const` as a list."""
+    """Yield the lists of values that a schema gives: each `enum`, and `const` and `default`."""
     for node in nodes(schema):
         if isinstance(node, dict):
             enum = node.get("enum")
             yield from [enum] if isinstance(enum, list) else []
             yield from [[node["const"]]] if "const" in node else []
+            given = node.get("default")
+            yield from [[given]] if given is not None and not isinstance(given, bool) else []
 
 
 # --- distinct ------------------------------------------------------------------------------------
