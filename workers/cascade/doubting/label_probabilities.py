@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import redis
 
 from forebay.routing.jobs import Classification, Decisions, Job
@@ -29,4 +27,4 @@ class LabelProbabilities:
             return raw
         groups = label_groups(job.kind, raw.model, digest(job, self._secret))
         temperature = calibration.labels.temperature(groups)
-        return replace(raw, content=at_temperature(job, raw.content, temperature))
+        return raw._replace(content=at_temperature(job, raw.content, temperature))
