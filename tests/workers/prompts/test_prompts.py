@@ -193,7 +193,9 @@ def test_prompts_whose_texts_alone_differ_are_those_of_one_prompt_with_other_que
     jobs = [job(text=text, **fields) for text in ("one", "two\n\nLabels:", "{three}")]
     first = prompts.local(jobs[0], INFO, prompt_id="first")
     made = alike(first, dict(zip("abc", prompts.questions(jobs), strict=True)))
-    assert made == [prompts.local(each, INFO, prompt_id=key) for key, each in zip("abc", jobs)]
+    assert made == [
+        prompts.local(each, INFO, prompt_id=key) for key, each in zip("abc", jobs, strict=True)
+    ]
 
 
 def test_a_text_that_decides_more_than_its_question_has_none():
