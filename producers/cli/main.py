@@ -63,7 +63,6 @@ SECTIONS = {
         "pause",
         "resume",
         "tenants",
-        "version",
     ),
     "Money, and what leaves": ("report", "spend", "egress", "tco"),
     "Gateway": ("serve", "keys", "webhooks"),
