@@ -5,7 +5,9 @@ The workers' side has checks of its own in `forebay.workers.commands.doctor`.
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -16,13 +18,14 @@ import redis
 
 from forebay.producers.cli.operator import fleet_checks
 from forebay.producers.cli.operator.readers import chosen, settings_of_fleet
+from forebay.routing.base import TENANT
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import ForebayError, Misconfigured
 from forebay.routing.lanes import DEFAULT_POOL, ROUTE, SWEEP, local_queue, start_command
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.quotas.model_load import ModelLoad
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
-from forebay.routing.settings import Settings, read_settings
+from forebay.routing.settings import Settings, read, read_settings
 from forebay.routing.store.connection import connect, reaching_redis, without_password
 
 MIN_REDIS = (7, 0)  # the first version whose scripts may finish a job while memory is full
@@ -45,7 +48,8 @@ Info = Mapping[str, Any]
 
 def probes() -> list[Probe]:
     """Return the checks of this side, in the order in which to mend what they find."""
-    return [*fleet_checks.probes(), *fleet_checks.in_each_fleet([ledger]), policy, packages]
+    in_fleets = fleet_checks.in_each_fleet([ledger])
+    return [*fleet_checks.probes(), *in_fleets, policy, gateway, tenant, packages]
 
 
 def ledger() -> Iterator[Finding]:
@@ -215,6 +219,27 @@ def policy() -> Iterator[Finding]:
         return
     Policy.load(path)
     yield Finding("policy", "ok", str(path))
+
+
+def gateway() -> Iterator[Finding]:
+    """Check the values of the gateway's settings, as far as this shell has any."""
+    from forebay.producers.gateway.settings import GatewaySettings  # noqa: PLC0415 - as above
+    from forebay.producers.gateway.status.settings import StatusSettings  # noqa: PLC0415 - as above
+
+    for cls in (GatewaySettings, StatusSettings):
+        try:
+            read(cls)
+        except Misconfigured as error:
+            mend = "deploy/env.example explains each setting"
+            yield Finding("settings", "fail", str(error), mend)
+
+
+def tenant() -> Iterator[Finding]:
+    """Check the name of the tenant that commands act for."""
+    name = os.environ.get("FOREBAY_TENANT")
+    if name is not None and not re.fullmatch(TENANT, name):
+        seen = "FOREBAY_TENANT: must be lower-case letters, digits, - and _, at most 63"
+        yield Finding("settings", "fail", seen, "correct or unset it")
 
 
 def packages() -> Iterator[Finding]:
