@@ -52,6 +52,8 @@
 --        fb:rings         string  times that doorbells were rung; numbers them
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep
+--        fb:born          string  ms since when this Redis has had its data: it is younger than a worker
+--                                 if Redis lost them
 --        fb:cancelled     list    jobs that were cancelled while they waited, since the last sweep
 --        fb:paused        hash   scope (lane:<hop>, tenant:<name>, bedrock:<tenant>, ...) -> why; see
 --                                `pauses.py`. Only operators write it

@@ -88,7 +88,8 @@ def test_a_dry_run_says_how_many_bad_rows_it_does_not_print(forebay, folder):
     assert "and 5 more bad rows" in out
     found = json.loads(forebay(*arguments(folder, "--dry-run", "--json"))[1])["first_bad"]
     assert found[0] == {
-        "file": str(folder / "rows.jsonl"), "row": 61, "line": 61, "column": "body", "reason": "must be text",
+        "file": str(folder / "rows.jsonl"), "row": 61, "line": 61, "column": "body",
+        "reason": "must be text",
         "key": None,
     }  # fmt: skip
 
