@@ -96,7 +96,7 @@ UPKEEP = (
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
     "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled", "books:jobs:*",
-    "workers", "worker:*", "hands",
+    "workers", "worker:*", "hands", "born",
 )  # fmt: skip
 #: What the sweeper reads of books, breaker, pace, batches and moves of tenants, to serve it as
 #: metrics, and of the lanes that the routers have published.
@@ -117,13 +117,14 @@ def producer(tenant: str) -> str:
 
 #: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent,
 #: counts the use of each key, keeps what it was asked, reads what it needs to find cached answers,
-#: keeps batches, and delivers events to webhooks.
+#: keeps batches, lists stored completions, and delivers events to webhooks.
 GATEWAY = (
     f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:* ~fb:spend:from:*) "
     "(+hmget +hset +pexpire ~fb:rate:*) (+get ~fb:cache-secret) (+zrangebyscore ~fb:models:*) "
     "(+mget ~fb:cache:*) (+set +getrange ~fb:asked:*) "
     "(+get +set +del ~fb:lease:*) (+hset +hgetall +exists +expire +del ~fb:batch:*) "
     "(+zadd +zrem +zrange +zrevrange +zremrangebyscore +expire ~fb:batches:*) "
+    "(+zadd +zrem +zrange +zremrangebyrank +expire ~fb:completions:*) "
     "(+hset +hget +hgetall +hdel +smembers +sadd +srem ~fb:webhooks*) "
     "(+set ~fb:watchers:*.:webhooks) (+zadd +zrem +zrangebyscore ~fb:webhooks:due) "
     "(+hset +hgetall +expire +del ~fb:webhook:*) (+hset +expire ~fb:maps)"

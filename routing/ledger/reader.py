@@ -76,6 +76,7 @@ class LedgerReader:
             position=None if position < 0 else position, depth=depth,
             served=ended or workers > 0, attempts=record.attempts,
             age_s=max(0.0, seconds + micros / 1e6 - record.created / 1000),
+            error=None if ended else record.error or None,
             receipt=record.to_receipt() if ended else None,
         )  # fmt: skip
 

@@ -52,6 +52,8 @@
 --        fb:rings         string  times that doorbells were rung; numbers them
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep
+--        fb:born          string  ms since when this Redis has had its data: it is younger than a worker
+--                                 if Redis lost them
 --        fb:cancelled     list    jobs that were cancelled while they waited, since the last sweep
 --        fb:paused        hash   scope (lane:<hop>, tenant:<name>, bedrock:<tenant>, ...) -> why; see
 --                                `pauses.py`. Only operators write it
@@ -724,7 +726,9 @@ local function finish(id, job, state, retention_ms, ...)
   take_out('fb:deadlines', id)
   local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
   local draft, audit = 'fb:draft:' .. id, job.audit_of ~= ''
-  local promoted = state == 'failed' and not audit and redis.call('EXISTS', draft) == 1
+  -- An error if its tenant put no string there.
+  local draft_bytes = state == 'failed' and not audit and redis.pcall('STRLEN', draft)
+  local promoted = type(draft_bytes) == 'number' and draft_bytes > 0
   if promoted then
     state = 'done' -- a draft is better than no answer; a local draft is read as a degraded answer
     redis.call('RENAME', draft, 'fb:answer:' .. id)
@@ -739,8 +743,7 @@ local function finish(id, job, state, retention_ms, ...)
     index_dead(id, now, retention_ms)
   else
     redis.call('DEL', draft, 'fb:content:' .. id)
-    local answer = promoted and redis.call('STRLEN', 'fb:answer:' .. id) or 0
-    hold(id, job, RECORD_BYTES + math.max(0, job.asked) + answer)
+    hold(id, job, RECORD_BYTES + math.max(0, job.asked) + (promoted and draft_bytes or 0))
   end
   if job.asked > 0 then
     redis.call('PEXPIRE', 'fb:asked:' .. id, retention_ms)

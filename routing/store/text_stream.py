@@ -121,7 +121,10 @@ class TextWriter:
 
     def _fields(self, piece: Piece) -> dict[Any, Any]:
         """Return the entry of a piece: its text and its tokens are sealed."""
-        fields = {"attempt": piece.attempt, "text": self._seal.close(piece.text.encode())}
+        fields = {
+            "attempt": piece.attempt,
+            "text": self._seal.close(piece.text.encode("utf-8", "replace")),
+        }
         if piece.tokens:
             fields["tokens"] = self._seal.close(_TOKENS.dump_json(piece.tokens))
         return fields

@@ -381,6 +381,10 @@ def test_a_gateway_is_a_producer_for_all_tenants_and_reads_their_keys(guarded):
                 model="auto", input="[[echo: delay=0.1]] At noon.", stream=True, background=True
             )
             assert list(again)[-1].response.output_text == "At noon."
+            stored = client.chat.completions.create(model="auto", messages=chat, store=True)
+            assert client.chat.completions.update(stored.id, metadata={"a": "b"}).id == stored.id
+            assert [each.id for each in client.chat.completions.list()] == [stored.id]
+            assert client.chat.completions.delete(stored.id).deleted
             check_files_and_webhooks(fleet, client)
 
 
