@@ -96,8 +96,9 @@ class Bulks:
                 pipe.expire(f"fb:bulks:{tenant}", KEEP_S)
                 pipe.execute()
 
-    def update(self, bulk_id: str, state: BulkState | None = None, **fields: Any) -> None:
-        """Set the state and fields of a bulk that is known; the state also while memory is full."""
+    def update(self, bulk_id: str, **fields: Any) -> None:
+        """Set fields of a bulk that is known; its state also while memory is full."""
+        state = fields.pop("state", None)
         with reaching_redis():
             if fields and self._redis.exists(f"fb:bulk:{bulk_id}"):
                 self._redis.hset(f"fb:bulk:{bulk_id}", mapping=cast("Any", fields))

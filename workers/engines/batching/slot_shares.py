@@ -100,7 +100,7 @@ class SlotShares:
         now = self._clock()
         self._known = {tenant: at for tenant, at in self._known.items() if now - at <= KNOWN_S}
         seen = {tenant for tenant, at in self._known.items() if now - at <= RECENT_S}
-        return _View(self._slots, waiting, running, seen, self._known.keys())
+        return _View(self._slots, waiting, running, seen, set(self._known))
 
 
 class _View:
@@ -112,7 +112,7 @@ class _View:
         waiting: Iterable[QueuedRequest],
         running: Collection[QueuedRequest],
         seen: Collection[str],
-        known: Collection[str],
+        known: set[str],
     ) -> None:
         self._known = known
         self._yieldable = sum(each.on_text is None for each in running)
