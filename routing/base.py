@@ -166,6 +166,11 @@ _OUR_NAME = re.compile(r"[a-z][a-z_]{0,30}")
 _FORMS = {
     TENANT: "must be lower-case letters, digits, - and _, at most 63, and begin with a letter or "
     "a digit",
+    r"^[a-z0-9][a-z0-9_-]{0,40}$": "must be lower-case letters, digits, - and _, at most 41, and "
+    "begin with a letter or a digit",
+    r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$": "must be the name of a bucket: 3 to 63 lower-case "
+    "letters, digits, dots and hyphens",
+    r"^[A-Za-z0-9][A-Za-z0-9.:/_-]{0,199}$": "must be a model's id: letters, digits, and .:/_-",
     JOB_ID: "must be a tenant's name, a dot and 32 hexadecimal digits",
 }
 

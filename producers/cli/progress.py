@@ -117,11 +117,15 @@ def describe(status: JobStatus) -> str:
     """Return where a job is, in one line."""
     age = f"{status.age_s:.0f} s old"
     if status.receipt is not None:
-        return f"{status.state}, {age}"
+        why = ": ".join(filter(None, (status.receipt.error, status.receipt.error_note)))
+        return f"{status.state}{f' ({why})' if why else ''}, {age}"
     if not status.served:
         return f"no worker serves {status.queue}, {status.depth} waiting, {age}"
     if status.state == "waiting" and status.position is not None:
         return f"waiting for {status.queue}, {status.position + 1} of {status.depth}, {age}"
+    if status.state == "waiting" and status.error:
+        why = f"after {status.error} (`forebay explain` says more)"
+        return f"waiting for a retry in {status.queue} {why}, {age}"
     return f"{status.state} in {status.queue}, attempt {status.attempts}, {age}"
 
 

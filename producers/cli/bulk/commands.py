@@ -61,11 +61,11 @@ if TYPE_CHECKING:
 RUN_HELP = """Answer every row of a file, and write the results to another file.
 
 \b
-  forebay bulk run mails.csv --kind classify --labels labels.txt --text-field body --out l.csv
-  forebay bulk run invoices/ --kind extract --schema invoice.json --out invoices.jsonl
-  forebay bulk run mails.jsonl --kind generate --user "Answer this: {body}" --out answers.jsonl
-  forebay bulk run mails.csv --kind decide --choice "urgent?=yes,no" --text-field body --out d.csv
-  forebay bulk run texts.parquet --kind embed --text-field text --out vectors.npy
+  forebay bulk run mails.csv --kind classify --labels labels.txt --out l.csv
+  forebay bulk run mails/ --kind extract --schema invoice.json --out i.jsonl
+  forebay bulk run m.csv --kind generate --user "Reply: {body}" --out a.csv
+  forebay bulk run mails.csv --kind decide --choice "sad?=yes,no" --out d.csv
+  forebay bulk run mails.parquet --kind embed --text-field body --out v.npy
   cat jobs.jsonl | forebay bulk run - --out results.jsonl
 
 Rows are read from JSONL, CSV, TSV, Parquet, a folder of text files, or - for standard input.
