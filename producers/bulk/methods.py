@@ -62,9 +62,9 @@ class BulkMethods:
         Args:
             which: the id of the bulk, its output or its folder.
             rows: the same input again, from its beginning, if it came from standard input or an
-                iterable and was not read to its end; else it is not looked at. While the bulk is
-                waited for, the rows that were read before are compared and skipped
-                (`Progress.rereading`); other rows raise `InvalidJob` there.
+                iterable and was not read to its end. While the bulk is waited for, the rows that
+                were read before are compared and skipped (`Progress.rereading`); other rows raise
+                `InvalidJob` there. Or the file that was the input, if it has been moved.
 
         Raises:
             UnknownJob: There is no such bulk of this tenant.

@@ -99,7 +99,7 @@ class JsonlSource(TextSource):
         if self._guessed and first and not first.startswith(b"{"):
             raise InvalidJob(
                 "does not begin with a JSON object: give the format of its rows, jsonl, csv or tsv",
-                field="format",
+                field=self.name,
             )
 
     def _read(self, line: Line) -> dict[str, Any] | Mistake:

@@ -860,6 +860,21 @@ def test_a_bulk_that_was_moved_goes_on_where_it_is(client, rows, tmp_path):
     assert client.bulk_progress(bulk.id).out == str(moved / "out.jsonl")
 
 
+def test_an_input_that_was_moved_is_named_again_and_compared(client, rows, tmp_path):
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        bulk.next_rows()
+    moved, other = rows.rename(tmp_path / "moved.jsonl"), tmp_path / "other.jsonl"
+    other.write_text(moved.read_text().replace("login", "logon"))
+    with pytest.raises(InvalidJob, match=r"rows\.jsonl: cannot be read: No such file"):
+        client.resume_bulk(bulk.id)
+    with pytest.raises(InvalidJob, match=r"other\.jsonl: has other content than when"):
+        client.resume_bulk(bulk.id, other)
+    client.resume_bulk(bulk.id, moved).close()
+    with client.resume_bulk(bulk.id) as again:  # it is remembered
+        again.wait(60)
+    assert labels(bulk.out) == [LABELS[n % 3] for n in range(120)]
+
+
 def test_the_record_tells_the_truth_although_redis_lost_its_counts(client, lanes, rows, tmp_path):
     with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
         while bulk.progress().written < 50:

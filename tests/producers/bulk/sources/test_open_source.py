@@ -110,7 +110,7 @@ def test_standard_input_has_a_format_of_lines():
 )
 def test_standard_input_without_a_format_must_begin_with_an_object(monkeypatch, content):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    with pytest.raises(InvalidJob, match="format: does not begin with a JSON object: give the fo"):
+    with pytest.raises(InvalidJob, match="standard input: does not begin with a JSON object: give"):
         list(open_source("-").rows())
 
 
