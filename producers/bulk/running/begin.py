@@ -167,9 +167,12 @@ def resume(ledger: Ledger, tenant: str, which: str, rows: RowsLike | None = None
 
 def _with_source(manifest: Manifest, rows: RowsLike | None) -> tuple[Manifest, Source]:
     """Open the source of a bulk again; if it is gone, `rows` may name the place where it is now."""
-    is_gone = bool(manifest.source) and not Path(manifest.source).exists()
-    if not is_gone or rows is None or _is_spooled(rows):
+    if not manifest.source or Path(manifest.source).exists():
         return manifest, source_again(manifest, rows)
+    if rows is None or _is_spooled(rows):
+        command = f"`forebay bulk run INPUT --out {shown(manifest.out)} --resume`"
+        fix = f"put it back, or name where it is now: {command}, or as `rows`"
+        raise InvalidJob(f"is gone: {fix}", field=shown(manifest.source))
     moved = replace(manifest, source=str(Path(str(rows)).resolve()))
     source = source_again(moved)
     moved.save()

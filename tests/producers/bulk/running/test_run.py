@@ -865,7 +865,7 @@ def test_an_input_that_was_moved_is_named_again_and_compared(client, rows, tmp_p
         bulk.next_rows()
     moved, other = rows.rename(tmp_path / "moved.jsonl"), tmp_path / "other.jsonl"
     other.write_text(moved.read_text().replace("login", "logon"))
-    with pytest.raises(InvalidJob, match=r"rows\.jsonl: cannot be read: No such file"):
+    with pytest.raises(InvalidJob, match=r"rows\.jsonl: is gone: put it back, or name where it"):
         client.resume_bulk(bulk.id)
     with pytest.raises(InvalidJob, match=r"other\.jsonl: has other content than when"):
         client.resume_bulk(bulk.id, other)
