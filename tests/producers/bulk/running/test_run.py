@@ -875,7 +875,10 @@ def test_an_input_that_was_moved_is_named_again_and_compared(client, rows, tmp_p
     assert labels(bulk.out) == [LABELS[n % 3] for n in range(120)]
 
 
-def test_the_record_tells_the_truth_although_redis_lost_its_counts(client, lanes, rows, tmp_path):
+def test_the_record_tells_the_truth_although_redis_lost_its_counts(
+    client, lanes, rows, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("forebay.producers.bulk.running.arrivals.LOOK_AGAIN_S", 0.2)
     with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
         while bulk.progress().written < 50:
             bulk.next_rows()
