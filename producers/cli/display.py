@@ -104,8 +104,9 @@ def answer(given: Answer, *, as_json: bool) -> None:
 
 def finding(found: Finding) -> None:
     """Print one line of `forebay doctor`, and a second line if there is something to mend."""
+    line = _folded(f"{found.state:4}  {found.name:19}  {found.seen}", FINDING_AT)
     mark = typer.style(f"{found.state:4}", fg=_COLOURS[found.state])
-    typer.echo(f"{mark}  {_folded(f'{found.name:19}  {found.seen}', FINDING_AT - 6)}")
+    typer.echo(f"{mark}{line[4:]}")
     if found.mend:
         typer.echo(_folded(f"{'':{FINDING_AT}}-> {found.mend}", FINDING_AT + 3))
 
@@ -114,7 +115,7 @@ def _folded(line: str, indent: int) -> str:
     """Return a line as several ones that fit the terminal; as it is if there is none."""
     if not sys.stdout.isatty():
         return line
-    width = max(FINDING_AT + 30, shutil.get_terminal_size().columns - 6)
+    width = max(FINDING_AT + 30, shutil.get_terminal_size().columns)
     parts = textwrap.wrap(
         line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
     )

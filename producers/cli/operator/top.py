@@ -24,7 +24,7 @@ from forebay.routing.overview.workers import SeenWorker, emptied_at
 WIDE = 140  # columns from which on the tables stand side by side
 MAX_TENANTS = 6
 LATE_S = 600.0
-OTHER_POLICY = "The policy of the workers is not that of this shell: set FOREBAY_POLICY_FILE."
+OTHER_POLICY = "This shell has another policy than the workers, or a wrong one: forebay doctor"
 STATES = {"gone": "red", "stuck": "red", "drained": "yellow"}  # the colours of workers
 
 

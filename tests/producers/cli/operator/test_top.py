@@ -176,7 +176,7 @@ def test_budgets_are_unknown_where_the_workers_have_another_policy(busy, snapsho
     text = drawn(now)
     assert "unknown" in text
     assert "$50.00" not in text
-    assert "set FOREBAY_POLICY_FILE" in text
+    assert "This shell has another policy than the workers" in text
 
 
 def test_what_is_paused_has_a_line_of_its_own(busy, snapshots, redis):
