@@ -78,7 +78,7 @@ def leaving(
             terminal, and elsewhere the job goes on.
     """
     try:
-        with _signals_interrupt(*((signal.SIGTERM, signal.SIGHUP) if cancels else ())):
+        with interrupted_by(*((signal.SIGTERM, signal.SIGHUP) if cancels else ())):
             yield
     except (KeyboardInterrupt, TimeoutError) as error:
         asks = isinstance(error, KeyboardInterrupt) and not cancels
@@ -90,14 +90,17 @@ def leaving(
 
 
 @contextmanager
-def _signals_interrupt(*signals: signal.Signals) -> Iterator[None]:
-    """Have these signals interrupt the block as Ctrl-C does."""
-    before = {each: signal.signal(each, signal.default_int_handler) for each in signals}
+def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
+    """Have these signals interrupt the block as Ctrl-C does; `nohup` still ignores what it does."""
+    before = {each: signal.getsignal(each) for each in signals}
+    heeded = {each: known for each, known in before.items() if known is not signal.SIG_IGN}
     try:
+        for each in heeded:
+            signal.signal(each, signal.default_int_handler)
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for each, known in heeded.items():
+            signal.signal(each, known)
 
 
 def _wants_to_cancel(job_id: str) -> bool:

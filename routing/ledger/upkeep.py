@@ -10,7 +10,7 @@ import redis
 
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import reaching_redis, text_of
 from forebay.routing.store.scripts import load_all
 
 _SERVED_KEPT_MS = 3_600_000  # for so long Redis remembers that a queue was served
@@ -91,7 +91,7 @@ class LedgerUpkeep(LedgerReader):
             settings.memory_limit, int(max(5.0, 10 * settings.sweep_s) * 1000),
             settings.tenant_share,
         )  # fmt: skip
-        return Swept._make([*counts, tuple(job_id.decode() for job_id in moved)])
+        return Swept._make([*counts, tuple(map(text_of, moved))])
 
     def repair(
         self, cursor: int = 0, limit: int = 500, counted: bytes = b"{}"
