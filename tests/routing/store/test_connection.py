@@ -170,9 +170,7 @@ def test_an_address_where_nothing_listens_is_named_without_the_password():
 
 
 def test_a_full_disk_of_redis_is_told_as_such_and_passes():
-    full = redis_errors.ResponseError(
-        "MISCONF Errors writing to the AOF file: No space left on device"
-    )
+    text = "MISCONF Errors writing to the AOF file: No space left on device"
     error = error_of(redis_errors.ResponseError(text))
     assert isinstance(error, RedisUnavailable)
     assert error.message == "Redis cannot write to its disk, which is full or broken (MISCONF)"
