@@ -11,6 +11,7 @@ import hmac
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from operator import not_
 from typing import Any, Literal
 
 import redis
@@ -53,10 +54,12 @@ class LabelOutcome(FrozenModel):
     Attributes:
         shares: the uncalibrated probabilities, without names: of the chosen label, then of others.
         right: 1 if Bedrock chose the same label, else 0.
+        question: a digest of the question that was answered, of a `decide` job.
     """
 
     shares: tuple[float, ...] = Field(min_length=2, max_length=MAX_LABELS_KEPT)
     right: float = Field(ge=0, le=1)
+    question: str = Field("", exclude_if=not_)
 
 
 class Audit(FrozenModel):

@@ -20,6 +20,7 @@ from forebay.routing.errors import ForebayError, UnknownJob
 from forebay.routing.jobs import Answer, JobStatus
 from forebay.routing.receipts import TokenLogprob
 
+RESULT_S = 30.0  # how long reading the answer of an ended job may take
 _ID = re.compile(r"resp_([0-9a-f]{32})")
 ResponseState = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 _STATES: dict[str, ResponseState] = {
@@ -90,7 +91,7 @@ class ResponseObject(TypedDict):
     truncation: NotRequired[Literal["disabled"]]
     store: NotRequired[bool]
     service_tier: NotRequired[str]
-    previous_response_id: NotRequired[None]
+    previous_response_id: NotRequired[str | None]
     forebay: NotRequired[origin.Origin]
 
 
