@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import redis as redis_py
 
 from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import new_id
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.ledger.record import stored
 from forebay.routing.settings import Settings
 from ledger_jobs import BELL, SURE, answer, failure, job, put
@@ -115,3 +117,18 @@ def test_large_answers_are_read_a_few_at_a_time(ledger, redis):
     found = stored(ledger._transitions, ids, answers=True)
     assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before == 3
     assert [one.sealed[:1] for one in found] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_a_user_that_an_earlier_release_made_reads_answers(ledger, redis, redis_url):
+    (job_id,) = put(ledger, job("acme"))
+    claim = ledger.claim("route")
+    ledger.settle(claim, answer(claim))
+    ledger.load_scripts()
+    rules = ["on", ">pw", "~fb:*", "+evalsha", "+hlen", "+hgetall", "+get", "+time"]
+    redis.execute_command("ACL", "SETUSER", "before", *rules)
+    try:
+        with redis_py.Redis.from_url(redis_url.replace("://", "://before:pw@")) as weak:
+            (found,) = LedgerReader(weak, Settings()).results([job_id])
+        assert found.status == "done"
+    finally:
+        redis.acl_deluser("before")
