@@ -16,7 +16,7 @@ from celery import Celery
 
 from forebay.routing.books.bills.price_lists import PriceLists
 from forebay.routing.errors import TooLong
-from forebay.routing.jobs import Answer, Job
+from forebay.routing.jobs import Answer
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
@@ -27,7 +27,7 @@ from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.routing.store.text_stream import TextWriter
-from forebay.workers.engines.engine import Prompt, TakeText
+from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier.answers import checked, read_answer, stored, with_earlier
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.batch.candidates import Candidates
@@ -171,7 +171,7 @@ class Bedrock:
             try:
                 return self._ask(attempt, policy, model)
             except NoAnswer as error:
-                refusal = error.after(refusal)
+                refusal, attempt = error.after(refusal), attempt.having_spent(error.spent_nusd)
                 too_small = too_small or (model if isinstance(error.error, TooLong) else "")
                 if not error.another:
                     break
@@ -220,7 +220,7 @@ class Bedrock:
         claim, job = attempt.claim, attempt.job
         call, reply = self._calls.ask(
             claim, job, model, policy,
-            lambda name: prompt_of(job, prompt_id=name), on_text=self._on_text(job),
+            lambda name: prompt_of(job, prompt_id=name), on_text=self._texts.open_for(job),
         )  # fmt: skip
         try:
             return self._book(attempt, call, reply)
@@ -236,10 +236,6 @@ class Bedrock:
         *earlier, (call, reply) = bought
         answer = self._book(attempt, call, reply, earlier, parts)
         return Answered(answer, partial(self._share, attempt, answer))
-
-    def _on_text(self, job: Job) -> TakeText | None:
-        """Return what takes the text of an answer as it comes, if the job asks for it."""
-        return self._texts.open(job.id) if job.stream and job.kind == "generate" else None
 
     def _book(
         self,

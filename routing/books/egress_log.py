@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from forebay.routing.store.scripts import run
 
 #: How often an append is tried while other workers append as well. One of them succeeds each time.
 MAX_TRIES = 200
+TURN_S = 1.0  # how long a thread waits for the others of its process, which would be in its way
 _PAGE = 1_000
 _LOG, _HEAD, _DAYS = "fb:egress:log", "fb:egress:head", "fb:egress:days"
 
@@ -38,6 +40,7 @@ class EgressLog:
         """Keep about `max_entries` in Redis; older entries are removed, exported or not."""
         self._redis = client
         self._max_entries = max_entries
+        self._turn = threading.Lock()
 
     def append(self, leaving: Leaving) -> Entry:
         """Write down what is about to leave; return its entry. Without it, nothing may leave.
@@ -45,12 +48,22 @@ class EgressLog:
         Raises:
             Unavailable: The entry could not be written.
         """
+        has_turn = self._turn.acquire(timeout=TURN_S)
+        try:
+            return self._append(leaving)
+        finally:
+            if has_turn:
+                self._turn.release()
+
+    def _append(self, leaving: Leaving) -> Entry:
         _, *end = self._try("0", "", None)
         for _ in range(MAX_TRIES):
             seq, before, at_ms = int(end[0]), end[1].decode(), int(end[2])
             entry = Entry.following(seq, before, at_ms, leaving)
             status, *end = self._try(str(seq), before, entry)
-            if status == b"ok":
+            if (
+                status == b"ok" or end[1].decode() == entry.hash
+            ):  # the reply to an earlier try is lost
                 return entry
         raise Unavailable("the egress log is written by too many workers at once")
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import redis
 
@@ -94,11 +95,8 @@ class Ledger(LedgerUpkeep):
             "create",
             [[*head, *(arg for row in batch for arg in row.as_args())] for batch in batches],
         )
-        each = [
-            one
-            for reply, batch in zip(replies, batches, strict=True)
-            for one in spread(reply, batch)
-        ]
+        of_batches = zip(replies, batches, strict=True)
+        each = [one for reply, batch in of_batches for one in spread(reply, batch)]
         self._confined = self._confined or any(map(is_confined, each))
         return [created(reply) for reply in each]
 
@@ -163,24 +161,25 @@ class Ledger(LedgerUpkeep):
     ) -> Claim | None:
         try:
             named = pairs(fields)
-            if contract_of(named) > CONTRACT:
-                self._leave_to_newer(job_id, token)
-                return None
-            record = Record.from_hash(job_id.decode(), named)
+            if contract_of(named) <= CONTRACT:
+                record = Record.from_hash(job_id.decode(), named)
+                return Claim(record.id, token.decode(), record, sealed, draft, self.seal)
+            self._leave_to_newer(job_id, token)
         except (ValueError, InvalidJob):  # the record is forged or damaged: no worker can work it
             failure = (job_id, token, "failed", "", "", InvalidJob.code)
-            self._transitions.run("settle", self._retention_ms, *failure)
-            return None
-        return Claim(record.id, token.decode(), record, sealed, draft, self.seal)
+            with suppress(ForebayError):  # its lease ends, and the jobs that came along are worked
+                self._transitions.run("settle", self._retention_ms, *failure)
+        return None
 
     def _leave_to_newer(self, job_id: bytes, token: bytes) -> None:
         """Give back a job that a newer version has stored. That is no attempt of the job."""
         log.warning("%s is of a newer version", job_id.decode(), extra=event(Event.JOB_NEWER))
         note = "it was submitted by a newer version of Forebay, which no worker has yet"
-        self._transitions.run(
-            "retry", job_id, token, self.bell, NEWER_DELAY_MS, "unavailable", 0,
-            self.settings.max_attempts, self._retention_ms, note,
-        )  # fmt: skip
+        with suppress(ForebayError):  # as above
+            self._transitions.run(
+                "retry", job_id, token, self.bell, NEWER_DELAY_MS, "unavailable", 0,
+                self.settings.max_attempts, self._retention_ms, note,
+            )  # fmt: skip
 
     def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Renew the leases of these claims, in one round trip, and return the lost claims."""

@@ -199,13 +199,17 @@ def stored(
     family: Literal["job", "bulk"] = "job",
     answers: bool = False,
 ) -> list[Stored]:
-    """Return what is stored of each id, in one round trip, within the bounds of `stored.lua`.
+    """Return what is stored of each id, within the bounds of `stored.lua`.
+
+    That is one round trip, or several if there is much.
 
     Raises:
         Unavailable: Redis cannot be reached.
         Misconfigured: Redis refuses this user.
     """
-    found = transitions.run("stored", family, int(answers), *ids) if ids else []
+    found: list[Any] = []
+    while left := ids[len(found) :]:
+        found += transitions.run("stored", family, int(answers), *left)
     return [
         Stored(dict(zip(flat[::2], flat[1::2], strict=True)), sealed or None)
         for flat, sealed in found

@@ -19,6 +19,7 @@ import redis
 from pydantic import TypeAdapter
 
 from forebay.routing.errors import Misconfigured
+from forebay.routing.jobs import Job
 from forebay.routing.receipts import TokenLogprob
 from forebay.routing.store.encryption import Seal
 
@@ -89,6 +90,10 @@ class TextWriter:
                 self._thread.start()
         attempt, put = secrets.token_hex(4), self._pieces.put
         return lambda text, tokens=(): put((job_id, Piece(attempt, text, tuple(tokens))))
+
+    def open_for(self, job: Job) -> TakePiece | None:
+        """Return what takes the text of an answer as it comes, if the job asks for it."""
+        return self.open(job.id) if job.stream and job.kind == "generate" else None
 
     def close(self) -> None:
         """Write what has queued up, and end the thread."""

@@ -8,6 +8,8 @@ from typing import Generic, TypeVar, TypeVarTuple
 
 from forebay.routing.errors import Unavailable
 
+MAX_KEYS = 10_000  # such as tenants, whose names a producer chooses
+
 T = TypeVar("T")
 Key = TypeVarTuple("Key")
 
@@ -33,6 +35,8 @@ class TtlCache(Generic[T, *Key]):
         entry = self._entries.get(key)
         if entry is None or monotonic() >= entry[1]:
             value = self._reread(entry, key)
+            if len(self._entries) >= MAX_KEYS:
+                self._entries.clear()
             self._entries[key] = entry = value, monotonic() + self._for_s
         return entry[0]
 

@@ -59,7 +59,7 @@ class JobSteps:
     def begin(self, attempt: Attempt, *, best_effort: bool = False) -> PendingAnswer:
         """Begin the answer; a job that asks for it gets its text while it is generated."""
         job = attempt.job
-        on_text = self.texts.open(job.id) if job.stream and job.kind == "generate" else None
+        on_text = self.texts.open_for(job)
         return self.answerer.begin(job, attempt.prompt_id, best_effort=best_effort, on_text=on_text)
 
     def finish(self, attempt: Attempt, second: SecondOpinion, pending: PendingAnswer) -> Outcome:

@@ -53,4 +53,9 @@ class BedrockSettings(EnvironmentSettings):
 
         The time-out counts silence only: it starts again with every byte received.
         """
-        return 2 * self.bedrock_timeout_s + 60.0
+        return self.bedrock_stream_s + 60.0
+
+    @property
+    def bedrock_stream_s(self) -> float:
+        """Seconds after which a stream is given up, though it does not fall silent."""
+        return 2 * self.bedrock_timeout_s

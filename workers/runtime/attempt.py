@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Self
 
+from forebay.routing.base import NANO
 from forebay.routing.errors import EngineDied
 from forebay.routing.jobs import Job, Verdict
 from forebay.routing.ledger.claim import Claim
@@ -38,6 +39,14 @@ class Attempt:
         """Return the attempt with another verdict on its job."""
         record = replace(self.claim.record, verdict=verdict)
         return replace(self, claim=replace(self.claim, record=record))
+
+    def having_spent(self, nusd: int) -> Self:
+        """Return the attempt after a call that cost so much: later ones may cost less."""
+        most_usd = self.job.max_cost_usd
+        if most_usd is None:
+            return self
+        update = {"max_cost_usd": max(0.0, most_usd - nusd / NANO)}
+        return replace(self, job=self.job.model_copy(update=update))
 
     @property
     def prompt_id(self) -> str:

@@ -13,7 +13,7 @@ from types import FrameType
 
 from forebay.routing.errors import ForebayError, Lost
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.logs import Event, event
+from forebay.routing.logs import Event, event, place
 from forebay.workers.runtime.claims.in_flight import InFlight
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,20 @@ class Drain:
 
     def _run(self) -> None:
         exit_code = self._exit_codes.get()
+        try:
+            self._leave(exit_code)
+        except Exception as error:  # noqa: BLE001 - the process ends in any case
+            log.error(  # noqa: TRY400 - the message may hold content
+                "leaving in a hurry after %s at %s",
+                type(error).__name__,
+                place(error),
+                extra=event(Event.WORKER_LEAVING),
+            )
+        finally:
+            os._exit(exit_code)
+
+    def _leave(self, exit_code: int) -> None:
+        """Finish what runs, or give it back; return once nothing is left to do."""
         end = time.monotonic() + self._grace_s
         log.info(
             "leaving: %d jobs in flight",
@@ -98,7 +112,6 @@ class Drain:
             time.sleep(CLOSE_S)  # Celery ends the process meanwhile
         self._give_back(counted=exit_code == WEDGED)
         self.ring_for_others()
-        os._exit(exit_code)
 
     def _give_back(self, *, counted: bool) -> None:
         note = "its worker stood still and was restarted" if counted else "its worker was stopped"

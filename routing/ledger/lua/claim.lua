@@ -6,7 +6,7 @@
 -- Before the router each job takes its doorbell from the list, the first one only if none called the
 -- worker: `unrung` is 1. In the queue of a lane few doorbells stand for all jobs. `shards` is 1 if shards
 -- of bulks are to be claimed, and no other jobs. At most `count` are claimed, and no more once their
--- contents take `MAX_BYTES`.
+-- contents and drafts take `MAX_BYTES`.
 -- `selection` is JSON and says which jobs may be claimed: `interactive`, only interactive jobs; `kinds`,
 -- only jobs of these kinds, of which each tenant's first LOOK jobs are looked at; `passed_over`, no
 -- jobs of these tenants; `held`, how many jobs of each tenant the worker works now: those of whom it
@@ -282,7 +282,7 @@ while #claims < tonumber(count) and bytes < MAX_BYTES and moved < MAX_MOVED and 
   else
     claims[#claims + 1] = claim(id, job, record)
     in_work[tenant] = number(in_work[tenant]) + (wanted.held and 1 or 0)
-    bytes = bytes + #claims[#claims][4]
+    bytes = bytes + #claims[#claims][4] + #claims[#claims][5]
   end
 end
 if #claims > 0 and queue ~= 'route' and shards ~= '1' then

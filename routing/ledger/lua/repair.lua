@@ -8,6 +8,7 @@
 local cursor, per_step, bell, lease_ms, counted = unpack(ARGV)
 counted = cjson.decode(counted)
 local repaired, now = 0, now_ms()
+local MAX_LEASES = 60 -- in a row, as long as no lease of any worker's settings
 
 -- Return whether the job's entry among the deadlines was missing or another's, and correct it.
 local function repair_deadline(id, job)
@@ -18,9 +19,21 @@ local function repair_deadline(id, job)
   return true
 end
 
--- Return whether an entry that leads to the job was missing, and add it.
+-- Return whether the lease of a running job ends too far ahead, and shorten it. It was given before
+-- Redis' clock was set back. A worker that is alive renews it.
+local function repair_lease(id, job)
+  local lease = job.state == 'running' and number(redis.call('ZSCORE', 'fb:leases', id) or 0) or 0
+  if lease <= now + MAX_LEASES * lease_ms then
+    return false
+  end
+  redis.call('ZADD', 'fb:leases', now + lease_ms, id)
+  return true
+end
+
+-- Return whether an entry that leads to the job was missing or wrong, and correct it.
 local function repair(id, job)
   local changed = repair_deadline(id, job)
+  changed = repair_lease(id, job) or changed
   if not stranded(id, job) then
     if job.state == 'waiting' and redis.call('ZSCORE', waiting_key(job.queue, job.priority, id), id) then
       redis.call('SADD', 'fb:newcomers:' .. job.queue .. ':' .. job.priority, tenant_of(id))

@@ -3,8 +3,11 @@
 -- key of its own that is larger than a record can be, or of another type, and whoever reads it for
 -- others would run out of memory or miss what it reads together with it.
 -- `family`: `job` or `bulk`.
--- -> for each id: {its record, its answer}; an empty record if there is none that can be read
+-- -> for each id: {its record, its answer}; an empty record if there is none that can be read. Those after
+--    the first `MAX_BYTES` are left out: while a script runs Redis serves nobody else, and it holds the
+--    whole reply twice.
 local family, answers = unpack(ARGV, 1, 2)
+local MAX_BYTES = 1048576
 
 -- Run a command that reads a key. A key of another type reads as if it were not there.
 local function reply_of(...)
@@ -29,8 +32,16 @@ local function answer_of(id)
   return type(answer) == 'string' and answer or reply_of('GET', key) or ''
 end
 
-local found = {}
+local found, bytes = {}, 0
 for i = 3, #ARGV do
-  found[#found + 1] = { record_of(ARGV[i]), answers == '1' and answer_of(ARGV[i]) or '' }
+  local record, answer = record_of(ARGV[i]), answers == '1' and answer_of(ARGV[i]) or ''
+  found[#found + 1] = { record, answer }
+  bytes = bytes + #answer
+  for _, part in ipairs(record) do
+    bytes = bytes + #part
+  end
+  if bytes > MAX_BYTES then
+    break
+  end
 end
 return found

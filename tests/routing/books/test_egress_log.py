@@ -62,6 +62,27 @@ def test_many_writers_make_one_chain(redis):
     assert faults(log) == set()
 
 
+def test_the_threads_of_a_process_write_one_after_the_other(log, redis):
+    redis.config_resetstat()
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(log.append, (leaving(f"c{n}", "acme.1") for n in range(80))))
+    assert faults(log) == set()
+    runs = redis.info("commandstats")["cmdstat_evalsha"]
+    assert runs["calls"] - runs["failed_calls"] <= 2 * 80 + 1
+
+
+def test_an_entry_whose_reply_is_lost_is_written_once(log, redis, monkeypatch):
+    evalsha = redis.evalsha
+
+    def repeated(*args):
+        evalsha(*args)
+        return evalsha(*args)
+
+    monkeypatch.setattr(redis, "evalsha", repeated)
+    log.append(leaving("c", "acme.1"))
+    assert len(list(log.read())) == 1
+
+
 def stored(redis):
     return [(key, dict(values)) for key, values in redis.xrange("fb:egress:log")]
 

@@ -28,6 +28,13 @@ def test_a_draft_is_replaced_and_removed(ledger, redis, claim):
     assert not redis.exists(f"fb:draft:{claim.id}")
 
 
+def test_large_drafts_are_not_claimed_all_at_once(ledger, redis):
+    made = ledger.create([Job(request=Summarize(text="We met at noon.")) for _ in range(4)])
+    for job_id in made:
+        redis.set(f"fb:draft:{job_id}", "x" * 40_000)
+    assert [len(ledger.claim_many("route", 5)) for _ in range(2)] == [2, 2]
+
+
 def test_a_lost_claim_changes_no_draft(ledger, redis, claim):
     ledger.keep_draft(claim, b"kept")
     ledger.retry(claim, "engine_died")

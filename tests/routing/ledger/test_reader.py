@@ -9,6 +9,7 @@ from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import new_id
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.ledger.record import stored
 from forebay.routing.settings import Settings
 from ledger_jobs import BELL, SURE, answer, failure, job, put
 
@@ -105,6 +106,17 @@ def test_an_unknown_job_has_neither_record_nor_status_nor_end(ledger):
             look(unknown)
     (known,) = put(ledger, job())
     assert ledger.watch_all([unknown, known], "fb:wake:acme:1") == [None, "waiting"]
+
+
+def test_large_answers_are_read_a_few_at_a_time(ledger, redis):
+    """While a script runs Redis serves nobody else, and it holds the whole reply twice."""
+    ids = put(ledger, *(job() for _ in range(5)))
+    for number, job_id in enumerate(ids):
+        redis.set(f"fb:answer:{job_id}", str(number) * 700_000)
+    before = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+    found = stored(ledger._transitions, ids, answers=True)
+    assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before == 3
+    assert [one.sealed[:1] for one in found] == [b"0", b"1", b"2", b"3", b"4"]
 
 
 def test_a_user_that_an_earlier_release_made_reads_answers(ledger, redis, redis_url):

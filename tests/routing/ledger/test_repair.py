@@ -64,6 +64,15 @@ def index_of(redis, job_id: str) -> list[str]:
     return [key for key in keys if redis.zscore(key, job_id) is not None]
 
 
+def test_a_lease_from_before_the_clock_was_set_back_ends_in_time(ledger, redis):
+    job_id, day_ms = running(ledger), 86_400_000
+    redis.zincrby("fb:leases", day_ms, job_id)
+    lease = redis.zscore("fb:leases", job_id)
+    assert walk(ledger) == 1
+    assert redis.zscore("fb:leases", job_id) < lease - day_ms / 2
+    assert walk(ledger) == 0
+
+
 @pytest.mark.parametrize("priority", ["interactive", "bulk"])
 @pytest.mark.parametrize("place", PLACES)
 def test_the_entry_of_a_job_in_its_index_comes_back(ledger, redis, place, priority):

@@ -221,6 +221,20 @@ def test_doorbells_of_jobs_that_ended_unworked_do_not_pile_up(ledger, redis):
     assert redis.llen("route") == 1_001
 
 
+def test_a_damaged_job_costs_no_other_job_its_claim_if_redis_goes_away(ledger, redis, monkeypatch):
+    damaged, whole = put(ledger, job("a"), job("b"))
+    redis.hset(f"fb:job:{damaged}", "kind", "unknown")
+    run = ledger._transitions.run
+
+    def away(script, *args):
+        if script == "settle":
+            raise Unavailable("no Redis")
+        return run(script, *args)
+
+    monkeypatch.setattr(ledger._transitions, "run", away)
+    assert [claim.id for claim in ledger.claim_many("route", 5)] == [whole]
+
+
 def test_a_draft_of_the_wrong_type_costs_no_other_job_its_claim(ledger, redis):
     first, forged, last = put(ledger, job("a"), job("b"), job("c"))
     redis.hset(f"fb:job:{forged}", "attempts", 9)

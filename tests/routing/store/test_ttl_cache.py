@@ -129,3 +129,10 @@ def test_a_value_belongs_to_its_key_and_is_old_only_while_reads_fail(steps):
             assert (len(world.asked) > reads) == due
             assert at == (world.now if due and not down else values[key])
             values[key], checked[key] = at, world.now if due else checked[key]
+
+
+def test_the_values_of_many_keys_are_not_all_kept(world, monkeypatch):
+    monkeypatch.setattr(ttl_cache, "MAX_KEYS", 100)
+    cache = TtlCache(world.read, FOR_S)
+    assert [cache(key) for key in range(1_000)] == [(key, world.now) for key in range(1_000)]
+    assert len(cache._entries) <= 100

@@ -122,6 +122,20 @@ def test_a_call_that_might_cost_more_than_the_job_allows_is_not_made(lane, mock)
     assert len(mock.calls) == 0
 
 
+def test_all_calls_of_a_job_together_keep_to_its_cap(lane, mock):
+    rules = f'[defaults]\nmodels = ["{HAIKU}", "{SONNET}"]\ncount_tokens = "never"\n'
+    mock.faults.plan(["refuse"])
+    lane.work(rules, lane="bedrock")
+    refused, answered = (lane.budget.find(call.call_id) for call in mock.calls)
+    assert refused.settled_nusd > 0
+    mock.faults.plan(["refuse"])
+    cap = max(refused.reserved_nusd, answered.reserved_nusd) + refused.settled_nusd // 2
+    outcome = lane.work(rules, lane="bedrock", max_cost_usd=cap / 1e9)
+    assert isinstance(outcome, Failed)
+    assert outcome.error.field == "max_cost_usd"
+    assert len(mock.calls) == 3
+
+
 def test_no_call_is_made_if_the_policy_has_forbidden_egress_since_the_job_was_routed(lane, mock):
     outcome = lane.work("[defaults]\nforce_deny = true\n", lane="bedrock")
     assert isinstance(outcome, Failed)

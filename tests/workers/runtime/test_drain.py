@@ -9,8 +9,12 @@ import pytest
 
 from forebay.producers.client import Client
 from forebay.routing.jobs import Generate, Message
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.local import JOBS_PER_SLOT, SHARDS_AT_ONCE
+from forebay.workers.runtime import drain
+from forebay.workers.runtime.claims.in_flight import InFlight
+from ledger_jobs import BELL
 from local.fleet import Fleet
 from patience import slowdown, until
 
@@ -37,6 +41,20 @@ def client(fleet):
     for proc in fleet.procs:
         if proc.name.startswith("local"):
             fleet.kill(proc)
+
+
+@pytest.mark.parametrize("broken", ["withdraw", "queues"])
+def test_the_process_ends_whatever_breaks(redis, monkeypatch, broken):
+    def breaks():
+        raise RuntimeError("broken")
+
+    ended, ledger = [], Ledger(redis, Settings(), BELL)
+    works = {"withdraw": lambda: None, "queues": list} | {broken: breaks}
+    monkeypatch.setattr(drain.os, "_exit", ended.append)
+    leaving = drain.Drain(ledger, InFlight(1), 0.0, works["withdraw"], works["queues"])
+    leaving.begin(drain.WEDGED)
+    leaving._run()
+    assert ended == [drain.WEDGED]
 
 
 def submit(client, count: int, text: str = SLOW) -> list[str]:

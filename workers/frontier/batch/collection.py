@@ -22,7 +22,7 @@ from forebay.workers.frontier.batch.record_reply import PricedReply, answer_of, 
 from forebay.workers.frontier.batch.record_result import RecordResult, read_result
 from forebay.workers.frontier.bedrock.batch_bucket import BatchBucket
 from forebay.workers.frontier.bedrock.batch_service import FAILED, Progress
-from forebay.workers.frontier.calling.calls import MAX_BOOKING_S
+from forebay.workers.frontier.calling.payments import MAX_BOOKING_S
 from forebay.workers.runtime.attempt import Attempt
 
 log = logging.getLogger(__name__)

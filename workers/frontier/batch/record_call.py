@@ -10,6 +10,7 @@ from forebay.routing.bedrock_batches.batch_record import BatchRecord
 from forebay.routing.books.egress_entry import BY_BUCKET
 from forebay.routing.books.egress_log import EgressLog
 from forebay.routing.errors import BudgetExceeded, InvalidJob
+from forebay.routing.jobs import Job
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.limits.budget import MAX_NUSD, MAX_TERM_S, Budget
 from forebay.routing.limits.prices import Prices
@@ -66,7 +67,7 @@ class RecordCalls:
         if batch.model not in allowed(claim, job, rules) or paid(claim):
             raise NoAnswer(InvalidJob("is for another model"), Reason.NO_MODEL_ALLOWED)
         self._secrets.check(job, rules)
-        call = self._planned(batch, call_id, claim, rules, prices)
+        call = self._planned(batch, call_id, job, rules, prices)
         self._reserve(batch, call, claim, rules)
         region = f"{self._provider.region}{BY_BUCKET}{batch.bucket}"
         self._egress_log.append(call.leaving(claim, job, rules, region, _ANSWER, self._secret))
@@ -77,9 +78,9 @@ class RecordCalls:
         self._budget.release(call_id)
 
     def _planned(
-        self, batch: BatchRecord, call_id: str, claim: Claim, rules: Policy, prices: Prices
+        self, batch: BatchRecord, call_id: str, job: Job, rules: Policy, prices: Prices
     ) -> Call:
-        job, base = claim.job(), rules.base_model(batch.model)
+        base = rules.base_model(batch.model)
         effort = rules.tenant(job.tenant).effort
         prompt = prompts.frontier(job, prompt_id=call_id)
         terms = Terms(

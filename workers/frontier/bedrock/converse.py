@@ -129,7 +129,7 @@ class Converse(Provider):
                 body = whole_body(response)
             else:
                 response = client.converse_stream(**request)
-                body = streamed_body(response, model, on_text)
+                body = streamed_body(response, model, on_text, self._settings.bedrock_stream_s)
             return read_reply(response, body, (model, terms.tier), time.monotonic() - began)
         except boto.ClientError as error:
             return from_response(error, model)

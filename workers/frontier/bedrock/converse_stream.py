@@ -7,6 +7,7 @@ type. The usage is the last event: a stream that is cut before it may have been 
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,16 +32,19 @@ def keep_stream(
         response_dict["body"] = io.BytesIO()
 
 
-def streamed_body(response: dict[str, Any], model: str, on_text: TakeText) -> dict[str, Any]:
+def streamed_body(
+    response: dict[str, Any], model: str, on_text: TakeText, within_s: float
+) -> dict[str, Any]:
     """Return what the events of a stream say, in the shape of a body of Converse.
 
     Raises:
-        OutcomeUnknown: The stream ended, or broke, before the usage was known.
+        OutcomeUnknown: The stream ended, or broke, before the usage was known, or took longer than
+            `within_s`: another worker may call once the call's term is over.
         ForebayError: An error that Bedrock sent in place of an answer.
     """
     stream, answer = response[BODY], _Answer(on_text)
     try:
-        for message in _messages(stream):
+        for message in _messages(stream, time.monotonic() + within_s):
             if error := _error(message, model, begun=answer.begun):
                 raise error
             answer.take(message)
@@ -51,10 +55,12 @@ def streamed_body(response: dict[str, Any], model: str, on_text: TakeText) -> di
     return answer.body()
 
 
-def _messages(stream: Any) -> Iterator[EventStreamMessage]:
+def _messages(stream: Any, until: float) -> Iterator[EventStreamMessage]:
     """Yield the messages of a stream; a connection that breaks is the end of it."""
     buffer = EventStreamBuffer()
     for chunk in stream.stream():
+        if time.monotonic() > until:
+            raise OutcomeUnknown("Bedrock's stream takes too long")
         buffer.add_data(chunk)
         yield from buffer
 

@@ -5,37 +5,33 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 from forebay.routing.books.egress_entry import Leaving
 from forebay.routing.books.egress_log import EgressLog
 from forebay.routing.errors import (
-    BudgetExceeded,
     ForebayError,
     PassingError,
-    Throttled,
     Unavailable,
 )
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.budget import BookBounds, Budget, Settlement
+from forebay.routing.limits.budget import BookBounds
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
-from forebay.routing.store.backoff import patiently
 from forebay.workers.engines.engine import Prompt, TakeText
 from forebay.workers.frontier.calling.call import NO_SUB_BUDGET, Call, Role, SubBudget
 from forebay.workers.frontier.calling.cost import Cost, cost_of
 from forebay.workers.frontier.calling.no_answer import NoAnswer
+from forebay.workers.frontier.calling.payments import Payments
 from forebay.workers.frontier.calling.planner import Bound, Planner
 from forebay.workers.frontier.calling.providers import Providers
 from forebay.workers.frontier.calling.slots import Slots
 from forebay.workers.frontier.calling.token_counts import TokenCounts
-from forebay.workers.frontier.calling.traced_call import traced
 from forebay.workers.frontier.provider import (
     BilledFailure,
     OutcomeUnknown,
@@ -46,7 +42,6 @@ from forebay.workers.frontier.provider import (
 )
 
 MAX_RESERVING_S = 30.0  # if reserving took longer, the reservation's term may run out in the call
-MAX_BOOKING_S = 60.0  # how long booking a cost, or releasing what was reserved, waits for Redis
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +52,8 @@ class Calls:
     1. `plan` makes the prompt and computes the most that the call can cost (`Planner`).
     2. `make` takes a slot of the model, reserves that money, writes down what leaves, and calls,
        once.
-    3. `book` settles the reservation at what the call did cost.
+    3. `book` settles the reservation at what the call did cost, or `pass_on` does so and reserves
+       for the job's next call (`Payments`).
     """
 
     def __init__(
@@ -67,7 +63,9 @@ class Calls:
         settings = ledger.settings
         self._providers = Providers(provider)
         self._secret = secret
-        self._budget = Budget(ledger.redis, BookBounds(settings.books_days, settings.books_calls))
+        bounds = BookBounds(settings.books_days, settings.books_calls)
+        self._payments = Payments(ledger.redis, bounds, self._providers)
+        self.book, self.pass_on = self._payments.book, self._payments.pass_on
         self._egress_log = EgressLog(ledger.redis, settings.egress_entries)
         self._spillway = Spillway(ledger.redis)
         self._slots = Slots(ledger.redis, self._spillway)
@@ -117,7 +115,7 @@ class Calls:
         counts = rules.tenant(job.tenant).count_tokens == "if_needed"
         if not counts or refusal.reason is not Reason.BUDGET_SPENT:
             return False
-        left = self._budget.left(lambda at_s: call.limits(rules, job.tenant, sub_budget, at_s))
+        left = self._payments.left(call, job, rules, sub_budget)
         bound = Bound(call.terms, call.prices, call.tokens_in, call.tokens_out, call.worst_nusd)
         return left is None or bound.may_fit(left)
 
@@ -141,7 +139,7 @@ class Calls:
         try:
             slot = self._slots.take(call, claim, rules)
         except NoAnswer:
-            self._release(call)  # what an earlier call of the job passed on
+            self._payments.release(call)  # what an earlier call of the job passed on
             raise
         try:
             self._prepare(call, claim, job, rules, sub_budget)
@@ -166,88 +164,25 @@ class Calls:
         """
         began = time.monotonic()
         try:
-            self._reserve(call, claim, job, rules, sub_budget)
+            self._payments.reserve(call, claim, job, rules, sub_budget)
         except Unavailable:  # it may have taken effect
-            self._release(call)
+            self._payments.release(call)
             raise
         region = self._providers.of(call.terms).region
         self._write_down(call, call.leaving(claim, job, rules, region, sub_budget, self._secret))
         if time.monotonic() - began > MAX_RESERVING_S:  # this process was stopped meanwhile
-            self._release(call)
+            self._payments.release(call)
             raise NoAnswer(Unavailable("too late to call"), Reason.SPILLWAY_SHUT)
 
     def _call(self, call: Call, on_text: TakeText | None) -> Reply | ForebayError:
         try:
-            return traced(self._providers.of(call.terms), call, on_text)
+            return self._providers.call(call, on_text)
         except ForebayError as error:
             return error
 
     def cost(self, call: Call, reply: Reply) -> Cost:
         """Return what a reply costs: its worst case if its usage cannot be priced exactly."""
         return cost_of(call, reply.usage, reply.tier, stand_in=reply.stand_in)
-
-    def book(self, call: Call, cost: Cost, draft: bytes = b"") -> None:
-        """Settle a call at its cost, waiting up to `MAX_BOOKING_S` for Redis.
-
-        Until then the call's worst case stays reserved.
-
-        Args:
-            call: the call that was made.
-            cost: what it cost.
-            draft: the sealed answer, kept so that the next worker need not pay for it again.
-
-        Raises:
-            Unavailable: Redis did not come back in time.
-        """
-        settle = partial(self._budget.settle, call.id, cost.nusd, draft=draft, bill=cost.bill())
-        patiently(settle, patience_s=MAX_BOOKING_S)
-
-    def pass_on(
-        self, ended: Call, cost: Cost, call: Call, claim: Claim, job: Job, rules: Policy
-    ) -> None:
-        """Settle a call at its cost and reserve the money of the job's next call, in one step.
-
-        Raises:
-            Lost: The job no longer belongs to this claim.
-            NoAnswer: The next call must not be made.
-            Unavailable: Redis did not come back in time.
-        """
-        settling = Settlement(ended.id, cost.nusd, cost.bill())
-        reserve = partial(self._reserve, call, claim, job, rules, NO_SUB_BUDGET, settling)
-        patiently(reserve, patience_s=MAX_BOOKING_S)
-
-    def _release(self, call: Call) -> None:
-        """Give back what is reserved, waiting up to `MAX_BOOKING_S` for Redis; then it stays so."""
-        with suppress(Unavailable):
-            patiently(partial(self._budget.release, call.id), patience_s=MAX_BOOKING_S)
-
-    def _reserve(
-        self,
-        call: Call,
-        claim: Claim,
-        job: Job,
-        rules: Policy,
-        sub_budget: SubBudget,
-        settling: Settlement | None = None,
-    ) -> None:
-        provider = self._providers.of(call.terms)
-        try:
-            self._budget.reserve(
-                call.id,
-                job.id,
-                job.tenant,
-                call.worst_nusd + call.ahead_nusd,
-                limits_at=lambda at_s: call.limits(rules, job.tenant, sub_budget, at_s),
-                term_s=provider.term_s,
-                purpose=sub_budget.purpose,
-                token=claim.token,
-                terms=call.stated(provider.region, sub_budget),
-                settling=settling,
-            )
-        except BudgetExceeded as error:
-            raise NoAnswer(error, Reason.BUDGET_SPENT, another=True) from None
-        except Throttled as error:  # another call of this job may still run, or has just ended
-            raise NoAnswer(error, Reason.CALL_OPEN) from None
 
     def _write_down(self, call: Call, leaving: Leaving) -> None:
         """Enter in the egress log what is about to leave.
@@ -262,7 +197,7 @@ class Calls:
                 "the egress log cannot be written, so the call is not made: %s", error,
                 extra=event(Event.EGRESS_UNWRITTEN, job=leaving.job, model=leaving.model),
             )  # fmt: skip
-            self._release(call)
+            self._payments.release(call)
             raise NoAnswer(error, Reason.EGRESS_UNWRITTEN, waits=True) from None
 
     def _failed(
@@ -277,9 +212,12 @@ class Calls:
             cost = cost_of(call, error.usage, error.tier, stand_in=error.stand_in)
             self.book(call, cost)
             self._recovered(call)
-            return NoAnswer(error, Reason.BEDROCK_FAILED, another=True, estimated=cost.estimated)
+            return NoAnswer(
+                error, Reason.BEDROCK_FAILED, another=True,
+                estimated=cost.estimated, spent_nusd=cost.nusd,
+            )  # fmt: skip
         if billed(error) == "no":
-            self._release(call)
+            self._payments.release(call)
         if scope := fault_of(error, call.model):
             self._spillway.fail(scope, error.code, str(error), rules.all_models())
             # If it is the account's, only a model that another service serves is still open.

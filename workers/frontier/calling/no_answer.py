@@ -16,6 +16,7 @@ class NoAnswer(Exception):  # a signal, caught by the lane
         another: another model might give an answer.
         waits: the obstacle is not the job's own and may pass, so the job may wait.
         estimated: a call was booked at its worst case, since its usage could not be priced.
+        spent_nusd: what the call cost that gave no answer.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class NoAnswer(Exception):  # a signal, caught by the lane
         another: bool = False,
         waits: bool | None = None,
         estimated: bool = False,
+        spent_nusd: int = 0,
     ) -> None:
         super().__init__(error.code)
         self.error = error
@@ -35,6 +37,7 @@ class NoAnswer(Exception):  # a signal, caught by the lane
         self.another = another
         self.waits = isinstance(error, PassingError) if waits is None else waits
         self.estimated = estimated
+        self.spent_nusd = spent_nusd
 
     def after(self, earlier: NoAnswer | None) -> NoAnswer:
         """Return the refusal that counts, of this one and that of the models asked before.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -96,7 +96,7 @@ class ChatCompletions(Provider):
         try:
             response = self._post(body, call_id)
             try:
-                found = _body(response, names, on_text)
+                found = _body(response, names, on_text, began + self._settings.bedrock_stream_s)
             except BaseException:
                 response.close()  # what is left of it is of no use to the next call
                 raise
@@ -132,30 +132,36 @@ class ChatCompletions(Provider):
 
 
 def _body(
-    response: urllib3.BaseHTTPResponse, names: Names, on_text: TakeText | None
+    response: urllib3.BaseHTTPResponse, names: Names, on_text: TakeText | None, until: float
 ) -> dict[str, Any]:
     """Return the body of an answer; raise our error if the response is none."""
+    chunks = _chunks(response, until)
     if response.status != _OK:
-        raise from_response(response.status, _read(response), response.headers, names)
+        raise from_response(response.status, b"".join(chunks), response.headers, names)
     if on_text is None or "event-stream" not in response.headers.get("content-type", ""):
-        return whole_body(_read(response))
-    return streamed_body(_lines(response), on_text)
+        return whole_body(b"".join(chunks))
+    return streamed_body(_lines(chunks), on_text)
 
 
-def _read(response: urllib3.BaseHTTPResponse) -> bytes:
-    data = response.read(MAX_BODY_BYTES + 1)
-    if len(data) > MAX_BODY_BYTES:
-        raise OutcomeUnknown("the response is larger than any answer")
-    return data
+def _chunks(response: urllib3.BaseHTTPResponse, until: float) -> Iterator[bytes]:
+    """Yield the body as it comes; raise an error if it is too long, or comes too slowly.
 
-
-def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    """Yield the lines of a stream as they come."""
-    rest, size = b"", 0
+    Another worker may call once the call's term is over.
+    """
+    size = 0
     for chunk in response.stream():
         size += len(chunk)
         if size > MAX_BODY_BYTES:
-            raise OutcomeUnknown("the stream is longer than any answer")
+            raise OutcomeUnknown("the response is larger than any answer")
+        if time.monotonic() > until:
+            raise OutcomeUnknown("the response takes too long")
+        yield chunk
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a stream as they come."""
+    rest = b""
+    for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         yield from lines
     yield rest

@@ -179,6 +179,13 @@ def test_a_stream_without_its_last_line_is_whole_once_its_usage_is_known(chat, p
     assert (streamed.text, streamed.usage) == (whole.text, whole.usage)
 
 
+@pytest.mark.parametrize("on_text", [None, lambda _text: None])
+def test_an_answer_that_comes_too_slowly_is_given_up(provider, monkeypatch, on_text):
+    monkeypatch.setattr(BedrockSettings, "bedrock_stream_s", -1.0)
+    with pytest.raises(OutcomeUnknown, match="takes too long"):
+        ask(provider, on_text=on_text)
+
+
 @pytest.mark.parametrize("ahead_s", [None, 60])
 def test_a_wait_may_be_asked_for_by_a_date(chat, provider, ahead_s):
     wait = "60" if ahead_s is None else formatdate(time.time() + ahead_s, usegmt=True)
