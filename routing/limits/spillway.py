@@ -16,7 +16,7 @@ from forebay.routing.lanes import BEDROCK
 from forebay.routing.limits.pauses import KEY as PAUSED_KEY
 from forebay.routing.logs import Event, event
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import digest, with_scripts
+from forebay.routing.store.scripts import run
 from forebay.routing.store.ttl_cache import TtlCache
 
 KEY = "fb:spillway"
@@ -194,7 +194,7 @@ class Spillway:
 
     def _run(self, script: str, *args: Any) -> Any:
         with reaching_redis():
-            return with_scripts(self._redis, lambda: self._redis.evalsha(digest(script), 0, *args))
+            return run(self._redis, script, *args)
 
     def _read_gate(self, tenant: str) -> Gate:
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:

@@ -105,6 +105,11 @@ def with_scripts(client: redis.Redis, call: Callable[[], T]) -> T:
             _load_or_wait(client, end)
 
 
+def run(client: redis.Redis, name: str, *args: Any) -> Any:
+    """Run a script once, and return its reply; see `with_scripts`."""
+    return with_scripts(client, lambda: client.evalsha(digest(name), 0, *args))
+
+
 def run_all(client: redis.Redis, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
     """Run a script for each row of arguments, in one round trip, and return the replies.
 

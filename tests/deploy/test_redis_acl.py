@@ -192,7 +192,7 @@ def test_the_sweeper_and_the_workers_work_under_their_users(guarded):
     with as_tenant(urls, "acme") as client:
         late = client.submit(request("[[echo: delay=20]] We met at noon."))
         user(urls, "operator").hset(f"fb:job:{late}", "deadline", 1)
-        Transitions(user(urls, "producer-acme")).run("keep_asked", late, b"what was asked")
+        Transitions(user(urls, "gateway")).run("keep_asked", late, b"what was asked")
         user(urls, "operator").zadd("fb:deadlines", {late: 1})
         with pytest.raises(ForebayError) as ended:
             client.result(late, timeout=20)

@@ -13,6 +13,8 @@ from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.logs import Event, event
 from forebay.routing.store.connection import reaching_redis
 
+MAX_SEALED_BYTES = 96 * 1024 * 1024  # of a note, as `prelude.lua` bounds all contents
+
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +38,8 @@ def read_kept(ledger: Ledger, job_ids: Sequence[str]) -> list[bytes | None]:
     """Return what was asked with each of these jobs, in one round trip."""
     with reaching_redis(), ledger.redis.pipeline(transaction=False) as pipe:
         for job_id in job_ids:
-            pipe.get(f"fb:asked:{job_id}")
+            # Cut off if it is longer than any: then it is damaged.
+            pipe.getrange(f"fb:asked:{job_id}", 0, MAX_SEALED_BYTES)
         return [_opened(ledger, sealed) for sealed in pipe.execute(raise_on_error=False)]
 
 
@@ -51,7 +54,7 @@ def _write(ledger: Ledger, job_id: str, asked: bytes) -> None:
 
 
 def _opened(ledger: Ledger, sealed: Any) -> bytes | None:
-    if not isinstance(sealed, bytes):  # not there, or under rights of before
+    if not sealed or not isinstance(sealed, bytes):  # not there, or under rights of before
         return None
     try:
         return ledger.seal.open(sealed)
