@@ -68,11 +68,9 @@ def train(
 
     --labels N fits on N random prompts instead of all, which are at most 50,000. --folds K is the
     number of folds for the out-of-fold predictions on which the three text models are stacked. If
-    the column `source` of the prompts has several values, the prompts are a mixture of benchmarks:
-    differences between the sources are kept out of the weights, so that these carry over to texts
-    from elsewhere, and other shares of the three models than the stated ones are taken if these are
-    clearly better on sources that were left out.
-    Leave that column out to fit weights for texts like those of the file.
+    the column `source` has several values, the weights are fitted for texts from elsewhere: without
+    what differs between sources, in shares that are best on sources left out. Without that column
+    they are fitted for texts like those of the file.
 
     --encoder writes encoder_model.json too: set FOREBAY_ROUTER_ENCODER to it, and routers read each
     text by the sentence encoder as well. `forebay calibrate` gives this reading a weight in the

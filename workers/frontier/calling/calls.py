@@ -22,7 +22,7 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import BookBounds, Budget, Settlement
 from forebay.routing.limits.prices import Prices
-from forebay.routing.limits.spillway import ACCOUNT, PROBE_EVERY_S, Spillway
+from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
@@ -281,23 +281,13 @@ class Calls:
         if billed(error) == "no":
             self._release(call)
         if scope := fault_of(error, call.model):
-            return self._shut(scope, error, rules)
+            self._spillway.fail(scope, error.code, str(error), rules.all_models())
+            # If it is the account's, only a model that another service serves is still open.
+            return NoAnswer(error, Reason.SPILLWAY_SHUT, another=True, waits=True)
         if not isinstance(error, PassingError):
             return NoAnswer(error, Reason.BEDROCK_FAILED, another=True)
         error.retry_after = error.retry_after or rest_s or None
         return NoAnswer(error, Reason.SPILLWAY_SHUT, another=True)
-
-    def _shut(self, scope: str, error: ForebayError, rules: Policy) -> NoAnswer:
-        """Shut the spillway for the scope of a fault that is no job's own.
-
-        If it is the last model of the policy that was open, the whole spillway is shut for a while.
-        """
-        self._spillway.fail(scope, error.code, str(error))
-        faulty = {fault.scope for fault in self._spillway.faults()}
-        if scope != ACCOUNT and faulty >= rules.all_models():
-            self._spillway.shut(error.code, PROBE_EVERY_S)
-        # After a fault of the account, only a model that another service serves is still open.
-        return NoAnswer(error, Reason.SPILLWAY_SHUT, another=True, waits=True)
 
     def _recovered(self, call: Call) -> None:
         if call.probe:
