@@ -66,7 +66,7 @@ def _without_nulls(error: ValidationError, raw: bytes) -> bytes | None:
         for each in error.errors(include_url=False)
         if each["type"] == "extra_forbidden" and each["input"] is None
     ]
-    body = from_json(raw) if unknown else None
+    body: Any = from_json(raw) if unknown else None
     places = [place for path in unknown if (place := _place(body, path))]
     for place in places:
         within = body
