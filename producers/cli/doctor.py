@@ -62,7 +62,7 @@ def ledger() -> Iterator[Finding]:
             info: Info = client.info("everything")
             sync = _appendfsync(client)
             skew = _skew(client)
-            held = _held(client)
+            held = _held(client, int(info.get("maxmemory", 0)))
     except ForebayError as error:
         fleet = chosen.get()
         setting = f"[fleets.{fleet}] redis_url of the map" if fleet else "FOREBAY_REDIS_URL"
@@ -260,14 +260,15 @@ def _appendfsync(client: redis.Redis) -> str | None:
         return None
 
 
-def _held(client: redis.Redis) -> str:
+def _held(client: redis.Redis, limit: int) -> str:
     """Return the tenants whose jobs take most of the memory, as the scripts count it."""
+    least = min(SHOWN_HELD, limit // 100)  # so that a small Redis names who fills it too
     names: Any = client.hkeys("fb:tenants")
     held: Any = client.mget([b"fb:held:" + name for name in names]) if names else []
     sizes = [
         (int(size), name.decode())
         for name, size in zip(names, held, strict=True)
-        if size and size.isdigit() and int(size) >= SHOWN_HELD  # a producer may have written it
+        if size and size.isdigit() and int(size) >= least  # a producer may have written it
     ]
     largest = (f"{name} {_mib(size)}" for size, name in sorted(sizes, reverse=True)[:3])
     return ", ".join(largest)
