@@ -117,12 +117,14 @@ class KeyStore:
         Raises:
             Misconfigured: An argument is wrong; the error names it.
         """
+        if expires_in is not None and expires_in <= timedelta(0):
+            raise Misconfigured("must be longer than 0", field="expires")
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         now = datetime.now(UTC)
         fields = {
             "id": key_id, "tenant": tenant, "name": name, "scopes": tuple(dict.fromkeys(scopes)),
             "digest": digest_of(secret), "created": now,
-            "expires": now + expires_in if expires_in else None,
+            "expires": None if expires_in is None else now + expires_in,
             "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute,
         }  # fmt: skip
         try:

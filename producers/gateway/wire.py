@@ -22,6 +22,7 @@ from forebay.routing.base import MAX_TEXT, FieldError, Text, first_error
 
 MAX_DEPTH_SHOWN = 6  # parts of a field's path in an error
 MAX_ENTRIES, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512  # of metadata, as OpenAI limits them
+MAX_NULLS = 1_000  # unknown fields that are null in one body
 _UNSUPPORTED = "not_supported"
 _GZIP = b"\x1f\x8b"
 
@@ -58,28 +59,45 @@ def _without_nulls(error: ValidationError, raw: bytes) -> bytes | None:
 
     They ask for nothing. Clients send back what a newer release of theirs made of an answer.
     """
+    if error.error_count() > MAX_NULLS:
+        return None
     unknown = [
-        _sent(each["loc"], raw)
+        each["loc"]
         for each in error.errors(include_url=False)
         if each["type"] == "extra_forbidden" and each["input"] is None
     ]
-    if not unknown:
-        return None
-    body = from_json(raw)
-    for path in unknown:
+    body: Any = from_json(raw) if unknown else None
+    places = [place for path in unknown if (place := _place(body, path))]
+    for place in places:
         within = body
-        for part in path[:-1]:
+        for part in place[:-1]:
             within = within[part]
-        within.pop(path[-1], None)
-    return to_json(body)
+        within.pop(place[-1], None)
+    return to_json(body) if places else None
+
+
+def _place(here: Any, path: tuple[str | int, ...]) -> tuple[str | int, ...] | None:
+    """Return the path to a value that was sent, without the names that unions put between."""
+    if not path:
+        return None
+    head, rest = path[0], path[1:]
+    named = isinstance(here, dict) and head in here
+    if named or (isinstance(here, list) and isinstance(head, int) and head < len(here)):
+        if not rest:
+            return (head,)
+        if found := _place(here[head], rest):
+            return (head, *found)
+    return _place(here, rest)
 
 
 def _sent(path: tuple[str | int, ...], raw: bytes) -> tuple[str | int, ...]:
-    """Return the path as it leads through the body, without the names that unions put between."""
+    """Return the path as it leads through the body, also to a field that is missing there."""
     try:
         here = from_json(raw)
     except ValueError:
         return path
+    if place := _place(here, path):
+        return place
     sent: list[str | int] = []
     for number, part in enumerate(path, 1):
         if isinstance(here, dict) and (part in here or number == len(path)):

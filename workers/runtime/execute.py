@@ -10,7 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -84,8 +84,7 @@ def answer_doorbell(
         How each job stands; empty if no job waited.
     """
     take = partial(execute, ledger, queue, work, in_flight, hooks, select=select)
-    take_jobs = partial(take, turn=turn, work_all=work_all)
-    done = _work_jobs(take_jobs, in_flight, unrung=unrung)
+    done = _work_jobs(partial(take, work_all=work_all), turn, in_flight, unrung=unrung)
     return done or _work_shards(take, queue, in_flight, unrung=unrung)
 
 
@@ -103,12 +102,21 @@ def pass_on(ledger: Ledger, queue: str, in_flight: InFlight) -> None:
         log.warning("cannot ring: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
 
 
-def _work_jobs(take: Take, in_flight: InFlight, *, unrung: bool) -> list[Recorded]:
-    """Work jobs as long as that takes moments."""
+def _work_jobs(take: Take, turn: Turn, in_flight: InFlight, *, unrung: bool) -> list[Recorded]:
+    """Work jobs as long as that takes moments, and a claim leaves jobs waiting."""
     done: list[Recorded] = []
-    began = time.monotonic()
-    while recorded := take(unrung=unrung or bool(done)):
+    began, most = time.monotonic(), 1
+
+    @contextmanager
+    def noted(queue: str) -> Iterator[int]:
+        nonlocal most
+        with turn(queue) as most:
+            yield most
+
+    while recorded := take(turn=noted, unrung=unrung or bool(done)):
         done += recorded
+        if len(recorded) < most:  # none was left, and whatever came since has rung
+            break
         stay_s = LONG_STAY_S if in_flight.ends_soon else QUICK_S
         if in_flight.closed or len(done) >= MAX_JOBS_PER_DOORBELL:
             break

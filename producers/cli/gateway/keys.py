@@ -14,7 +14,7 @@ from forebay.producers.cli.clients import current_tenant
 from forebay.producers.cli.gateway.spans import read_span
 from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.options import Json
-from forebay.routing.errors import UnknownJob
+from forebay.routing.errors import Misconfigured, UnknownJob
 
 if TYPE_CHECKING:
     from forebay.producers.gateway.api_keys import ApiKey, KeyStore
@@ -63,6 +63,20 @@ Overlap = Annotated[
 ]
 
 
+#: The options by which a user knows the fields of a key.
+_OPTIONS = {"tenant": "--tenant", "name": "--name", "scopes": "--scope", "expires": "--expires"}
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Name an option in an error about a field of a key."""
+    try:
+        yield
+    except Misconfigured as error:
+        error.field = _OPTIONS.get(error.field or "", error.field)
+        raise
+
+
 @app.command()
 def create(
     *,
@@ -75,7 +89,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a key and print it. It is stored as a digest only, so nobody can print it again."""
-    with _store_of(current_tenant(tenant)) as store:
+    with _store_of(current_tenant(tenant)) as store, _options_named():
         key, token = store.create(
             current_tenant(tenant), name=name, scopes=scope or ("submit", "read"),
             expires_in=read_span(expires, "--expires"), requests_per_minute=requests_per_minute,

@@ -162,7 +162,7 @@ def _translate(
 def _write_rows(found: Validated, made: Translated, rows: IO[bytes]) -> None:
     for number, job in enumerate(made.jobs):
         found.rows += 1
-        request = job.request.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        request = job.request.model_dump(mode="json", by_alias=True, exclude_unset=True)
         row = {
             "key": f"{found.total}.{number}",
             "egress": "deny" if job.lane == "local" else job.egress,

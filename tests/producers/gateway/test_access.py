@@ -159,3 +159,26 @@ def test_without_keys_this_machine_and_the_gateways_own_pages_are_answered(keyle
         {"origin": keyless},
     ):
         assert httpx2.get(f"{keyless}/tenants/me", headers=headers).json()["tenant"] == "acme"
+
+
+#: Endpoints that need no key, and those of people, who come with a cookie.
+OPEN = ("/healthz", "/readyz", "/metrics", "/status")
+NO_SCOPE = {"GET": "submit", "POST": "read", "DELETE": "submit"}
+
+
+def test_no_endpoint_does_more_than_the_scopes_of_a_key_say(served, keys):
+    """Whoever adds an endpoint forgets no scope: each of them is asked with a key that lacks it."""
+    document = httpx2.get(f"{served.gateway_url}/openapi.json").json()
+    lacking = {name: keys.create("acme", scopes=[name])[1] for name in ("submit", "read")}
+    outside = keys.create("acme", scopes=["operator"])[1]
+    let_in = []
+    with httpx2.Client(base_url=served.gateway_url, timeout=30) as client:
+        for template, methods in document["paths"].items():
+            path = template.replace("{", "x").replace("}", "")
+            for method in () if path.startswith(OPEN) else methods:
+                for key in (outside, lacking[NO_SCOPE[method.upper()]]):
+                    headers = {"authorization": f"Bearer {key}"}
+                    response = client.request(method, path, headers=headers, content=b"{}")
+                    if response.status_code != 403:
+                        let_in.append((method, path, response.status_code))
+    assert let_in == []

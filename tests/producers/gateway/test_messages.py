@@ -177,3 +177,22 @@ def test_the_models_are_listed(anthropic_client):
     with pytest.raises(anthropic.NotFoundError) as caught:
         anthropic_client.models.retrieve("claude-nine")
     assert caught.value.body["error"]["type"] == "not_found_error"
+
+
+def test_what_was_said_comes_back_as_the_client_has_it(anthropic_client):
+    """With all fields, those that are null too, thoughts, and a result in which nothing is said."""
+    tool = {"name": "weather", "input_schema": {"type": "object", "properties": {}}}
+    called = create(anthropic_client, tools=[tool], tool_choice={"type": "any"})
+    thoughts = [
+        {"type": "thinking", "thinking": "Hm.", "signature": "x"},
+        {"type": "redacted_thinking", "data": "x"},
+    ]
+    said = [*thoughts, *(block.model_dump() | {"later": None} for block in called.content)]
+    for given in ("", [], None):
+        result = {"type": "tool_result", "tool_use_id": called.content[0].id, "content": given}
+        messages = [
+            {"role": "user", "content": "one"}, {"role": "assistant", "content": said},
+            {"role": "user", "content": [result]}, {"role": "assistant", "content": thoughts},
+            {"role": "user", "content": "two"},
+        ]  # fmt: skip
+        assert create(anthropic_client, messages=messages).content[0].text == "two"

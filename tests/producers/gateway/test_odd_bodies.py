@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 from pydantic import ValidationError
 
 from forebay.producers.gateway.anthropic.messages_request import CountRequest, MessagesRequest
+from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.openai.chat_request import ChatRequest
 from forebay.producers.gateway.openai.responses.request import ResponsesRequest
+from forebay.producers.gateway.wire import read
 
 ODD = (None, {}, [], [[]], [{}], {"a": []}, True, 1, -1.5, "", "x", "\ud800")
 SCHEMA = {"type": "object"}
 JSON_SCHEMA = {"type": "json_schema", "name": "n", "schema": SCHEMA}
+#: What the caller names himself.
+OWN = {"metadata", "input_schema", "parameters", "schema"}
 TEXT = [{"type": "text", "text": "x"}]
 MESSAGES = {
     "model": "auto", "max_tokens": 5, "stop_sequences": ["a"], "metadata": {"user_id": "u"},
@@ -96,3 +101,30 @@ def test_an_odd_value_at_any_place_is_at_most_an_error_of_validation(request_cla
             except Exception as error:  # noqa: BLE001 - each of them is a 500
                 broken.append((path, odd, type(error).__name__))
     assert broken == []
+
+
+@pytest.mark.parametrize(
+    ("request_class", "body"),
+    [(MessagesRequest, MESSAGES), (ChatRequest, CHAT), (ResponsesRequest, RESPONSES)],
+)
+def test_an_unknown_field_is_ignored_if_it_is_null_and_else_named_by_its_place(request_class, body):
+    body = json.loads(json.dumps(body))  # no two places share a value
+    plain, refused = read(request_class, json.dumps(body).encode()), 0
+    for path in places(body):
+        within = body
+        for key in path:
+            within = within[key]
+        arguments = path[-1:] == ("input",)  # of a call: the tool names them
+        if not isinstance(within, dict) or OWN & set(path) or arguments:
+            continue
+        null, given = (
+            json.dumps(replaced(body, path, {**within, "later": value})).encode()
+            for value in (None, 1)
+        )
+        assert read(request_class, null) == plain, path
+        try:
+            read(request_class, given)
+        except InvalidRequest as error:
+            assert error.field == ".".join(map(str, (*path, "later")))  # noqa: PT017 - parts of texts are taken
+            refused += 1
+    assert refused >= 5

@@ -32,7 +32,8 @@ def test_health_needs_no_key(served):
 @pytest.mark.parametrize(
     ("path", "allow"),
     [
-        ("/v1/chat/completions", "POST"),
+        ("/v1/chat/completions", "GET, POST"),
+        ("/v1/embeddings", "POST"),
         (f"/v1/responses/resp_{0:032}", "DELETE, GET"),
         ("/healthz", "GET, HEAD"),
     ],

@@ -58,6 +58,32 @@ def test_quick_jobs_share_one_doorbell_and_take_their_own_along(ledger, redis, i
     assert execute.answer_doorbell(ledger, "route", route, in_flight) == []
 
 
+def test_after_a_claim_that_left_no_job_there_is_no_second(ledger, redis, in_flight, patient):
+    ids = create(ledger, 3)
+    redis.rpop("route")
+    claims, claim = [], ledger.claim_many
+
+    def count(*args, **options):
+        claims.append(claim(*args, **options))
+        return claims[-1]
+
+    ledger.claim_many = count
+    late = []
+
+    def route_late(claimed):
+        late.extend(create(ledger, 1) if not late else ())  # it rings
+        return route(claimed)
+
+    turn = execute.at_once(3)
+    results = execute.answer_doorbell(ledger, "route", route_late, in_flight, turn=turn)
+    assert [len(each) for each in claims] == [3, 1]
+    assert sorted(one.id for one in results) == sorted([*ids, *late])
+    create(ledger, 1)
+    claims.clear()
+    assert len(execute.answer_doorbell(ledger, "route", route, in_flight, turn=turn)) == 1
+    assert [len(each) for each in claims] == [1]
+
+
 def test_a_job_that_takes_longer_has_a_task_to_itself(ledger, redis, in_flight):
     create(ledger, 2)
     redis.rpop("route")

@@ -67,9 +67,11 @@ def test_rotating_and_revoking(forebay):
 @pytest.mark.parametrize(
     ("args", "field"),
     [
-        (["create", "--tenant", "Acme"], "tenant"),
-        (["create", "--scope", "everything"], "scopes"),
+        (["create", "--tenant", "Acme"], "--tenant"),
+        (["create", "--scope", "everything"], "--scope"),
         (["create", "--expires", "soon"], "--expires"),
+        (["create", "--expires", "0d"], "--expires"),
+        (["create", "--name", "n" * 201], "--name"),
         (["rotate", "0123456789ab"], "id"),
     ],
 )

@@ -100,3 +100,22 @@ def test_no_content_of_a_file_is_in_redis(openai_client, served):
     upload(openai_client, b'{"a": "quetzalcoatl"}')
     with redis_py.Redis.from_url(served.url) as client:
         assert not [key for key in client.keys("*") if b"quetzal" in (client.dump(key) or b"")]
+
+
+def test_a_range_of_a_file_is_read_and_one_that_is_none_is_ignored(openai_client, http):
+    file = openai_client.files.create(file=("a", b"0123456789"), purpose="batch")
+    path = f"/v1/files/{file.id}/content"
+
+    def read(given):
+        return http.get(path, headers={"range": given})
+
+    part = read("bytes=2-4")
+    assert (part.status_code, part.content, part.headers["content-range"]) == (
+        206, b"234", "bytes 2-4/10",
+    )  # fmt: skip
+    assert (read("bytes=-3").content, read("bytes=7-").content) == (b"789", b"789")
+    for odd in ("bytes=x", "bytes=5-2", "lines=1-2", ""):
+        assert (read(odd).status_code, read(odd).content) == (200, b"0123456789")
+    late = read("bytes=10-")
+    assert (late.status_code, late.json()["error"]["code"]) == (416, "range_not_satisfiable")
+    assert late.json()["error"]["param"] == "range"

@@ -143,6 +143,25 @@ def test_a_request_with_tools_is_answered_by_a_call_as_live(openai_client):
     assert (response["tools"][0]["name"], response["store"]) == ("weather", False)
 
 
+def test_decisions_are_answered_and_a_mistake_is_named(openai_client):
+    questions = [
+        {"type": "predicate", "name": "angry", "instructions": "The text is a complaint."},
+        {"type": "choice", "instructions": "Topic?", "choices": [
+            {"value": "bill", "description": "a bill"}, {"value": "login", "description": "it"}]},
+    ]  # fmt: skip
+    body = {"model": "auto", "input": "The bill is wrong.", "questions": questions}
+    given = lines([body, {**body, "questions": []}, {**body, "model": "local"}], "/v1/decisions")
+    batch = ended(openai_client, created(openai_client, given, "/v1/decisions"))
+    found = [line["response"]["body"] for line in content(openai_client, batch.output_file_id)]
+    assert len(found) == 2
+    for decision in found:
+        assert [one["type"] for one in decision["answers"]] == ["predicate", "choice"]
+        assert decision["answers"][0]["name"] == "angry"
+        assert decision["answers"][1]["choice"] in {"bill", "login"}
+    (refused,) = content(openai_client, batch.error_file_id)
+    assert refused["response"]["body"]["error"]["param"] == "questions"
+
+
 @pytest.mark.parametrize(
     ("endpoint", "body", "shown"),
     [
