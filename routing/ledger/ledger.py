@@ -25,6 +25,7 @@ from forebay.routing.jobs import CONTRACT, Answer, Job, Receipt, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.ledger.admission import (
     NewJob,
+    batch_args,
     batched,
     created,
     envelope,
@@ -92,7 +93,7 @@ class Ledger(LedgerUpkeep):
         batches = batched(rows)
         replies = self._transitions.run_all(
             "create",
-            [[*head, *(arg for row in batch for arg in row.as_args())] for batch in batches],
+            [[*head, *batch_args(batch)] for batch in batches],
         )
         each = [
             one
@@ -111,7 +112,7 @@ class Ledger(LedgerUpkeep):
     def packed(self, job: Job) -> tuple[bytes, list[str]]:
         """Return a new job as the scripts take it: the sealed content, and names and values."""
         content = self.seal.close(job.model_dump_json(by_alias=True).encode())
-        return content, [item for pair in envelope(job).items() for item in pair]
+        return content, envelope(job)
 
     # --- holding jobs -------------------------------------------------------------------------
 
