@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
 MAX_BYTES = 64 * 1024 * 1024  # of one content, unpacked; a forged content cannot fill the memory
-TINY_BYTES = 512  # of a content that is not worth the time: a third of its size, 9 us
 SMALL_BYTES = 4 * 1024  # of a content for which zlib needs little memory, and a third of the time
 _SMALL_WINDOW = 12  # zlib's wbits: 2 ** 12 = SMALL_BYTES
 _SMALL_MEMORY = 5  # zlib's memLevel: 24 KiB together with the window, instead of 256
@@ -102,8 +101,7 @@ def _strict_base64(key: str) -> str:
 def _packed(data: bytes) -> bytes:
     if len(data) > SMALL_BYTES:
         return zlib.compress(data, level=1)
-    level = 0 if len(data) <= TINY_BYTES else 1  # 0 keeps the bytes as they are, in zlib's form
-    compressor = zlib.compressobj(level, zlib.DEFLATED, _SMALL_WINDOW, _SMALL_MEMORY)
+    compressor = zlib.compressobj(1, zlib.DEFLATED, _SMALL_WINDOW, _SMALL_MEMORY)
     return compressor.compress(data) + compressor.flush()
 
 
