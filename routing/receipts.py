@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, Literal
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
 from typing_extensions import TypeVar
 
-from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind, is_none, is_one
+from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind, is_none, is_one, part_of
 from forebay.routing.lanes import Lane
 from forebay.routing.questions.decisions import Decisions
 
@@ -262,10 +262,7 @@ class Answer(Receipt, Generic[ContentT_co]):
     @property
     def receipt(self) -> Receipt:
         """The same without the content."""
-        # The fields are frozen and were checked when the answer was made.
-        return Receipt.model_construct(
-            **{name: getattr(self, name) for name in Receipt.model_fields}
-        )
+        return part_of(self, Receipt)
 
 
 JobState = Literal["waiting", "running", "done", "failed", "cancelled", "expired"]

@@ -12,7 +12,6 @@ from forebay.routing import json_tree
 from forebay.routing.errors import ForebayError, KeyReused, Unavailable
 from forebay.routing.jobs import Decide, Embed, Generate, Job
 from forebay.routing.store.connection import error_of
-from forebay.routing.tracing import traceparent
 
 RETRY_AFTER_S = 30
 MOVED_RETRY_AFTER_S = 1
@@ -82,8 +81,13 @@ def spread(reply: Any, batch: Sequence[NewJob]) -> Sequence[Any]:
     return [reply] * len(batch) if isinstance(reply, Exception) else reply
 
 
-def envelope(job: Job) -> list[str]:
-    """Return names and values of the fields that scripts and workers need beside the content."""
+def envelope(job: Job, trace: str) -> list[str]:
+    """Return names and values of the fields that scripts and workers need beside the content.
+
+    Args:
+        job: the new job.
+        trace: the traceparent of its producer; empty if there is none.
+    """
     fields = [
         "answer_bytes", str(answer_bytes(job)), "contract", str(job.contract),
         "kind", job.kind, "egress", job.egress, "priority", job.priority,
@@ -92,7 +96,7 @@ def envelope(job: Job) -> list[str]:
         fields += "pin", "model" if job.model else job.lane
     if job.deadline:
         fields += "deadline", str(max(1, int(job.deadline.timestamp() * 1000)))
-    if trace := traceparent.current():
+    if trace:
         fields += "traceparent", trace
     return fields
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
-from forebay.routing.base import KINDS, Kind
+from forebay.routing.base import KINDS, Kind, changed
 from forebay.routing.errors import (
     BadAnswer,
     EngineBusy,
@@ -37,7 +37,6 @@ NEAREST: frozenset[Kind] = frozenset({"classify", "decide"})
 
 #: The fields of a `Decide` request, by the part of its prompt that an error names.
 _DECIDE_FIELDS = {"messages": "state", "labels": "questions"}
-
 
 #: Takes the id of a prompt and its answer.
 TakeAnswer = Callable[[str, PendingAnswer], object]
@@ -295,6 +294,7 @@ def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
     except BadAnswer:
         return None, completion.finish
     if isinstance(content, Generation):
-        told = {"logprobs": completion.token_logprobs, "stop_sequence": completion.stop_sequence}
-        content = content.model_copy(update=told)
+        logprobs, stop = completion.token_logprobs, completion.stop_sequence
+        if logprobs is not None or stop is not None:
+            content = changed(content, logprobs=logprobs, stop_sequence=stop)
     return content, completion.finish

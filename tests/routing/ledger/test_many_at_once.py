@@ -101,7 +101,7 @@ def test_jobs_of_a_batch_take_over_no_field_of_another(redis):
     ]  # fmt: skip
     made = [job(**options) for options in variants]
     rows = [
-        ledger._new_job(one, f"fb:wake:{one.tenant}:w" if i > 7 else "")
+        ledger._new_job(one, f"fb:wake:{one.tenant}:w" if i > 7 else "", "")
         for i, one in enumerate(made)
     ]
     assert ledger.put_on(rows) == [one.id for one in made]
