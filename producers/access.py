@@ -41,8 +41,8 @@ class Access:
             InvalidJob: The job is another tenant's.
         """
         self.check_open()
-        with about(job.id):
-            if job.tenant != self.tenant:
+        if job.tenant != self.tenant:
+            with about(job.id):
                 raise InvalidJob(
                     f"must be {self.tenant}, the tenant of this client", field="tenant"
                 )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import cache
 from itertools import takewhile
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -69,18 +69,18 @@ class FrozenModel(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _explain(cls, data: Any, handler: Any) -> Self:
+    def _explain(cls, data: Any, handler: Callable[[Any], Self]) -> Self:
         if isinstance(data, cls):  # it was checked when it was made
-            return cast("Self", handler(data))
+            return data
         if _validating.get():  # the outer value knows the path that leads to this one
             try:
-                return cast("Self", handler(data))
+                return handler(data)
             except ValidationError as error:
                 first = _with_known_fields(first_error(error), cls)
             raise PydanticCustomError(_NESTED, "is wrong", {"first": first})
         token = _validating.set(True)
         try:
-            return cast("Self", handler(data))
+            return handler(data)
         except ValidationError as error:
             first = _with_known_fields(first_error(error), cls)
         finally:

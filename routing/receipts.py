@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, Literal
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
 from typing_extensions import TypeVar
 
-from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind, is_none, is_one
+from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind, is_none, is_one, made
 from forebay.routing.lanes import Lane
 from forebay.routing.questions.decisions import Decisions
 
@@ -262,8 +262,8 @@ class Answer(Receipt, Generic[ContentT_co]):
     @property
     def receipt(self) -> Receipt:
         """The same without the content."""
-        fields = {name: getattr(self, name) for name in Receipt.model_fields}
-        return Receipt.model_construct(**fields)  # frozen, and checked when the answer was made
+        own = {name: self.__dict__[name] for name in Receipt.__pydantic_fields__}
+        return made(Receipt, **own)  # frozen, and checked when the answer was made
 
 
 JobState = Literal["waiting", "running", "done", "failed", "cancelled", "expired"]

@@ -19,6 +19,7 @@ from forebay.routing.ledger.result import Result
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.event_loop import pause
+from forebay.routing.tracing import traceparent
 
 #: How long a refused submit waits for the map to say where the tenant is now: it is written in the
 #: moment after the fence.
@@ -56,7 +57,8 @@ class TenantLedger(Ledger):
         """Store jobs in the fleet of the tenant; see `Ledger.create`."""
         for job in jobs:
             check_stream(job.id, watcher)
-        rows = [self._new_job(job, watcher) for job in jobs]
+        trace = traceparent.current()
+        rows = [self._new_job(job, watcher, trace) for job in jobs]
         replies = self._put_on(rows)
         end = time.monotonic() + FOLLOW_S
         while moved := [at for at, reply in enumerate(replies) if isinstance(reply, TenantMoved)]:

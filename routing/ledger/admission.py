@@ -12,7 +12,6 @@ from forebay.routing import json_tree
 from forebay.routing.errors import ForebayError, KeyReused, Unavailable
 from forebay.routing.jobs import Decide, Embed, Generate, Job
 from forebay.routing.store.connection import error_of
-from forebay.routing.tracing import traceparent
 
 RETRY_AFTER_S = 30
 MOVED_RETRY_AFTER_S = 1
@@ -41,10 +40,24 @@ class NewJob(NamedTuple):
     key: str = ""
     digest: str = ""
 
-    def as_args(self) -> tuple[Any, ...]:
-        """Return the arguments by which `create.lua` creates the job."""
-        head = self.id, self.content, self.key, self.digest, self.watcher
-        return *head, len(self.fields), *self.fields
+    def as_args(self, before: NewJob | None) -> tuple[Any, ...]:
+        """Return the arguments by which `create.lua` creates the job after another, if any.
+
+        Most jobs of a batch differ from the one before in their ids and contents alone.
+        """
+        alike = before is not None and not self.key and self.watcher == before.watcher
+        if alike and before is not None and self.fields == before.fields:
+            return self.id, self.content, ""
+        rest = self.key, self.digest, self.watcher
+        return self.id, self.content, len(self.fields), *self.fields, *rest
+
+
+def batch_args(batch: Sequence[NewJob]) -> list[Any]:
+    """Return the arguments by which one run of `create.lua` creates the jobs of a batch."""
+    args: list[Any] = []
+    for before, job in zip([None, *batch], batch, strict=False):
+        args += job.as_args(before)
+    return args
 
 
 def batched(jobs: Sequence[NewJob]) -> list[list[NewJob]]:
@@ -68,20 +81,24 @@ def spread(reply: Any, batch: Sequence[NewJob]) -> Sequence[Any]:
     return [reply] * len(batch) if isinstance(reply, Exception) else reply
 
 
-def envelope(job: Job) -> dict[str, str]:
-    """Return the fields of a new job that scripts and workers need apart from its content."""
-    # A router has to find out who serves the model that a job names.
-    pin = {} if job.lane == "auto" else {"pin": "model" if job.model else job.lane}
-    return {
-        **pin,
-        "answer_bytes": str(answer_bytes(job)),
-        "contract": str(job.contract),
-        "kind": job.kind,
-        "egress": job.egress,
-        "priority": job.priority,
-        "deadline": str(max(1, int(job.deadline.timestamp() * 1000))) if job.deadline else "",
-        "traceparent": traceparent.current(),
-    }
+def envelope(job: Job, trace: str) -> list[str]:
+    """Return names and values of the fields that scripts and workers need beside the content.
+
+    Args:
+        job: the new job.
+        trace: the traceparent of its producer; empty if there is none.
+    """
+    fields = [
+        "answer_bytes", str(answer_bytes(job)), "contract", str(job.contract),
+        "kind", job.kind, "egress", job.egress, "priority", job.priority,
+    ]  # fmt: skip
+    if job.lane != "auto":  # a router has to find out who serves the model that a job names
+        fields += "pin", "model" if job.model else job.lane
+    if job.deadline:
+        fields += "deadline", str(max(1, int(job.deadline.timestamp() * 1000)))
+    if trace:
+        fields += "traceparent", trace
+    return fields
 
 
 def answer_bytes(job: Job) -> int:

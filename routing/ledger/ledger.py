@@ -26,6 +26,7 @@ from forebay.routing.jobs import CONTRACT, Answer, Job, Receipt, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.ledger.admission import (
     NewJob,
+    batch_args,
     batched,
     created,
     envelope,
@@ -41,6 +42,7 @@ from forebay.routing.ledger.upkeep import LedgerUpkeep
 from forebay.routing.logs import Event, event
 from forebay.routing.receipts import JobState
 from forebay.routing.settings import Settings
+from forebay.routing.tracing import traceparent
 
 log = logging.getLogger(__name__)
 
@@ -85,31 +87,30 @@ class Ledger(LedgerUpkeep):
         """
         for job in jobs:
             check_stream(job.id, watcher)
-        return self.put_on([self._new_job(job, watcher) for job in jobs])
+        trace = traceparent.current()
+        return self.put_on([self._new_job(job, watcher, trace) for job in jobs])
 
     def put_on(self, rows: Sequence[NewJob]) -> list[str | ForebayError]:
         """Create jobs or shards, in one round trip; see `create`."""
         head = [ROUTE, self.bell, self.settings.max_waiting, int(not self._confined)]
         batches = batched(rows)
-        replies = self._transitions.run_all(
-            "create",
-            [[*head, *(arg for row in batch for arg in row.as_args())] for batch in batches],
-        )
+        runs = [[*head, *batch_args(batch)] for batch in batches]
+        replies = self._transitions.run_all("create", runs)
         of_batches = zip(replies, batches, strict=True)
         each = [one for reply, batch in of_batches for one in spread(reply, batch)]
         self._confined = self._confined or any(map(is_confined, each))
         return [created(reply) for reply in each]
 
-    def _new_job(self, job: Job, watcher: str) -> NewJob:
+    def _new_job(self, job: Job, watcher: str, trace: str) -> NewJob:
         secret = self.settings.cache_key
         key, digest = idempotency(job, secret.get_secret_value().encode() if secret else b"")
-        content, fields = self.packed(job)
+        content, fields = self.packed(job, trace)
         return NewJob(job.id, content, fields, watcher, key, digest)
 
-    def packed(self, job: Job) -> tuple[bytes, list[str]]:
+    def packed(self, job: Job, trace: str | None = None) -> tuple[bytes, list[str]]:
         """Return a new job as the scripts take it: the sealed content, and names and values."""
         content = self.seal.close(job.model_dump_json(by_alias=True).encode())
-        return content, [item for pair in envelope(job).items() for item in pair]
+        return content, envelope(job, traceparent.current() if trace is None else trace)
 
     # --- holding jobs -------------------------------------------------------------------------
 

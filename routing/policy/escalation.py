@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from forebay.routing.base import FrozenModel
+from forebay.routing.base import FrozenModel, changed
 from forebay.routing.jobs import Check, Classification, Content, Decisions, Doubt, Job, Verdict
 from forebay.routing.policy.egress import cannot_go, may_go, must_stay
 from forebay.routing.policy.frontier_state import FrontierState, Pace
@@ -123,10 +123,10 @@ def _leave(
 
 def _compared(job: Job, doubt: Doubt, rules: TenantPolicy, pace: Pace | None) -> Doubt:
     """Return the doubt with its limit; the score by which a pace ranks it, only if there is one."""
-    update: dict[str, float | str | None] = {"threshold": _max_doubt(job, doubt, rules, pace)}
+    limit = _max_doubt(job, doubt, rules, pace)
     if pace is None:
-        update |= {"score": None, "cascade": None}
-    return doubt.model_copy(update=update)
+        return changed(doubt, threshold=limit, score=None, cascade=None)
+    return changed(doubt, threshold=limit)
 
 
 def _max_doubt(job: Job, doubt: Doubt, rules: TenantPolicy, pace: Pace | None) -> float | None:

@@ -6,8 +6,10 @@ The first table fills a queue with 1,000 jobs, then ten times as many, and print
 waits takes of memory, and what it costs to submit, to claim and to settle one job at this depth.
 The second has the same number of jobs of more and more tenants. The third has a local worker, and
 prints how long the jobs of one tenant take from submit to answer: alone, beside a tenant with few
-jobs queued and beside a tenant with many. The three take turns in one run. `--json FILE` adds the
-first table to a file, and draws its plot beside it.
+jobs queued and beside a tenant with many. The three take turns in one run. The engine answers at
+once, unless `--delay 0.02 --tokens 8` gives its tokens a time. Beside the times stands the CPU that
+the worker took meanwhile, which hardly depends on what else the machine does. `--json FILE` adds
+the first table to a file, and draws its plot beside it.
 """
 
 from __future__ import annotations
@@ -49,12 +51,12 @@ from forebay.routing.settings import Settings  # noqa: E402
 from local.fleet import Fleet  # noqa: E402 - found by the lines above
 
 TEXT = "A text of about three hundred characters. " * 7
-ASK = Generate(messages=[Message(role="user", content="[[echo: say=ok, delay=0.01]] hello")])
 QUEUE = "local.default"
 MOST_WAITING = 10**8
 SAMPLE = 500  # jobs that are measured at each depth
 BLOCK = 1_000  # jobs of one round trip
 ROUND = 10  # jobs of each turn, in the third table
+CPU_OF_PROCESS = 2  # Linux: the clock of a process is (~pid << 3) | 2, to the nanosecond
 FEW = 2_000  # jobs of the tenant with a short queue, at the begin of each of its turns
 
 
@@ -65,6 +67,8 @@ def main() -> None:
     parser.add_argument("--tenants", type=int, default=10_000, help="tenants at the end")
     parser.add_argument("--backlog", type=int, default=20_000, help="jobs of the busy tenant")
     parser.add_argument("--rounds", type=int, default=10, help=f"turns of {ROUND} jobs each")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds of a token")
+    parser.add_argument("--tokens", type=int, default=1, help="of an answer")
     parser.add_argument("--json", type=Path, help="a file to add the first table to")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}")
@@ -72,7 +76,7 @@ def main() -> None:
         fleet.start_redis(maxmemory="8gb")
         add_figures(options.json, "depth", _depths(_ledger(fleet), options.most))
         _tenants(_ledger(fleet), options.tenants)
-        _beside_a_backlog(fleet, options.backlog, options.rounds)
+        _beside_a_backlog(fleet, options, _question(options.delay, options.tokens))
 
 
 def _ledger(fleet: Fleet) -> Ledger:
@@ -193,59 +197,73 @@ def _answer(job_id: str) -> Answer:
 # --- another tenant -------------------------------------------------------------------------------
 
 
-def _beside_a_backlog(fleet: Fleet, backlog: int, rounds: int) -> None:
+class Wait(NamedTuple):
+    """How long a job took, and the seconds of CPU that the worker took meanwhile."""
+
+    took_s: float
+    worker_s: float
+
+
+def _question(delay_s: float, tokens: int) -> Generate:
+    words = " ".join(["ok"] * tokens)
+    text = f"[[echo: say={words}]] [[echo: delay={delay_s}]] hello"
+    return Generate(messages=[Message(role="user", content=text)])
+
+
+def _beside_a_backlog(fleet: Fleet, options: argparse.Namespace, ask: Generate) -> None:
     """Print how long a tenant's jobs take beside short and long queues of another tenant."""
     ledger = _ledger(fleet)
     policy = fleet.folder / "policy.toml"
     policy.write_text("[defaults.second_opinion]\ngenerate = 0.0\n")
-    _queue(ledger, "busy", backlog)
+    _queue(ledger, "busy", options.backlog, ask)
     pause = ledger.redis
     env = {"FOREBAY_ENGINE": "echo", "FOREBAY_SLOTS": "8", "FOREBAY_POLICY_FILE": str(policy)}
     pause.hset("fb:paused", mapping={"tenant:busy": "benchmark", "tenant:small": "benchmark"})
     fleet.start("sweeper", **env)
-    fleet.start("local", **env)
+    worker = fleet.start("local", **env).pid
     fleet.wait_ready()
-    took: dict[str, list[float]] = {"alone": [], "small": [], "busy": []}
+    took: dict[str, list[Wait]] = {"alone": [], "small": [], "busy": []}
     with Client(settings=Settings(redis_url=fleet.url), tenant="other") as client:
-        for _ in range(rounds):
-            for name, seconds in took.items():
+        for _ in range(options.rounds):
+            for name, waits in took.items():
                 if name == "small":
-                    _queue(
-                        ledger,
-                        "small",
-                        FEW - ledger.redis.zcard(f"fb:waiting:{QUEUE}:interactive:small"),
-                    )
+                    there = ledger.redis.zcard(f"fb:waiting:{QUEUE}:interactive:small")
+                    _queue(ledger, "small", FEW - there, ask)
                 pause.hdel("fb:paused", f"tenant:{name}")
                 time.sleep(1.0)  # until its jobs hold all threads
-                seconds += [_answered(client) for _ in range(ROUND)]
+                waits += [_answered(client, ask, worker) for _ in range(ROUND)]
                 pause.hset("fb:paused", f"tenant:{name}", "benchmark")
                 time.sleep(1.0)
-    _print_waits(took, backlog)
+    _print_waits(took, options.backlog)
 
 
-def _print_waits(took: dict[str, list[float]], backlog: int) -> None:
+def _print_waits(took: dict[str, list[Wait]], backlog: int) -> None:
     names = {
         "alone": "alone",
         "small": f"beside a tenant with {FEW:,} jobs queued",
         "busy": f"beside a tenant with {backlog:,} jobs queued",
     }
-    print(f"\n{'submit to answer, ms':45} {'p50':>6} {'p95':>6}")
-    for name, seconds in took.items():
-        p50, p95 = statistics.median(seconds), statistics.quantiles(seconds, n=20)[-1]
-        print(f"{names[name]:45} {1e3 * p50:6.1f} {1e3 * p95:6.1f}")
+    print(f"\n{'submit to answer, ms':45} {'p50':>6} {'p95':>6}   worker's CPU: p50, p95")
+    for name, waits in took.items():
+        shown = ""
+        for column in zip(*waits, strict=True):
+            p50, p95 = statistics.median(column), statistics.quantiles(column, n=20)[-1]
+            shown += f" {1e3 * p50:6.1f} {1e3 * p95:6.1f}  "
+        print(f"{names[name]:45}{shown}")
 
 
-def _queue(ledger: Ledger, tenant: str, count: int) -> None:
+def _queue(ledger: Ledger, tenant: str, count: int, ask: Generate) -> None:
     for start in range(0, count, BLOCK):
         size = min(BLOCK, count - start)
-        made = ledger.create([Job(tenant=tenant, request=ASK) for _ in range(size)])
+        made = ledger.create([Job(tenant=tenant, request=ask) for _ in range(size)])
         assert all(isinstance(reply, str) for reply in made), made[0]
 
 
-def _answered(client: Client) -> float:
-    began = time.monotonic()
-    client.result(client.submit(ASK), timeout=60)
-    return time.monotonic() - began
+def _answered(client: Client, ask: Generate, worker: int) -> Wait:
+    clock = (~worker << 3) | CPU_OF_PROCESS
+    began, cpu = time.monotonic(), time.clock_gettime(clock)
+    client.result(client.submit(ask), timeout=60)
+    return Wait(time.monotonic() - began, time.clock_gettime(clock) - cpu)
 
 
 if __name__ == "__main__":

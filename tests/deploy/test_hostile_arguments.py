@@ -44,7 +44,7 @@ def world(users):
 def calls(mine: str) -> dict[str, list[str]]:
     new = new_id("acme")
     return {
-        "create": ["route", BELL, "1000", "1", new, "zx", "", "", "", str(len(FIELDS)), *FIELDS],
+        "create": ["route", BELL, "1000", "1", new, "zx", str(len(FIELDS)), *FIELDS, "", "", ""],
         "replay": [mine, new, "route", BELL, "zx", "1000", *FIELDS],
         "cancel": [mine, "1000"],
         "forget": [mine, ""],

@@ -256,7 +256,7 @@ def test_one_run_of_a_script_creates_a_bounded_number_of_jobs(users):
     def words(count):
         fields = ["kind", "summarize"]
         for _ in range(count):
-            yield from (new_id("acme"), "zx", "", "", "", str(len(fields)), *fields)
+            yield from (new_id("acme"), "zx", str(len(fields)), *fields, "", "", "")
 
     client = users["producer-acme"]
     began = time.monotonic()
@@ -275,7 +275,7 @@ def test_a_doorbell_is_no_larger_than_a_message(users, script):
     client.hset(f"fb:job:{dead}", "state", "failed")
     rung = client.llen("route")
     words = {
-        "create": ["route", bell, 100, 0, new, "zx", "", "", "", 0],
+        "create": ["route", bell, 100, 0, new, "zx", 0, "", "", ""],
         "replay": [dead, new, "route", bell, "zx", 100],
     }[script]
     try:

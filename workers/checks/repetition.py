@@ -46,7 +46,8 @@ def _has_rounds(items: Sequence[str], min_items: int) -> bool:
 
     Numbers alone must stand there for longer.
     """
-    for size in range(1, MAX_ROUND_WORDS + 1):
+    longest = len(items) // MIN_ROUNDS if len(items) >= min_items else 0
+    for size in range(1, min(MAX_ROUND_WORDS, longest) + 1):
         needed = max(size * (MIN_ROUNDS - 1), min_items - size)
         run = letters = 0  # items of the run, and those of them that are no number
         for item, later in zip(items, items[size:], strict=False):

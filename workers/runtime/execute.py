@@ -170,7 +170,6 @@ def execute(
         How each job stands; empty if no job waited.
     """
     with ExitStack() as stack:
-        held: dict[str, ExitStack] = {}
         with turn(queue) as most:
             if not most:  # the worker began to drain while this thread waited for its turn
                 if not unrung:
@@ -178,16 +177,14 @@ def execute(
                 return []
             with in_flight.claiming():
                 claims = _claimed(ledger, queue, most, select(), unrung=unrung, shards=shards)
-                for claim in claims:
-                    held[claim.token] = stack.enter_context(ExitStack())
-                    held[claim.token].enter_context(in_flight.holding(claim))
+                in_flight.hold(claims)
+                stack.callback(in_flight.release, claims)
         for claim in claims:
             notify_started(hooks, claim)
         done: list[Recorded] = []
         for worked in _worked(work, claims, work_all):
             done += _record_all(ledger, hooks, in_flight, worked)
-            for claim, _ in worked:
-                held[claim.token].close()
+            in_flight.release([claim for claim, _ in worked])
         return done
 
 

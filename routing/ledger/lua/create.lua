@@ -7,8 +7,9 @@
 --    {'conflict', id} (the idempotency key was used for another job) | {'full', depth} |
 --    {'memory', percent} | {'promised', bytes} | {'quota', bytes} | {'moved', fleet} | an error
 -- Jobs after the first hundred are not created, and have no reply.
--- Each job has its arguments after the first four: id, content, idempotency key, its digest, watcher,
--- the number of the fields' names and values, and these.
+-- Each job has its arguments after the first four: id, content, the number of the fields' names and
+-- values, these, idempotency key, its digest, watcher. If that number is empty, none of them follows: the
+-- job has no key, and the fields and the watcher of the job before.
 local queue, bell, max_waiting, may_skip = unpack(ARGV, 1, 4)
 
 -- Return whether there may be a job of this id: Redis is asked about all ids of the batch at once, and an
@@ -37,17 +38,7 @@ local function existing(id, idempotency, digest, watcher)
   end
 end
 
--- Return the fields that a producer gives, as `given_fields` does: jobs of a batch often have the same.
-local given_before = {}
-local function given_at(first, last)
-  local fields = { unpack(ARGV, first, last) }
-  local text = table.concat(fields, '\0')
-  given_before[text] = given_before[text] or given_fields(fields)
-  return given_before[text]
-end
-
-local function create(id, content, idempotency, digest, watcher, first, last)
-  local given = given_at(first, last)
+local function create(id, content, given, idempotency, digest, watcher)
   check_new(id, queue, bell)
   check_stream(watcher, id)
   if idempotency ~= '' and not owned(idempotency, 'fb:idempotency', id) then
@@ -84,16 +75,32 @@ local MAX_JOBS = 100 -- more would keep Redis from everybody else for too long
 local function jobs_of_batch()
   local spans, keys, i = {}, {}, 5
   while i <= #ARGV and #spans < MAX_JOBS do
-    local last = i + 5 + math.max(0, math.min(number(ARGV[i + 5]), #ARGV))
+    local last = i + 2
+    if ARGV[last] ~= '' then
+      last = last + math.max(0, math.min(number(ARGV[last]), #ARGV)) + 3
+    end
     spans[#spans + 1], keys[#keys + 1] = { i, last }, job_key(ARGV[i])
     i = last + 1
   end
   return spans, keys
 end
 
+local given, watcher -- of the job before
+local function create_from(i, last)
+  local idempotency, digest = '', ''
+  if last > i + 2 then
+    given = nil -- no job after this one takes over those of an earlier one if these cannot be read
+    given = given_fields({ unpack(ARGV, i + 3, last - 3) })
+    idempotency, digest, watcher = unpack(ARGV, last - 2, last)
+  end
+  if not given then
+    error('fields: must be given for the first job')
+  end
+  return create(ARGV[i], ARGV[i + 1], given, idempotency, digest, watcher)
+end
+
 local function create_at(i, last)
-  local id, content, idempotency, digest, watcher = unpack(ARGV, i, i + 4)
-  local made, reply = pcall(create, id, content, idempotency, digest, watcher, i + 6, last)
+  local made, reply = pcall(create_from, i, last)
   if not made then -- an error stops this job only
     reply = redis.error_reply(type(reply) == 'table' and reply.err or tostring(reply))
   end

@@ -11,6 +11,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.lanes.published_lanes import PublishedLanes
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.settings import Settings
+from forebay.routing.store.scripts import digest
 from ledger_jobs import BELL, job
 
 
@@ -89,3 +90,38 @@ def test_an_error_stops_one_job_of_a_batch(redis):
     assert redis.hget("fb:depth", "route") == b"2"
     assert redis.llen("route") == 2
     assert len(ledger.claim_many("route", 5)) == 2
+
+
+def test_jobs_of_a_batch_take_over_no_field_of_another(redis):
+    ledger = ledger_of(redis)
+    variants = [
+        {}, {}, {"egress": "allow"}, {"egress": "allow", "idempotency_key": "k"},
+        {"egress": "allow"}, {"priority": "bulk"}, {"lane": "local"}, {}, {"idempotency_key": "l"},
+        {},
+    ]  # fmt: skip
+    made = [job(**options) for options in variants]
+    rows = [
+        ledger._new_job(one, f"fb:wake:{one.tenant}:w" if i > 7 else "", "")
+        for i, one in enumerate(made)
+    ]
+    assert ledger.put_on(rows) == [one.id for one in made]
+    for i, one in enumerate(made):
+        egress, priority, pin, key = redis.hmget(
+            f"fb:job:{one.id}", "egress", "priority", "pin", "idempotency"
+        )
+        assert (egress.decode(), priority.decode()) == (one.egress, one.priority)
+        assert pin == (b"local" if one.lane == "local" else None)
+        assert bool(key) == bool(one.idempotency_key)
+        assert redis.scard(f"fb:watchers:{one.id}") == (i > 7)
+
+
+def test_a_job_after_one_whose_fields_cannot_be_read_takes_over_none(redis):
+    ledger = ledger_of(redis)
+    ledger.load_scripts()
+    first, broken, last = job(), job(), job()
+    fields = ["kind", "generate", "egress", "allow"]
+    words = [first.id, "zx", len(fields), *fields, "", "", ""]
+    words += [broken.id, "zx", 1, "kind", "", "", "", last.id, "zx", ""]
+    made = redis.evalsha(digest("create"), 0, "route", BELL, 100, 0, *words)
+    assert made[0] == [b"created", first.id.encode()]
+    assert redis.hget(f"fb:job:{last.id}", "egress") != b"allow"

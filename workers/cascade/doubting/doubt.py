@@ -7,6 +7,7 @@ from statistics import fmean
 
 import redis
 
+from forebay.routing.base import changed
 from forebay.routing.jobs import Classification, Content, Decisions, Doubt, Generation, Job
 from forebay.routing.learning.agreement_rates import AgreementRates
 from forebay.routing.learning.calibration import Calibration, Calibrations
@@ -54,7 +55,7 @@ class Doubter:
         )
         doubt = self._calibrated(doubt, compared)
         score = doubt.probability + tie_break(known.verdict_score)
-        doubt = doubt.model_copy(update={"score": round(score, 8)})
+        doubt = changed(doubt, score=round(score, 8))
         return DoubtedAnswer(
             compared, self._ranking.ranked(doubt, compared) if self._ranking else doubt
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from forebay.routing.ledger.claim import Claim, Selection
@@ -63,7 +63,8 @@ class InFlight:
         self.doorbells = 0
         self.ended = 0
         self.last_minute, self.retries = LastMinute(), LastMinute()
-        self._claims: dict[str, Claim] = {}
+        self._claims: dict[str, Claim] = {}  # by token
+        self._began: dict[str, float] = {}  # when each began
         self._reserved: set[str] = set()  # tokens of the claims that the reserve holds
         self._going_back: set[str] = set()  # tokens of the claims whose jobs go back
         self._claiming = 0  # threads that have asked Redis for jobs, and have no answer yet
@@ -96,21 +97,32 @@ class InFlight:
     @contextmanager
     def holding(self, claim: Claim, *, reserved: bool = False) -> Iterator[None]:
         """Count the claim as in flight as long as this block runs; `reserved` needs no slot."""
-        began = time.monotonic()
-        with self._changed:
-            self._claims[claim.token] = claim
-            if reserved:
-                self._reserved.add(claim.token)
-            self._changed.notify_all()
+        if reserved:
+            self._reserved.add(claim.token)
+        self.hold([claim])
         try:
             yield
         finally:
-            with self._changed:
-                self._end(claim, began)
-                self._changed.notify_all()
+            self.release([claim])
 
-    def _end(self, claim: Claim, began: float) -> None:
+    def hold(self, claims: Sequence[Claim]) -> None:
+        """Count claims as in flight until they are released."""
         now = time.monotonic()
+        with self._changed:
+            for claim in claims:
+                self._claims[claim.token], self._began[claim.token] = claim, now
+            self._changed.notify_all()
+
+    def release(self, claims: Sequence[Claim]) -> None:
+        """Count claims as ended, except those that have ended already."""
+        with self._changed:
+            for claim in claims:
+                if claim.token in self._claims:
+                    self._end(claim)
+            self._changed.notify_all()
+
+    def _end(self, claim: Claim) -> None:
+        now, began = time.monotonic(), self._began.pop(claim.token)
         took_s = now - began
         del self._claims[claim.token]
         self._reserved.discard(claim.token)
