@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from forebay.routing.base import TENANT
 from forebay.routing.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -73,6 +75,17 @@ Preds = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+
+
+def require_tenant(name: str | None) -> None:
+    """Check the name that `--tenant` holds.
+
+    Raises:
+        Misconfigured: No tenant can have this name.
+    """
+    if name is not None and not re.fullmatch(TENANT, name):
+        found = "is no name of a tenant: lower-case letters, digits, - and _, at most 63"
+        raise Misconfigured(found, field="--tenant")
 
 
 def model_names(models: str, option: str) -> list[str]:

@@ -144,4 +144,9 @@ def write_record(path: Path, record: DriftRecord) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> Misconfigured:
-    return Misconfigured(f"cannot be written: {error.strerror}", field=str(path))
+    why = (
+        "a file has the name of the folder"
+        if isinstance(error, FileExistsError)
+        else error.strerror
+    )
+    return Misconfigured(f"cannot be written: {why}", field=str(path))

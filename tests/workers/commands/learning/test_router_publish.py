@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import pytest
@@ -128,7 +129,7 @@ def test_a_foreign_file_is_one_clear_error(lanes, redis, tmp_path, content, foun
     [
         ('"gap":', '"gap": 1', "does not fit its version|must be|JSON|should be"),
         ('"seed 0', '"seed 9', "does not fit its version"),
-        ('"types": {', '"kinds2": 1, "types": {', "kinds2"),
+        ('"types": {', '"kinds2": 1, "types": {', "kinds2: is a field that this release"),
     ],
 )
 def test_a_damaged_file_is_one_clear_error(lanes, redis, folder, old, new, found):
@@ -167,6 +168,14 @@ def test_only_the_last_versions_are_kept(redis):
     for _ in range(versions.MAX_VERSIONS_KEPT + 2):
         models.publish(content)
     assert [each.version for each in models.kept()] == list(range(12, 2, -1))
+
+
+def test_of_models_published_at_once_the_last_number_is_in_force(redis):
+    models, content = Models(redis, DoubtModel), DoubtModel.packaged.read_bytes()
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: models.publish(content).version, range(8)))
+    assert sorted(made) == list(range(1, 9))
+    assert models.current().version == 8
 
 
 def test_without_redis_the_last_model_is_used(redis, monkeypatch):
