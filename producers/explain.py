@@ -66,12 +66,19 @@ def explanation_lines(document: dict[str, Any]) -> Iterator[str]:
     yield from _lines("checks", (_check_line(check) for check in document["checks"]))
     if answer := document["made"]:
         yield from _lines("answer", _answer_lines(answer, document["attempts"]))
+    elif document["error"] and document["state"] not in ENDED:
+        yield from _lines("held up", [_held_up(document)])
     if audit := document["audit"]:
         yield from _lines("audit", [_audit_line(audit)])
     links = {"replay of": "replay_of", "replayed as": "replayed_as", "audit of": "audit_of"}
     for name, key in links.items():
         if document[key]:
             yield from _lines(name, [document[key]])
+
+
+def doubt_maker(doubt: dict[str, Any]) -> str:
+    """Return what computed a doubt: a model or a rule in words, and the calibration that moved it."""
+    return _named(str(doubt["version"]))
 
 
 # --- the document --------------------------------------------------------------------------------
@@ -171,6 +178,12 @@ def _whereabouts(document: dict[str, Any]) -> str:
     return f" ({error})" if document["error"] else ""
 
 
+def _held_up(document: dict[str, Any]) -> str:
+    """Return the error after which a job is tried again."""
+    note = document["error_note"] or gist(document["error"])
+    return f"{document['error']}: {note}; it is tried again"
+
+
 def _reason_line(decision: dict[str, Any]) -> str:
     detail = f" ({decision['detail']})" if decision["detail"] else ""
     words = decision["meaning"] or gist(decision["code"]) or "how it ended"
@@ -191,6 +204,13 @@ def _verdict_lines(verdict: dict[str, Any], *, stays: bool) -> Iterator[str]:
     yield f"by {_named(verdict['version'])}"
 
 
+def _named(version: str) -> str:
+    """Return the name of a model, or of the plain rule, and of the calibration that moved it."""
+    model, _, calibration = version.partition("+")
+    name = "the rule for answers without a second opinion" if model == PLAIN else model
+    return f"{name}, moved by calibration {calibration}" if calibration else name
+
+
 def _doubt_lines(doubt: dict[str, Any], *, stays: bool) -> Iterator[str]:
     limit = _limit(doubt["probability"], doubt["threshold"], paced=stays)
     yield f"{doubt['probability']:.3f} that the local answer is wrong{limit}"
@@ -204,14 +224,7 @@ def _doubt_lines(doubt: dict[str, Any], *, stays: bool) -> Iterator[str]:
         yield f"{agreed}, by {doubt['second']}"
     if "cascade" in doubt:
         yield f"{doubt['score']:.3f} rank of the local answer, by {doubt['cascade']}"
-    yield f"by {_named(doubt['version'])}"
-
-
-def _named(version: str) -> str:
-    """Return the name of a model, or of the plain rule, and of the calibration that moved it."""
-    model, _, calibration = version.partition("+")
-    name = "the rule for answers without a second opinion" if model == PLAIN else model
-    return f"{name}, moved by calibration {calibration}" if calibration else name
+    yield f"by {doubt_maker(doubt)}"
 
 
 def _check_line(check: dict[str, Any]) -> str:

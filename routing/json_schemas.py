@@ -104,14 +104,14 @@ def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
         TooLong: It is larger than `MAX_SCHEMA_BYTES`, `MAX_SCHEMA_NODES` or `MAX_SCHEMA_LIST`.
     """
     plain = _plain_json(_in_draft_2020(_plain_json(schema)))
-    if any(not ref.startswith("#") for ref in _references(plain)):
-        raise ValueError("every $ref must point into the schema itself (#/...)")
     # Found once each: many references may share a target that is reached in many steps.
     target = cache(partial(json_tree.target, root=plain, named=json_tree.anchors(plain)))
     for path, node in json_tree.subschemas(plain):
         _check_keywords(path, node)
         _check_references(path, node, target)
         _check_patterns(path, node)
+    if any(not ref.startswith("#") for ref in _references(plain)):  # in a part of unknown keywords
+        raise ValueError("every $ref must point into the schema itself (#/...)")
     return plain
 
 
@@ -133,10 +133,7 @@ def _in_draft_2020(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _translated(node: dict[str, Any]) -> dict[str, Any]:
-    """Return a subschema without keywords of older drafts and of OpenAPI.
-
-    These are `nullable`, boolean exclusive bounds, a list as `items`, and `dependencies`.
-    """
+    """Translate `nullable`, boolean exclusive bounds, a list as `items`, and `dependencies`."""
     new = dict(node)
     for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if isinstance(node.get(exclusive), bool):
@@ -185,6 +182,9 @@ def _check_keywords(path: str, node: dict[str, Any]) -> None:
 
 def _check_references(path: str, node: dict[str, Any], target: Callable[[str], Any]) -> None:
     """Raise `ValueError` if a reference of this subschema points to nothing, or to itself."""
+    for keyword in ("$ref", "$dynamicRef"):
+        if isinstance(node.get(keyword), str) and not node[keyword].startswith("#"):
+            raise ValueError(f"has a {keyword} to another schema, at {path}/{keyword}: write #/...")
     if "$id" in node:  # its references start from another root
         return
     for keyword in ("$ref", "$dynamicRef"):
@@ -265,14 +265,16 @@ def _checked_regex(pattern: str) -> str:
     return pattern
 
 
-def _not_a_class(schema: Any) -> Any:
+def _not_a_class_nor_wrapped(schema: Any) -> Any:
     if isinstance(schema, type):
         hint = "`Extract` takes a model class and gives an instance back"
-        raise InvalidJob(
+        message = (
             f"must be a JSON Schema, not a class, because the answer is text; {hint}. Or give "
-            "Model.model_json_schema()",
-            field="schema",
         )
+        raise InvalidJob(f"{message}Model.model_json_schema()", field="schema")
+    inner = schema.get("json_schema", schema) if isinstance(schema, dict) else None
+    if isinstance(inner, dict) and _is_text(inner.get("name")) and _dict(inner.get("schema")):
+        raise InvalidJob("is wrapped as for another API: give what `schema` holds", field="schema")
     return schema
 
 
@@ -291,7 +293,7 @@ def _of_an_object(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 JsonSchema = Annotated[
-    dict[str, Any], BeforeValidator(_not_a_class), AfterValidator(_checked_schema)
+    dict[str, Any], BeforeValidator(_not_a_class_nor_wrapped), AfterValidator(_checked_schema)
 ]
 ObjectSchema = Annotated[JsonSchema, AfterValidator(_of_an_object)]
 RegexPattern = Annotated[Short, AfterValidator(_checked_regex)]

@@ -37,9 +37,15 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![0-9a-f
 _ENDING = r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASS|_KEY|APIKEY)"
 _CALLED = (
     r"(?i:passwo?r?d|passwort|kennwort|passphrase|mot\sde\spasse|contrase\u00f1a|senha|wachtwoord"
-    r"|has\u0142o)"
+    r"|has\u0142o|l\u00f6senord|adgangskode|\u015fifre|\u043f\u0430\u0440\u043e\u043b\u044c"
+    r"|\u30d1\u30b9\u30ef\u30fc\u30c9|\u5bc6\u7801|\u5bc6\u78bc|\ube44\ubc00\ubc88\ud638)"
 )
-_IS = r"(?:\s?[:=]\s{0,3}|\s(?:is|ist|lautet|est|es|\u00e9)\s?:?\s{1,3})"
+_IS = (
+    r"(?:\s?[:=\uff1a]\s{0,3}|\s(?:is|ist|lautet|est|es|\u00e9|\u00e8|to|\u00e4r|er)\s?:?\s{1,3}"
+    r"|\u306f\s?|\u662f\s?|\ub294\s?)"
+)
+#: What follows a password's name but is none.
+_NOT_ELSEWHERE = r"(?!(?i:see|siehe|voir|vedi|ver|zie)\b)"
 PATTERNS = tuple(
     SecretPattern(*row)
     for row in (
@@ -81,6 +87,16 @@ PATTERNS = tuple(
         ("cloudflare_key", "v1.0-", r"v1\.0-[0-9a-f]{24}-[0-9a-f]{100}"),
         ("tencent_key", "AKID", r"AKID[A-Za-z0-9]{32}(?![A-Za-z0-9])"),
         ("yandex_key", "AQVN", r"AQVN[\w-]{35}"),
+        ("gcp_hmac_key", "GOOG", r"GOOG(?:1E)?[A-Z0-9]{20,57}(?![A-Z0-9])"),
+        ("vercel_token", "vc", r"vc[pikra]_[A-Za-z0-9]{24}"),
+        ("render_key", "rnd_", rf"rnd_{_MIXED}[A-Za-z0-9]{{28}}(?!\w)"),
+        ("runpod_key", "rpa_", r"rpa_[A-Z0-9]{36}"),
+        ("modal_token", "-", rf"a[ks]-{_MIXED}[A-Za-z0-9]{{22}}(?![\w-])"),
+        ("cloudflare_token", "cf", r"cf(?:ut|at|k)_[A-Za-z0-9]{40}"),
+        ("openshift_token", "sha256~", r"sha256~[\w-]{43}"),
+        ("mongodb_secret", "mdb_sa_sk_", r"mdb_sa_sk_[\w-]{40}"),
+        ("clickhouse_key", "4b1d", rf"4b1d{_MIXED}[A-Za-z0-9]{{38}}(?!\w)"),
+        ("scalingo_token", "tk-us-", r"tk-us-[\w-]{48}"),
         ("okta_token", "SSWS", r"SSWS\s{1,3}00[\w-]{40}(?![\w-])"),
         # Where secrets are kept
         ("vault_token", "hv", r"hv[sbr]\.[\w-]{24}"),
@@ -93,6 +109,12 @@ PATTERNS = tuple(
         ("onepassword_token", "ops_eyJ", r"ops_eyJ[\w-]{60}"),
         ("terraform_token", ".atlasv1.", r"[A-Za-z0-9]{14}\.atlasv1\.[\w-]{60}"),
         ("pulumi_token", "pul-", r"pul-[0-9a-f]{40}"),
+        ("infracost_key", "ico-", r"ico-[A-Za-z0-9]{32}(?![\w-])"),
+        (
+            "onepassword_secret_key",
+            "A3-",
+            r"A3-[A-Z0-9]{6}-(?:[A-Z0-9]{11}|[A-Z0-9]{6}-[A-Z0-9]{5})(?:-[A-Z0-9]{5}){3}",
+        ),
         # Models
         ("anthropic_key", "sk-ant-", r"sk-ant-[\w-]{20}"),
         ("openrouter_key", "sk-or-", r"sk-or-(?:v\d-)?[0-9a-f]{40}"),
@@ -112,6 +134,14 @@ PATTERNS = tuple(
         ("langsmith_key", "lsv2_", r"lsv2_(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}"),
         ("pinecone_key", "pcsk_", r"pcsk_\w{40}"),
         ("fireworks_key", "fw_", r"fw_[A-Za-z0-9]{22,24}(?!\w)"),
+        ("elevenlabs_key", "sk_", r"sk_[0-9a-f]{48}(?![0-9a-f])"),
+        ("jina_key", "jina_", r"jina_[\w-]{60}"),
+        ("voyage_key", "pa-", rf"pa-{_MIXED}[\w-]{{43}}(?![\w-])"),
+        ("langfuse_key", "sk-lf-", rf"sk-lf-{_UUID}"),
+        ("helicone_key", "sk-helicone-", r"sk-helicone-[\w-]{20}"),
+        ("firecrawl_key", "fc-", r"fc-[0-9a-f]{32}(?![0-9a-f])"),
+        ("wandb_key", "wandb_v1_", r"wandb_v1_[\w-]{40}"),
+        ("cursor_key", "key_", r"key_[0-9a-f]{64}(?![0-9a-f])"),
         # Code and packages
         ("buildkite_token", "bkua_", r"bkua_[0-9a-f]{40}"),
         ("circleci_token", "CCIP", r"CCIP(?:AT|RJ)_[A-Za-z0-9]{22}_[0-9a-f]{40}"),
@@ -121,11 +151,20 @@ PATTERNS = tuple(
         ("harness_token", "at.", r"[ps]at\.[\w-]{22}\.[0-9a-f]{24}\.[A-Za-z0-9]{20}"),
         ("launchdarkly_key", "sdk-", rf"sdk-{_UUID}"),
         ("readme_key", "rdme_", r"rdme_[a-z0-9]{70}"),
+        ("sourcegraph_token", "sgp_", r"sgp_(?:(?:[0-9a-f]{16}|local)_)?[0-9a-f]{40}"),
+        ("snyk_token", "snyk_", r"snyk_(?:uat|sat)\.[0-9a-f]{8}\.[\w.-]{40}"),
+        ("nuget_key", "oy2", rf"oy2{_MIXED}[a-z0-9]{{43}}(?![a-z0-9])"),
+        ("clojars_token", "CLOJARS_", r"CLOJARS_[0-9a-f]{60}"),
+        ("octopus_key", "API-", rf"API-{_MIXED}[A-Z0-9]{{26,32}}(?![A-Z0-9])"),
+        ("jfrog_token", "cmVmdGtu", r"cmVmdGtu[A-Za-z0-9]{50}"),
+        ("gitlab_session", "_gitlab_session", r"_gitlab_session=[0-9a-f]{32}"),
+        ("axiom_token", "xa", rf"xa[ap]t-{_UUID}"),
+        ("honeycomb_key", "hc", r"hc[abx][a-z]k_[a-z0-9]{58}"),
         ("github_token", "github_pat_", r"github_pat_\w{22}"),
         ("gitlab_token", "gl", r"gl(?:pat|dt|ptt|rt|soat|cbt|ft|imt|oas|agent|ffct)-[\w.-]{20}"),
         ("gitlab_token", "GR1348941", r"GR1348941[\w-]{20}"),
         ("bitbucket_token", "ATBB", r"ATBB[A-Za-z0-9]{32}(?![A-Za-z0-9])"),
-        ("atlassian_token", "ATATT3", r"ATATT3[\w=-]{60}"),
+        ("atlassian_token", "AT", r"AT(?:A|S)TT3[\w=-]{60}"),
         ("npm_token", "npm_", r"npm_[A-Za-z0-9]{36}"),
         ("npm_token", "_authToken", r"_authToken[\s=:\"']{1,6}[\w-]{36}"),
         ("pypi_token", "pypi-AgE", r"pypi-AgE[\w-]{50}"),
@@ -153,6 +192,14 @@ PATTERNS = tuple(
         ("twilio_api_key", "", r"(?:AC|SK)[0-9a-f]{32}(?![A-Za-z0-9])"),
         ("brevo_key", "xkeysib-", r"xkeysib-[0-9a-f]{64}"),
         ("mailgun_key", "key-", r"key-[0-9a-f]{32}(?![0-9a-f])"),
+        ("mailersend_token", "mlsn.", r"mlsn\.[0-9a-f]{64}"),
+        ("klaviyo_key", "pk_", r"pk_[0-9a-f]{34}(?![0-9a-f])"),
+        ("pagerduty_token", "pd", r"pd[a-z]{2}\+_[A-Z0-9]{7,8}_[A-Za-z0-9-]{36}"),
+        ("facebook_token", "EAA", rf"EAA{_MIXED}[A-Za-z0-9]{{80}}"),
+        ("x_bearer_token", "AAAAAAAAAAAAAAAAAAAA", r"A{20}[A-Za-z0-9%]{60}"),
+        ("pinterest_token", "pina_", r"pina_[A-Za-z0-9]{60}"),
+        ("firebase_key", ":APA91b", r"AAAA[\w-]{7}:APA91b[\w-]{100}"),
+        ("posthog_key", "phx_", r"phx_[A-Za-z0-9]{40}"),
         # Shops and payments
         ("shopify_token", "shp", r"shp(?:at|ca|pa|ss|tka)_[0-9a-fA-F]{32}"),
         ("stripe_access_key", "k_", r"[rs]k_(?:live|test|org)_[A-Za-z0-9]{24}"),
@@ -166,10 +213,19 @@ PATTERNS = tuple(
         ),
         ("plaid_token", "access-", rf"access-(?:production|development|sandbox)-{_UUID}"),
         ("easypost_key", "EZ", r"EZ[AT]K[A-Za-z0-9]{54}"),
+        ("flutterwave_key", "FLWSECK", r"FLWSECK(?:_TEST)?-[0-9a-zA-Z]{12,40}-X"),
+        ("duffel_token", "duffel_", r"duffel_(?:live|test)_[\w-]{43}"),
         ("shippo_token", "shippo_", r"shippo_(?:live|test)_[0-9a-f]{40}"),
         ("lob_key", "live_", r"live_[0-9a-f]{35}(?![0-9a-f])"),
         # Work
         ("asana_token", ":", r"[12]/\d{16}(?:/\d{16})?:[0-9a-f]{32}"),
+        ("hubspot_token", "pat-", rf"pat-(?:na|eu|ap)\d-{_UUID}"),
+        ("zoho_token", "1000.", r"1000\.[0-9a-f]{32}\.[0-9a-f]{32}"),
+        ("rapidapi_key", "msh", r"[0-9a-z]{10}msh[0-9a-z]{12,18}p1[0-9a-z]{6}jsn[0-9a-z]{12}"),
+        ("zuplo_key", "zpka_", r"zpka_[a-z0-9]{32}_[0-9a-f]{8}"),
+        ("maxmind_key", "_mmk", r"[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk(?!\w)"),
+        ("intra42_secret", "s-s4t2", r"s-s4t2(?:ud|af)-[0-9a-f]{64}"),
+        ("defined_key", "dnkey-", r"dnkey-[A-Za-z0-9]{26}-[A-Za-z0-9]{52}"),
         ("contentful_token", "CFPAT-", r"CFPAT-[\w-]{43}"),
         ("typeform_token", "tfp_", r"tfp_[\w-]{55}"),
         ("frameio_token", "fio-u-", r"fio-u-[\w-]{60}"),
@@ -187,7 +243,26 @@ PATTERNS = tuple(
             r"(?i:authorization)[\"']?\s?[:=]\s?[\"']?(?i:bearer|basic|token)\s{1,3}[\w+/=.~-]{16}",
         ),
         ("named_secret", "=", rf"\w{{0,40}}{_ENDING}\s?=\s?[\"']?{_MIXED}[A-Za-z0-9+/=.~]{{20}}"),
-        ("password", "", rf"{_CALLED}[\"']?{_IS}[\"']?{_MIXED}[^\s\"'<>]{{8}}"),
+        ("password", "", rf"{_CALLED}[\"']?{_IS}[\"']?{_NOT_ELSEWHERE}{_MIXED}[^\s\"'<>]{{8}}"),
+        ("password", "password", rf"machine\s\S{{1,80}}\s.{{0,80}}password\s{_MIXED}\S{{8}}"),
+        ("password", "-u", rf"curl\s.{{0,80}}?-u\s?[\"']?[\w.@-]{{1,40}}:{_MIXED}[^\s\"']{{8}}"),
+        ("password", "-p", rf"mysql\w{{0,10}}\s.{{0,80}}?-p{_MIXED}[^\s\"']{{8}}"),
+        ("docker_auth", "auth", r"auths?\"\s?:\s?\"[A-Za-z0-9+/]{20,400}={0,2}\""),
+        ("kubernetes_key", "client-key-data", r"client-key-data:\s?[A-Za-z0-9+/]{60}"),
+        ("kubernetes_token", "--token", r"kubeadm\s.{0,60}?--token\s[a-z0-9]{6}\.[a-z0-9]{16}"),
+        ("rails_secret", "secret_key_base", r"secret_key_base[\"']?\s?[:=]\s?[\"']?[0-9a-f]{64}"),
+        ("wireguard_key", "Key", r"(?:Private|Preshared)Key\s?=\s?[A-Za-z0-9+/]{43}="),
+        ("one_time_password", "otpauth://", r"otpauth://.{0,120}?secret=[A-Z2-7]{16}"),
+        (
+            "session_cookie",
+            "ookie:",
+            r"[Cc]ookie:\s.{0,80}?(?i:sess\w{0,12}|sid|token)=[\w.%-]{20}",
+        ),
+        (
+            "named_secret",
+            "ubscription-",
+            r"(?i:subscription-key)[\"']?\s?[:=]\s?[\"']?[0-9a-f]{32}",
+        ),
         ("named_secret", "", rf"{_NAMED}\s?[:=]\s?[\"']?{_WITH_DIGIT_AND_LETTER}[\w+/=.-]{{24}}"),
     )
 )

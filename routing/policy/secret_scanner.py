@@ -42,7 +42,8 @@ _BEGINNING_OF_ID = re.compile(
     r"|\b[A-Z]{2}[0-9]{2} (?:[A-Z0-9]{4} ){0,6}\Z"
 )
 _OTHER_NUMBER = (
-    r"(?:order|invoice|ticket|tracking|parcel|shipment|booking|reservation|reference|serial|imei"
+    r"(?:order|invoice|ticket|tracking|parcel|shipment|booking|reservation|referen[cz]|referencia"
+    r"|r\u00e9f\u00e9rence|riferimento|serial|imei|policy|policen|police|case n|aktenz|vorgang"
     r"|isbn|ean|gtin|sku|contract|bestell|auftrag|rechnung|sendung|kundenn|vertrag|commande|facture"
     r"|colis|pedido|factura|ordine|fattura|bestelling|factuur|zamówieni|customer n|customer id)"
 )

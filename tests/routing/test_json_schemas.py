@@ -174,3 +174,23 @@ def test_a_keyword_that_no_longer_exists_is_refused_by_name(keyword):
     with pytest.raises(InvalidJob, match=r"at /properties/\*/\$?\w+: write \$?\w+$") as caught:
         Extract(text="x", schema={"type": "object", "properties": {"a": part}})
     assert keyword in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "reference", ["item", "https://x.example/s", "https://x.example/s#/$defs/q"]
+)
+def test_a_reference_to_another_schema_is_refused_with_its_place(reference):
+    part = {"$id": "https://x.example/s", "$ref": reference}
+    with pytest.raises(InvalidJob, match=r"at /properties/\*/\$ref: write #/\.\.\.$"):
+        Extract(text="x", schema={"type": "object", "properties": {"a": part}})
+    hidden = {"components": {"a": {"$ref": reference}}}
+    with pytest.raises(InvalidJob, match="must point into the schema itself"):
+        Extract(text="x", schema={"type": "object", "properties": {"a": {}}, **hidden})
+
+
+@pytest.mark.parametrize("wrapper", [{}, {"strict": True}, {"description": "an answer"}])
+def test_a_schema_in_the_wrapper_of_another_api_is_refused_with_the_fix(wrapper):
+    wrapped = {"name": "answer", "schema": {"type": "object", "properties": {}}, **wrapper}
+    for schema in (wrapped, {"type": "json_schema", "json_schema": wrapped}):
+        with pytest.raises(InvalidJob, match="give what `schema` holds"):
+            Extract(text="x", schema=schema)

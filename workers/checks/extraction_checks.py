@@ -6,11 +6,13 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from forebay.routing.jobs import Extract
-from forebay.routing.json_tree import leaves, nodes
+from forebay.routing.json_schemas import MAX_SCHEMA_DEPTH
+from forebay.routing.json_tree import Path, leaves, leaves_by_path, nodes, subschemas
+from forebay.workers.checks.facts.computed_fields import Computable
 from forebay.workers.checks.formats import misformatted
 from forebay.workers.checks.grounding import Source
 from forebay.workers.checks.options import Options
@@ -52,9 +54,11 @@ _LINK = re.compile(r"https?://\S")
 def faults(request: Extract, data: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
     """Yield the name of each check, and what is wrong; `None` if nothing is."""
     source, values = Source(request.text), list(leaves(data))
+    parts = leaves_by_path(data, max_depth=MAX_SCHEMA_DEPTH)
+    fields = {path: part for path, part in parts.items() if not isinstance(part, dict | list)}
     yield "schema", schema_fault(request.schema_, data)
     yield "filled", "no field has a value" if _is_unfilled(request, data) else None
-    yield "grounded", _ungrounded(request, source, values)
+    yield "grounded", _ungrounded(request, source, fields)
     shared = _has_equal_fields(request, source, data)
     yield "distinct", "two fields have the same text" if shared else None
     looped = any(repeats_itself(value) for value in values if isinstance(value, str))
@@ -127,12 +131,16 @@ def _has_value_after(text: str, start: int) -> bool:
 # --- grounded ------------------------------------------------------------------------------------
 
 
-def _ungrounded(request: Extract, source: Source, values: Sequence[Any]) -> str | None:
-    listed = list(_values_in_schema(request.schema_))
+def _ungrounded(request: Extract, source: Source, fields: Mapping[Path, Any]) -> str | None:
+    listed, values = list(_values_in_schema(request.schema_)), list(fields.values())
     allowed = [Options(options, source) for options in listed]
     schema_text = json.dumps(request.schema_, ensure_ascii=False)
     unscaled = speaks_of_a_scale(schema_text)
-    absent = sum(not _is_grounded(source, allowed, value, unscaled=unscaled) for value in values)
+    asked = _Computable(request.schema_, source, values)
+    absent = sum(
+        not _is_grounded(source, allowed, value, unscaled=unscaled, computed=asked.by(path))
+        for path, value in fields.items()
+    )
     if absent:
         return f"{absent} values are not in the text"
     if _ASKS_FOR_DENIALS.search(schema_text):
@@ -147,7 +155,39 @@ def _is_option(value: str, listed: Iterable[Sequence[Any]]) -> bool:
     return any(len(options) > 1 and value in options for options in listed)
 
 
-def _is_grounded(source: Source, allowed: Sequence[Options], value: Any, *, unscaled: bool) -> bool:
+class _Computable:
+    """Which computed numbers each field may hold, by its name and what the schema says of it."""
+
+    def __init__(self, schema: dict[str, Any], source: Source, values: Sequence[Any]) -> None:
+        self._source = source
+        self._alone = sum(_is_number(value) for value in values) == 1
+        self._said: dict[str, str] = {}
+        for _, node in subschemas(schema):
+            for name, part in (node.get("properties") or {}).items():
+                texts = (part.get(word) for word in ("title", "description") if _is_schema(part))
+                self._said[name] = " ".join(text for text in texts if isinstance(text, str))
+
+    def by(self, path: Path) -> Computable:
+        name = next((str(step) for step in reversed(path) if isinstance(step, str)), "")
+        return self._source.computable(name, self._said.get(name, ""), alone=self._alone)
+
+
+def _is_schema(part: Any) -> bool:
+    return isinstance(part, dict)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_grounded(
+    source: Source,
+    allowed: Sequence[Options],
+    value: Any,
+    *,
+    unscaled: bool,
+    computed: Computable,
+) -> bool:
     """Return whether the text has the value.
 
     A value that the schema lists is grounded too, unless the text names another one of the list.
@@ -158,17 +198,19 @@ def _is_grounded(source: Source, allowed: Sequence[Options], value: Any, *, unsc
     if options is not None:
         return not options.named or value in options.named
     if isinstance(value, str):
-        return source.has_text(value)
-    return source.has_number(value, unscaled=unscaled)
+        return source.has_text(value, computed=computed)
+    return source.has_number(value, unscaled=unscaled, computed=computed)
 
 
 def _values_in_schema(schema: Any) -> Iterator[list[Any]]:
-    """Yield the lists of values that a schema allows: each `enum`, and each `const` as a list."""
+    """Yield the lists of values that a schema gives: each `enum`, and `const` and `default`."""
     for node in nodes(schema):
         if isinstance(node, dict):
             enum = node.get("enum")
             yield from [enum] if isinstance(enum, list) else []
             yield from [[node["const"]]] if "const" in node else []
+            given = node.get("default")
+            yield from [[given]] if given is not None and not isinstance(given, bool) else []
 
 
 # --- distinct ------------------------------------------------------------------------------------

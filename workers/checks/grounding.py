@@ -7,30 +7,12 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from functools import cached_property
 
-from forebay.workers.checks.reading.dates import (
-    MONTHS,
-    WEEKDAYS,
-    Date,
-    Time,
-    blanked,
-    dates,
-    days_of_unknown_months,
-    duration_numbers,
-    months,
-    possible_times,
-    times,
-    without_zones,
-)
-from forebay.workers.checks.reading.derived import computed, converted, moved, quantities, spans
-from forebay.workers.checks.reading.number_words import spelled_numbers
-from forebay.workers.checks.reading.numerals import (
-    CURRENCY_NAMES,
-    Mention,
-    mentions,
-    normalized,
-)
+from forebay.workers.checks.facts.computed_fields import Computable, computable
+from forebay.workers.checks.facts.moments import Moments
+from forebay.workers.checks.facts.numbers import Numbers
+from forebay.workers.checks.reading.dates import MONTHS, WEEKDAYS, duration_numbers
+from forebay.workers.checks.reading.numerals import CURRENCY_NAMES, mentions, normalized
 from forebay.workers.checks.reading.vocabulary import Vocabulary
 from forebay.workers.checks.reading.words import (
     COMMON_WORDS,
@@ -47,12 +29,26 @@ NEW_WORDS = 5  # of so many words of a value, one may be new
 MIN_LONG_WORDS = 4  # longer words from which a share of them means something
 NOUNS_HAVE_CAPITALS = frozenset({"de"})  # languages in which a capitalised word need be no name
 
-_NAME = re.compile(r"(?<=[\w,;)] )[A-Z][a-z]{2,}")  # a capitalised word inside a sentence
+#: A capitalised word inside a sentence.
+_NAME = re.compile(r"(?<=[\w,;)] )[A-Z\u00c0-\u00de][a-z\u00df-\u024f]{2,}")
 _LIST_MARK = re.compile(r"^[^\S\n]*\d{1,2}[.)]\s", re.MULTILINE)
 _TRUNK = re.compile(r"\(0\)")  # of a telephone number: `+44 (0)20 7946 0958`
+_COUNTRY = re.compile(r"\A\s*(?:\+|00)\d{1,3}(?=\D)")  # of a telephone number: `+33 1 44 55`
 _VERSION = re.compile(r"v?(\d+(?:\.\d+){2,}[\w.+-]*)", re.IGNORECASE)
 _YEAR_MONTH = re.compile(r"(\d{4})-(\d{2})")
 _LINK_PREFIX = re.compile(r"\A(?:[a-z][a-z0-9+.-]*:(?://)?)?(?:www\.)?|/\Z", re.IGNORECASE)
+#: Values whose words all have to be in the text: an address of mail or of a site, and a code of
+#: capitals and digits, such as `TP 1355` and `88-B`.
+_WHOLE = re.compile(
+    r"[^\s@]+@[^\s@]+|(?:https?://)?(?:[\w-]+\.)+[a-z]{2,}(?:/\S*)?"
+    r"|(?=.*[A-Z])(?=.*\d)[A-Z0-9]+(?:[ ./-][A-Z0-9]+)?"
+)
+_AND = frozenset({"and", "und", "et", "y", "e", "en", "i"})
+#: Small words inside names.
+_PARTICLES = _AND | frozenset(
+    {"van", "von", "der", "den", "de", "del", "della", "la", "le", "les", "du", "da", "do", "dos"}
+    | {"das", "di", "ten", "ter", "zu", "zur", "zum", "bin", "ibn", "al", "el", "of", "&", "'t"}
+)
 
 
 class Source:
@@ -61,137 +57,73 @@ class Source:
     def __init__(self, text: str) -> None:
         self._text = normalized(text)
         self._vocabulary = Vocabulary(self._text)
+        self._moments = Moments(self._text)
+        self._numbers = Numbers(self._text, self._vocabulary, self._moments)
 
-    @cached_property
-    def _mentions(self) -> list[Mention]:
-        return mentions(self._text)
+    def computable(self, name: str, description: str, *, alone: bool) -> Computable:
+        """Return which computed numbers a field may hold; see `computed_fields`."""
+        return computable(name, description, self._vocabulary, alone=alone)
 
-    @cached_property
-    def _numbers(self) -> frozenset[Decimal]:
-        spelled = spelled_numbers(self._vocabulary.words, self._text)
-        return frozenset(spelled).union(*(mention.values for mention in self._mentions))
+    def has_number(
+        self, value: float, *, unscaled: bool = False, computed: Computable = "any"
+    ) -> bool:
+        """Return whether the number occurs, or may be computed; see `Numbers.has`."""
+        return self._numbers.has(Decimal(repr(value)), unscaled=unscaled, computed=computed)
 
-    @cached_property
-    def _unscaled(self) -> frozenset[Decimal]:
-        return self._numbers.union(*(mention.unscaled for mention in self._mentions))
-
-    @cached_property
-    def _sizes(self) -> frozenset[Decimal]:
-        return frozenset(abs(value) for value in self._numbers)
-
-    @cached_property
-    def _derived(self) -> frozenset[Decimal]:
-        """The numbers that follow from those of the text; made if an answer has others."""
-        numbers = (one for one in self._mentions if one.is_number and one.values)
-        return computed([max(one.values & one.unscaled or one.values) for one in numbers]).union(
-            converted(quantities(self._text)), spans(self._dates, self._times)
-        )
-
-    @cached_property
-    def _moved_dates(self) -> frozenset[Date]:
-        return moved(self._dates, quantities(self._text))
-
-    @cached_property
-    def _dates(self) -> frozenset[Date]:
-        return frozenset().union(*(meanings for _, meanings in dates(self._text)))
-
-    @cached_property
-    def _times(self) -> frozenset[Time]:
-        written = (meanings for _, meanings in times(self._text))
-        return frozenset(possible_times(self._text)).union(*written)
-
-    @cached_property
-    def _digits(self) -> str:
-        return "".join(char for char in _TRUNK.sub("", self._text) if char.isdecimal())
-
-    # --- numbers and dates -----------------------------------------------------------------------
-
-    def has_number(self, value: float, *, unscaled: bool = False) -> bool:
-        """Return whether the number occurs, in any formatting or as a word.
-
-        Args:
-            value: the number; its sign counts.
-            unscaled: also accept `1.5` for `1.5 million`.
-        """
-        number = Decimal(repr(value))
-        return number in (self._unscaled if unscaled else self._numbers) or number in self._derived
-
-    def has_numbers_of(self, text: str) -> bool:
+    def has_numbers_of(self, text: str, *, computed: bool = True) -> bool:
         """Return whether every date, and every number in digits, of another text occurs here.
 
         Prose has words for signs (`fell by 5 %`), so signs are ignored.
+
+        Args:
+            text: the other text.
+            computed: whether to accept numbers that may be computed.
         """
         rest = _LIST_MARK.sub(" ", normalized(text))
-        rest, are_known = self._without_moments(rest)
-        return are_known and all(self._has_mention(mention, rest) for mention in mentions(rest))
-
-    def _has_mention(self, mention: Mention, text: str) -> bool:
-        sizes = {abs(value) for value in mention.values}
-        digits = text[slice(*mention.span)]  # a version such as 10.0.4, or a list such as 1,2,3
-        parts = set(map(Decimal, re.findall(r"\d+", digits)))
-        if mention.is_number and "/" in digits:  # both parts, or their quotient
-            return parts <= self._sizes or not self._sizes.isdisjoint(sizes - parts)
-        if mention.is_number:
-            return not (self._sizes.isdisjoint(sizes) and self._derived.isdisjoint(sizes))
-        is_list = "," in digits and parts <= self._sizes
-        return is_list or self._vocabulary.has_phrase(words(digits))
-
-    def _without_moments(self, text: str) -> tuple[str, bool]:
-        """Return the text without dates and times, and whether this text has all of them."""
-        for moments, knows in ((dates, self._has_date), (times, self._times.__contains__)):
-            spans = []
-            for span, meanings in moments(text):
-                if not any(knows(meaning) for meaning in meanings):
-                    return text, False
-                spans.append(span)
-            text = blanked(text, spans)
-        return text, True
-
-    def _has_date(self, date: Date) -> bool:
-        year, month, day = date
-        years = self._years_of_days.get((month, day), set())
-        is_given = bool(years) and (year is None or year in years or None in years)
-        return is_given or (year, day) in self._days_of_unknown_months or date in self._moved_dates
-
-    @cached_property
-    def _years_of_days(self) -> dict[tuple[int, int], set[int | None]]:
-        """The years in which the text has a day, by month and day; `None` for no year."""
-        by_day: dict[tuple[int, int], set[int | None]] = {}
-        for year, month, day in self._dates:
-            by_day.setdefault((month, day), set()).add(year)
-        return by_day
-
-    @cached_property
-    def _days_of_unknown_months(self) -> frozenset[tuple[int | None, int]]:
-        return frozenset(days_of_unknown_months(self._text))
+        rest, are_known = self._moments.without_moments(rest)
+        return are_known and all(
+            self._numbers.has_mention(mention, rest, computed=computed)
+            for mention in mentions(rest)
+        )
 
     # --- values ----------------------------------------------------------------------------------
 
-    def has_text(self, value: str) -> bool:
+    def has_text(self, value: str, *, computed: Computable = "any") -> bool:
         """Return whether a value occurs, as it is or in another formatting.
 
         A value of many words may have one new word in five: `The box arrived wet` is grounded in
-        `my box was wet when it arrived`.
+        `my box was wet when it arrived`. A name, an address or a code may have none.
+
+        Args:
+            value: the value.
+            computed: which computed numbers to accept, if the value is an amount.
         """
         value = normalized(value)
         known = self._has_moment(value)
         if known is None:
-            known = self._has_amount(value)
+            known = self._has_amount(value, computed)
         if known is not None:
             return known
-        value_words = words(value)
-        if self._vocabulary.has_phrase(value_words) or self._vocabulary.has_phrase(
-            words(_LINK_PREFIX.sub("", value))
-        ):
+        forms = words(value), words(_LINK_PREFIX.sub("", value))
+        if any(map(self._vocabulary.has_phrase, forms)):
             return True
         if version := _VERSION.fullmatch(value.strip()):
-            return (
-                re.search(rf"(?<![\d.])v?{re.escape(version[1])}(?!\.?\w)", self._text) is not None
-            )
+            return self._has_version(version[1])
         if value.strip(" +()-/.").isdecimal() or not any(char.isalpha() for char in value):
             return self._has_digits(value)
-        if self._has_identifier(value):
-            return True
+        return self._has_identifier(value) or self._has_words(value)
+
+    def _has_version(self, version: str) -> bool:
+        pattern = rf"(?<![\d.])v?{re.escape(version)}(?!\.?\w)"
+        return re.search(pattern, self._text) is not None
+
+    def _has_words(self, value: str) -> bool:
+        """Return whether the words of a value occur: all of them, or most if it is prose."""
+        value_words = words(value)
+        if _WHOLE.fullmatch(value):
+            return self._vocabulary.exact.issuperset(value_words)
+        if is_name(value):
+            return all(word in _AND or self._vocabulary.has_form(word) for word in value_words)
         return self.has_numbers_of(value) and self._has_most(value_words)
 
     def _has_identifier(self, value: str) -> bool:
@@ -217,23 +149,15 @@ class Source:
     def _has_moment(self, value: str) -> bool | None:
         """Return whether a date, time or duration occurs; `None` if the value is none of them."""
         if (numbers := duration_numbers(value)) is not None:
-            return self._vocabulary.has_phrase(words(value)) or self._sizes.issuperset(numbers)
+            return self._vocabulary.has_phrase(words(value)) or all(
+                map(self._numbers.has_size, numbers)
+            )
         if month := _YEAR_MONTH.fullmatch(value.strip()):
             year_month = int(month[1]), int(month[2])
-            return year_month in self._months or self._vocabulary.has_phrase(words(value))
-        bare = without_zones(re.sub(r"(?<=\d)[Tt](?=\d)", " ", value))
-        spans = [span for span, _ in (*dates(bare), *times(bare))]
-        if not spans or set(words(blanked(bare, spans))) - WEEKDAYS:
-            return None
-        return self._without_moments(bare)[1]
+            return year_month in self._moments.months or self._vocabulary.has_phrase(words(value))
+        return self._moments.has(value)
 
-    @cached_property
-    def _months(self) -> frozenset[tuple[int, int]]:
-        return frozenset({(year, month) for year, month, _ in self._dates if year}).union(
-            months(self._text)
-        )
-
-    def _has_amount(self, value: str) -> bool | None:
+    def _has_amount(self, value: str, computed: Computable) -> bool | None:
         """Return whether an amount occurs, with its sign; `None` if the value is no amount."""
         found = mentions(value)
         if len(found) != 1 or not found[0].is_number:
@@ -245,17 +169,18 @@ class Source:
             return None
         if currency - self._vocabulary.exact:
             return False
-        if not found[0].values.isdisjoint(self._numbers | self._derived):
+        if any(self._numbers.has(one, computed=computed) for one in found[0].values):
             return True
         is_identifier = not found[0].is_marked or value.strip().startswith("+")
         return is_identifier and self._has_run_of_digits(value)
 
     def _has_digits(self, value: str) -> bool:
-        return self.has_numbers_of(value) or self._has_run_of_digits(value)
+        return self.has_numbers_of(value, computed=False) or self._has_run_of_digits(value)
 
     def _has_run_of_digits(self, value: str) -> bool:
-        digits = "".join(char for char in _TRUNK.sub("", value) if char.isdecimal())
-        return len(digits) >= MIN_IDENTIFIER_DIGITS and digits in self._digits
+        """Return whether the digits occur in a row; of a telephone number, those of the country."""
+        digits = _digits(_COUNTRY.sub("", value))
+        return len(digits) >= MIN_IDENTIFIER_DIGITS and digits in _digits(self._text)
 
     def _has_most(self, value_words: list[str]) -> bool:
         compared = [word for word in value_words if not word.isdecimal() and word not in MONTHS]
@@ -291,3 +216,14 @@ class Source:
     def begins_with(self, text: str) -> bool:
         """Return whether this text begins with the other one, but for a few words, and goes on."""
         return copies_beginning(self._vocabulary.words, words(text))
+
+
+def is_name(value: str) -> bool:
+    """Return whether a value reads as a name: each of its words is capitalised or a particle."""
+    parts = [part for part in re.split(r"[\s-]+", value.strip(" .")) if part]
+    others = {part.casefold() for part in parts if not part[:1].isupper()}
+    return len(parts) > max(1, len(others)) and others <= _PARTICLES
+
+
+def _digits(text: str) -> str:
+    return "".join(char for char in _TRUNK.sub("", text) if char.isdecimal())

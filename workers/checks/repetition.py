@@ -17,6 +17,10 @@ MIN_WORDS_TO_COMPARE = 6  # fewer words say nothing about copying
 MAX_WORDS_TO_COMPARE = 200  # of each text; the comparison takes more than the square of them
 MIN_COPIED_WORDS = 0.8  # share of words, in order, from which a text is a copy
 
+MIN_UNSPACED_CHARS = 24  # in all rounds of a text without spaces, as in Chinese and Japanese
+_UNSPACED = re.compile(
+    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
+)
 _LIST_MARK = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[-*\u2022])[ \t]+", re.MULTILINE)
 
 
@@ -28,7 +32,13 @@ def repeats_itself(text: str) -> bool:
         _has_rounds(words, MIN_WORDS)
         or _is_mostly_repeated(words)
         or any(_has_rounds(word, LONG_WORD_CHARS) for word in words if len(word) > LONG_WORD_CHARS)
+        or _has_rounds("".join(filter(_is_unspaced, text)), MIN_UNSPACED_CHARS)
     )
+
+
+def _is_unspaced(char: str) -> bool:
+    """Return whether a letter is of a script that puts no spaces between words."""
+    return _UNSPACED.match(char) is not None
 
 
 def _has_rounds(items: Sequence[str], min_items: int) -> bool:

@@ -56,10 +56,12 @@ def _is_odd(node: dict[str, Any]) -> bool:
 
 
 def _has_odd_enum(node: dict[str, Any]) -> bool:
-    """Return whether an option of an `enum` has not the one declared type, as if it is nullable."""
+    """Return whether an option is no scalar, or has not the one declared type of an `enum`."""
     options, declared = node.get("enum"), node.get("type")
-    if not isinstance(options, list) or declared is None:
+    if not isinstance(options, list):
         return False
+    if declared is None:
+        return any(isinstance(option, list | dict) for option in options)
     return isinstance(declared, list) or not all(
         isinstance(option, _CLASSES.get(declared, ())) for option in options
     )

@@ -8,9 +8,13 @@ any other keyword, known or not, the schema is one for an isolated process.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
 from referencing import Registry
 
 from forebay.routing.json_tree import is_deeper_than, texts
@@ -34,6 +38,19 @@ _SCHEMA_LISTS = frozenset({"anyOf", "allOf", "oneOf", "prefixItems"})
 _LINEAR_FORMATS = frozenset({"date", "time", "date-time", "email", "ipv4", "ipv6", "uuid"})
 
 
+def _multiple_of(_: Any, step: Any, data: Any, __: Any) -> Iterator[ValidationError]:
+    """Check `multipleOf` as it is written: in binary, 19.99 is no multiple of 0.01."""
+    if isinstance(data, int | float) and not isinstance(data, bool) and _exact(data) % _exact(step):
+        yield ValidationError("is no multiple")
+
+
+def _exact(number: float) -> Fraction:
+    return Fraction(Decimal(repr(number)))
+
+
+_Validator = extend(Draft202012Validator, {"multipleOf": _multiple_of})
+
+
 def first_violation(schema: dict[str, Any] | bool, data: Any) -> str | None:  # noqa: FBT001 - a schema may be true
     """Return the keyword of the schema that the data violates; `None` if it validates.
 
@@ -42,7 +59,7 @@ def first_violation(schema: dict[str, Any] | bool, data: Any) -> str | None:  # 
     Raises:
         Exception: The schema has no meaning, such as a reference to nothing.
     """
-    validator = Draft202012Validator(
+    validator = _Validator(
         schema, registry=Registry(), format_checker=Draft202012Validator.FORMAT_CHECKER
     )
     error = next(validator.iter_errors(data), None)

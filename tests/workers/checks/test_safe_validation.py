@@ -48,6 +48,16 @@ def test_only_the_violated_keyword_is_named(schema, data, keyword):
 
 
 @pytest.mark.parametrize(
+    ("step", "right", "wrong"),
+    [(0.01, 19.99, 19.999), (0.1, 0.3, 0.35), (0.05, 1e300, 0.07), (2, 4.0, 3), (1e-9, 2.5, 1e-10)],
+)
+def test_a_multiple_is_one_as_it_is_written(step, right, wrong):
+    assert violation({"multipleOf": step}, right) is None
+    assert violation({"multipleOf": step}, wrong) == "multipleOf"
+    assert violation({"multipleOf": step}, True) is None
+
+
+@pytest.mark.parametrize(
     ("schema", "data"),
     [
         ({}, None),

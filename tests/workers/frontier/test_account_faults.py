@@ -193,6 +193,28 @@ def test_a_rejection_that_quotes_a_jobs_schema_shuts_nothing(lane, mock, redis, 
     assert Spillway(redis).shut_for_s() == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda url: url.replace("http://", "https://"), "TLS connection"),
+        (lambda url: f"{url}/elsewhere", "is not Bedrock's runtime"),
+    ],
+    ids=["no TLS", "another path"],
+)
+def test_a_wrong_endpoint_shuts_the_spillway_with_its_reason(lane, redis, mock, change, words):
+    settings = BedrockSettings(bedrock_endpoint=change(mock.url), bedrock_timeout_s=2)
+    lane.worker()  # writes the policy
+    worker = Bedrock(lane.ledger, settings)
+    for _ in range(2):
+        outcome = lane.work(worker=worker)
+        assert isinstance(outcome, Retry)
+        assert not outcome.counted
+    [fault] = Spillway(redis).faults()
+    assert (fault.scope, "FOREBAY_BEDROCK_ENDPOINT" in fault.reason) == ("*", True)
+    assert words in fault.reason
+    assert lane.budget.spent() == (0, 0)
+
+
 def test_a_worker_whose_region_is_wrong_shuts_the_spillway_with_its_reason(lane, redis, mock):
     settings = BedrockSettings(bedrock_endpoint=mock.url, bedrock_region="not a region!")
     outcome = lane.work(worker=Bedrock(lane.ledger, settings)) if lane.work() else None

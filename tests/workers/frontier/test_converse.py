@@ -210,12 +210,23 @@ def test_a_json_shape_is_sent_as_structured_output(mock):
     }
 
 
+def test_keywords_that_structured_output_lacks_are_left_to_the_checks(mock):
+    rest = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    more = {"if": {"required": ["b"]}, "then": {"required": ["a"]}, "not": {"required": ["c"]},
+            "dependentRequired": {"a": ["a"]}, "propertyNames": {"maxLength": 9}}  # fmt: skip
+    provider(mock).call(prompt(constraint=JsonSchema(schema_=rest | more)), MODEL, call_id="c")
+    sent = request_body(mock)["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"]
+    assert json.loads(sent) == rest | {"additionalProperties": False}
+
+
 @pytest.mark.parametrize(
     ("schema", "model"),
     [
         ({"type": "object"}, MODEL),
         ({"type": "object", "properties": {"tags": {"type": ["object", "null"]}}}, MODEL),
         (SHAPE | {"additionalProperties": {"type": "string"}}, MODEL),
+        (SHAPE | {"patternProperties": {"^x-": {"type": "string"}}}, MODEL),
+        (SHAPE | {"required": ["total", "unnamed"]}, MODEL),
         (SHAPE, "amazon.nova-pro-v1:0"),
     ],
 )
@@ -403,7 +414,7 @@ def test_a_model_id_that_boto3_cannot_send_is_named(mock):
 
 
 def test_a_schema_that_bedrock_rejects_is_an_invalid_job(mock):
-    odd = {"type": "object", "properties": {"a": {"not": {"type": "object"}}}}
+    odd = {"type": "object", "properties": {"a": {"default": {"type": "object"}}}}
     with pytest.raises(InvalidJob) as caught:
         provider(mock).call(prompt(constraint=JsonSchema(schema_=odd)), MODEL, call_id="c")
     assert caught.value.field == "schema"

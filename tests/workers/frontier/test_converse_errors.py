@@ -1,6 +1,7 @@
 """From an error response to our error: whose fault it is, and which part of the way it shuts."""
 
 import pytest
+from botocore import exceptions as boto
 from botocore.exceptions import ClientError, ConfigParseError, ProfileNotFound
 
 from forebay.routing.errors import InvalidJob, LastingError, Throttled, TooLong
@@ -81,8 +82,40 @@ def error_for(code, message="", status=400, operation="Converse"):
             ModelFault,
         ),
         ("ModelNotReadyException", "", 429, ModelNotReady),
+        *(
+            (code, "", 400, AccountFault)
+            for code in (
+                "TokenRefreshRequired", "InvalidToken", "AuthorizationHeaderMalformed",
+                "RequestExpired",
+                "IncompleteSignature", "NotAuthorized", "RequestTimeTooSkewed", "AccountProblem",
+                "PendingVerification", "RegionDisabledException", "KMSAccessDeniedException",
+            )
+        ),
+        *(("", "", status, AccountFault) for status in (301, 308, 404, 405, 407)),
+        ("UnknownOperationException", "", 404, AccountFault),
+        ("ThrottlingException", "Your account is not authorized to invoke this", 429, AccountFault),
+        (
+            "ValidationException",
+            "Access to Anthropic models is not allowed from unsupported countries.",
+            400,
+            AccountFault,
+        ),
+        ("ValidationException", "Account 1 is not authorized to use this", 400, AccountFault),
+        ("ValidationException", "The model ID is not supported in this Region", 400, ModelFault),
+        (
+            "ValidationException",
+            "Access to this model is not available for channel program accounts.",
+            400,
+            ModelFault,
+        ),
+        (
+            "ResourceNotFoundException",
+            "Model use case details have not been submitted for this account.",
+            404,
+            ModelFault,
+        ),
     ],
-)
+)  # fmt: skip
 def test_a_fault_that_is_no_jobs_own_has_its_scope(code, message, status, error_class):
     error = error_for(code, message, status)
     assert type(error) is error_class
@@ -106,6 +139,10 @@ def test_a_fault_that_is_no_jobs_own_has_its_scope(code, message, status, error_
          InvalidJob, "schema"),
         ("ValidationException", "Input is too long for requested model.", 400, TooLong, None),
         ("ThrottlingException", "", 429, Throttled, None),
+        ("ThrottlingException", "Too many tokens per day", 429, Throttled, None),
+        ("RequestEntityTooLargeException", "", 413, LastingError, None),
+        ("ValidationException", "The model: schema 'region' is not supported, nor is 'account'",
+         400, InvalidJob, "schema"),
         ("403", "Forbidden", 403, LastingError, None),
         ("", "", 403, LastingError, None),
     ],
@@ -140,6 +177,33 @@ def test_a_client_that_cannot_be_made_is_a_fault_of_the_account(error, field):
     ours = from_setup(error, MODEL)
     assert (type(ours), ours.field, billed(ours)) == (AccountFault, field, "no")
     assert "hunter2" not in str(ours)
+
+
+UNSENT = [
+    boto.LoginRefreshRequired(), boto.RefreshWithMFAUnsupportedError(),
+    boto.UnknownCredentialError(name="x"), boto.InvalidConfigError(error_msg="hunter2"),
+    boto.InfiniteLoopConfigError(source_profile="x", visited_profiles=[]),
+    boto.MissingDependencyException(msg="hunter2"),
+    boto.EndpointProviderError(msg="hunter2"), boto.InvalidProxiesConfigError(),
+    boto.SSLError(endpoint_url="x", error="[SSL: CERTIFICATE_VERIFY_FAILED] unable to get issuer"),
+    boto.SSLError(endpoint_url="x", error="[SSL: WRONG_VERSION_NUMBER] wrong version number"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", UNSENT, ids=lambda error: type(error).__name__)
+def test_a_call_that_could_not_be_sent_is_a_fault_of_the_account(error):
+    ours = without_response(error, MODEL)
+    assert (type(ours), billed(ours)) == (AccountFault, "no")
+    assert "hunter2" not in str(ours)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [boto.ReadTimeoutError(endpoint_url="x"), boto.ConnectionClosedError(endpoint_url="x"),
+     boto.SSLError(endpoint_url="x", error="EOF occurred in violation of protocol")],
+)  # fmt: skip
+def test_a_call_that_may_have_been_sent_has_an_unknown_bill(error):
+    assert billed(without_response(error, MODEL)) == "unknown"
 
 
 def test_an_error_after_the_request_was_sent_has_an_unknown_bill():

@@ -22,7 +22,7 @@ LEVEL = {
 #: The mock refuses this schema, and nobody knows that beforehand.
 ODD = {
     "type": "object",
-    "properties": {"level": {"type": "string", "not": {"type": "object"}}},
+    "properties": {"level": {"type": "string", "default": {"type": "object"}}},
     "required": ["level"],
 }
 PLAIN = {

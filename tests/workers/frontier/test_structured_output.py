@@ -30,6 +30,8 @@ SHARED = {"A": of({"$ref": "#/$defs/B"}), "B": of({"type": "string"})}
         of({"type": ["string", "null"], "enum": ["low", "high", None]}),
         of({"type": "string", "enum": ["low", None]}),
         of({"type": "integer", "enum": [1, "2"]}),
+        of({"enum": ["a", ["b"]]}),
+        of({"enum": [{"a": 1}, "b"]}),
         of(*[NULLABLE] * (MAX_UNIONS + 1)),
         of(*[{"anyOf": [{"type": "string"}, {"type": "null"}]}] * (MAX_UNIONS + 1)),
         of(*[{"type": "string"}] * (MAX_OPTIONAL + 1), required=False),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import redis
 
 from forebay.routing.jobs import Classification, Decisions, Job
@@ -34,4 +32,4 @@ class LabelProbabilities:
             for name, question in question_digests(job, self._secret).items()
         }
         content = at_temperature(job, raw.content, temperature, of_questions)
-        return replace(raw, content=content)
+        return raw._replace(content=content)

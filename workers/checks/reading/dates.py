@@ -36,6 +36,8 @@ _MONTH = rf"({'|'.join(sorted(MONTHS, key=len, reverse=True))})\b\.?"
 _YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
 _COMPACT = re.compile(r"\b((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\b")
 _YEAR_LAST = re.compile(r"\b(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})\b")
+#: As in Swedish and Czech: `1/5 2026`, `1. 5. 2026`.
+_SPACED = re.compile(r"\b(\d{1,2})(?:/|\.\s?)(\d{1,2})\.?\s((?:19|20)\d\d)\b")
 _CJK = re.compile(r"(?:(\d{4})\s?[\u5e74\ub144]\s?)?(\d{1,2})\s?[\u6708\uc6d4]\s?(\d{1,2})(?!\d)")
 _CJK_DIGIT = "[〇零一二三四五六七八九十]"
 _CJK_WORDS = re.compile(
@@ -70,7 +72,7 @@ _UNKNOWN_MONTH = re.compile(r"\b(\d{1,2})\.?\s+([^\W\d_]{3,})\.?\s+(\d{4})\b")
 _HALF_DAY = r"(?:([ap])\.?m\b\.?|uhr\b)"
 _CLOCK = re.compile(
     r"(?<![\d:.,])(\d{1,2})(?:"
-    r"[:h](\d{2})(?::(\d{2})(?:\.\d+)?)?(?![\d:])|\.(\d{2})(?=\s?(?:[ap]\.?m\b|uhr\b))"
+    r"(?:[:h]|\sh\s?)(\d{2})(?::(\d{2})(?:\.\d+)?)?(?![\d:])|\.(\d{2})(?=\s?(?:[ap]\.?m\b|uhr\b))"
     rf"|(?=\s?(?:[ap]\.?m\b|uhr\b)))(?:\s?{_HALF_DAY})?",
     re.IGNORECASE,
 )
@@ -96,8 +98,18 @@ _BARE_HOUR = re.compile(
     r"|\s?(?:[-\u2013]|to|bis|à|a)\s?(?=\d{1,2}(?::\d\d|h|\s?[ap]\.?m\b|\s?uhr\b)))",
     re.IGNORECASE,
 )
+#: Hour and minute behind a word that says so: `ore 20 e 15`, `kl. 14.30`, `20 Uhr 15`.
+_ANNOUNCED = re.compile(
+    r"\b(?:ore|alle|kl|klo|godz|um|gegen|at|om|las|às|о|в)\b\.?\s"  # noqa: RUF001 - Russian
+    r"(\d{1,2})(?:[.:,]|\s(?:e|y|og|och)\s)(\d{2})\b(?![.:,]\d|\s?[ap]\.?m\b)"
+    r"|\b(\d{1,2})\s(?:uhr|uur)\s(\d{2})\b",
+    re.IGNORECASE,
+)
 _NUMERIC_MONTH = re.compile(r"(?<![\d./-])(0?[1-9]|1[0-2])[/.-]((?:19|20)\d\d)(?![\d/.-]\d?)")
-_ZONE = re.compile(r"(?<=[\d\s])(?:Z|UTC|GMT|(?<=\d)[+\u2212-]\d\d:?\d\d)\b", re.IGNORECASE)
+_ZONE = re.compile(
+    r"(?<=[\d\s])(?:Z|UTC|GMT)\b|(?:(?<=:\d\d)|(?<=\.\d{3})|(?<=\.\d{6}))[+\u2212-]\d\d:?\d\d\b",
+    re.IGNORECASE,
+)
 _NAMED_TIMES = {"noon": (12, 0, 0), "midday": (12, 0, 0), "midnight": (0, 0, 0)}
 _LAST_HOUR, _LAST_MINUTE, _NOON = 24, 59, 12
 
@@ -109,7 +121,7 @@ def dates(text: str) -> Iterator[Found]:
             year_digits, month, day = match.groups()
             year = int(year_digits) if year_digits else None
             yield match.span(), frozenset({(year, int(month), int(day))})
-    for match in _YEAR_LAST.finditer(text):
+    for match in (*_YEAR_LAST.finditer(text), *_SPACED.finditer(text)):
         first, second, last = map(int, match.groups())
         last += 2000 if last < 100 else 0  # noqa: PLR2004 - two digits
         yield match.span(), frozenset({(last, first, second), (last, second, first)})
@@ -199,6 +211,10 @@ def possible_times(text: str) -> Iterator[Time]:
         )
         for half_day in (0, _NOON * 60):
             yield ((minutes + half_day) // 60 % _LAST_HOUR, minutes % 60, 0)
+    for match in _ANNOUNCED.finditer(text):
+        hour, minute = int(match[1] or match[3]), int(match[2] or match[4])
+        if hour <= _LAST_HOUR and minute <= _LAST_MINUTE:
+            yield from ((each % _LAST_HOUR, minute, 0) for each in _hours(str(hour), ""))
     for match in _BARE_HOUR.finditer(text):
         for hour in _hours(match[1] or match[0], ""):
             yield hour % _LAST_HOUR, 0, 0

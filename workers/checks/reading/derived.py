@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import accumulate, combinations, pairwise, permutations
+from operator import mul
 
 from forebay.workers.checks.reading.dates import Date, Time
 from forebay.workers.checks.reading.number_words import spelled_numbers
@@ -68,6 +69,17 @@ _UNITS = {
     for name in (symbol, *names.split())
 }
 _CLOCK, _CALENDAR = 3, 4
+#: Words that halve a number, double it, and so on.
+_FACTORS = {
+    word: Decimal(factor)
+    for factor, names in {
+        "0.5": "half halve halved halves hälfte halbiert halb moitié mitad metà metade helft",
+        "0.25": "quarter viertel quart cuarto quarto kwart",
+        "2": "double doubled twice doppelt verdoppelt doppelte double doublé doble doppio dobro",
+        "3": "triple tripled dreifach verdreifacht triplé triplo",
+    }.items()
+    for word in names.split()
+}
 _DAY = _UNITS["d"][1]
 
 
@@ -80,9 +92,27 @@ def computed(numbers: Sequence[Decimal]) -> frozenset[Decimal]:
     if len(distinct) > MAX_NUMBERS or any(len(n.as_tuple().digits) > _MAX_DIGITS for n in distinct):
         return frozenset()
     results = set(_sums(numbers[: 2 * MAX_NUMBERS]))
+    results.update(_of_all(numbers))
     for first, second in permutations(distinct, 2):
         results.update(_of_two(first, second))
     return _rounded(results)
+
+
+def _of_all(numbers: Sequence[Decimal]) -> Iterator[Decimal]:
+    """Yield what is left of the largest number, and the price of several things together."""
+    if not 2 < len(numbers) <= MAX_NUMBERS:  # noqa: PLR2004 - two are handled as a pair
+        return
+    yield 2 * max(numbers) - sum(numbers)
+    half, odd = divmod(len(numbers), 2)
+    if not odd:  # `18 each, 9 each: 2 and 3 of them`, or `2 at 18 and 3 at 9`
+        yield sum(map(mul, numbers[:half], numbers[half:]), Decimal(0))
+        yield sum(map(mul, numbers[::2], numbers[1::2]), Decimal(0))
+
+
+def parts(numbers: Iterable[Decimal], found: Collection[str]) -> Iterator[Decimal]:
+    """Yield the halves and so on of numbers, if the text has such a word."""
+    factors = {_FACTORS[word] for word in _FACTORS.keys() & found}
+    yield from (number * factor for number in numbers for factor in factors)
 
 
 def _sums(numbers: Sequence[Decimal]) -> Iterator[Decimal]:

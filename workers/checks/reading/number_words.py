@@ -49,11 +49,19 @@ _SERIES = (
     (0, 1, "nul een twee drie vier vijf zes zeven acht negen tien elf twaalf dertien veertien"),
     (15, 1, "vijftien zestien zeventien achttien negentien"),
     (20, 10, _NL_TENS),
+    (2, 1, "två tre fyra fem sex sju åtta nio tio elva tolv"),
+    (0, 1, "zero jeden dwa trzy cztery pięć sześć siedem osiem dziewięć dziesięć jedenaście"),
+    (0, 1, "ноль один два три четыре пять шесть семь восемь девять десять одиннадцать двенадцать"),
+    (1, 1, "bir iki üç dört beş altı yedi sekiz dokuz"),  # noqa: RUF001 - Turkish
+    (1, 1, "한 두 세 네 다섯 여섯 일곱 여덟 아홉 열"),
 )
 _OTHERS: dict[str, int | str] = {
-    "no": 0, "none": 0, "nobody": 0, "nothing": 0, "kein": 0, "keine": 0, "a": 1, "an": 1, "ein": 1,
+    "free": 0, "gratis": 0, "gratuit": 0, "gratuite": 0, "gratuita": 0, "gratuito": 0,
+    "kostenlos": 0, "kostenfrei": 0, "aucun": 0, "aucune": 0, "ningún": 0, "ninguna": 0,
+    "nessun": 0, "nessuna": 0, "nenhum": 0, "nenhuma": 0, "geen": 0, "no": 0,
+    "none": 0, "nobody": 0, "nothing": 0, "kein": 0, "keine": 0, "a": 1, "an": 1, "ein": 1,
     "eine": 1, "une": 1, "una": 1, "uma": 1, "duas": 2, "once": 1, "twice": 2, "both": 2,
-    "dreissig": 30, "half": "0.5", "quarter": "0.25",
+    "dreissig": 30, "vingts": 20, "half": "0.5", "quarter": "0.25",
 }  # fmt: skip
 _HUNDREDS = frozenset(
     ["hundred", "hundert", "cent", "cents", "cien", "ciento", "cento", "cem", "honderd"]
@@ -73,6 +81,8 @@ _THOUSANDS = frozenset({"thousand", "tausend", "mille", "mil", "duizend"})
 _COMPOUNDS = (("tausend", 1000), ("mila", 1000), ("mille", 1000), ("hundert", 100), ("cento", 100))
 _DOZENS = frozenset({"dozen", "dutzend", "douzaine", "docena", "dozzina"})
 _JOINTS = frozenset({"and", "und", "et", "y", "e"})
+_PERCENT = frozenset({"percent", "prozent", "procent"})
+_PER, _CENT = frozenset({"per", "pour", "por"}), frozenset({"cent", "ciento", "cento"})
 _MINUSES = frozenset({"minus", "negative", "moins", "menos", "meno"})
 _ARTICLES = frozenset({"a", "an"})
 _PARTS = frozenset({Decimal("0.5"), Decimal("0.25")})
@@ -132,8 +142,14 @@ def spelled_numbers(words: Iterable[str], text: str) -> Iterator[Decimal]:
         words: the words of the text, in small letters.
         text: the text, for numbers in Chinese characters.
     """
-    run, last = _Run(), ""
+    run, last, ended = _Run(), "", Decimal(0)
     for word in words:
+        if word in _PERCENT or (word in _CENT and last in _PER):
+            yield (run.value or ended) / 100
+            yield from run.total()
+            run, last = _Run(), word
+            continue
+        ended = run.value or (ended if word in _PER else Decimal(0))
         value = _value(word)
         if value is not None:
             if run.is_empty or not run.continues_with(word, value):
@@ -162,10 +178,15 @@ class _Run:
         """Whether no word has been added."""
         return self._group is None
 
+    @property
+    def value(self) -> Decimal:
+        """The number; 0 if no word has been added."""
+        return self.sign * (self._total + (self._group or 0))
+
     def total(self) -> Iterator[Decimal]:
         """Yield the number, if there is one."""
         if self._group is not None:
-            yield self.sign * (self._total + self._group)
+            yield self.value
 
     def continues_with(self, word: str, value: Decimal) -> bool:
         """Add a small number; return False if it begins a number of its own."""

@@ -139,7 +139,10 @@ def _decimal_mark(matches: list[re.Match[str]]) -> str | None:
         digits = _SPACES.sub("", match["digits"])
         marks = re.findall("[.,]", digits)
         has_cents = (match["currency"] or match["tail"]) and re.search(r"[.,]\d\d$", digits)
-        if (len(set(marks)) > 1 and marks.count(marks[-1]) == 1) or (len(marks) == 1 and has_cents):
+        has_tenths = re.fullmatch(r"\d+,\d\d?", digits)  # nobody groups digits so
+        if (len(set(marks)) > 1 and marks.count(marks[-1]) == 1) or (
+            len(marks) == 1 and (has_cents or has_tenths)
+        ):
             found.add(marks[-1])
     return found.pop() if len(found) == 1 else None
 

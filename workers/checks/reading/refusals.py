@@ -30,6 +30,23 @@ _ENGLISH = rf"""
       | (?: answer|provide|fulfil|fulfill|create|generate|write|do|discuss|continue|produce|share
           | support|offer|engage|process|complete|summari[sz]e|respond ) \b .{{0,30}}? {_ASKED} )
 """
+_PRINCIPLES = rf"""
+    (?: (?: (?:i['\u2019]m|i\sam|i|my)\s )?
+        (?:sorry|afraid|apologi[sz]e|apologies) \b .{{0,20}}? \b )?
+    (?: (?:that|this|it|your\srequest|the\srequest)\s
+        (?:goes\sagainst|violates|is\sagainst|conflicts\swith|would\sviolate)\s
+        (?:my|our|openai['\u2019]s|anthropic['\u2019]s|the)\s (?:\w+\s){{0,2}}?
+        (?:guidelines|programming|polic(?:y|ies)|principles|values|rules)\b
+      | (?:i['\u2019]m|i\sam|i\s(?:do\snot|don['\u2019]t)\sfeel)\s (?:not\s|un)?comfortable\s
+        (?:with\s)? (?:answering|discussing|providing|writing|helping|assisting|creating|sharing) \b
+      | (?:i['\u2019]m|i\sam)\s (?:just\s|only\s|merely\s)? an?\s
+        (?:ai|artificial\sintelligence|(?:large\s)?language)\s? (?:language\s)?
+        (?:model|assistant|chatbot|program)? \b .{{0,30}}? \b
+        (?:can\s?not|can['\u2019]t|do\snot|don['\u2019]t|am\snot\sable|unable)\b
+      | (?:unfortunately,?\s)? i\s(?:do\snot|don['\u2019]t)\shave\s(?:enough|sufficient)\s
+        (?:information|context|data|details)\s to\s
+        (?:answer|respond|help|assist|complete|fulfil|fulfill|summari[sz]e)\b .{{0,30}}? {_ASKED} )
+"""
 _MODEL = r"""
     (?:[\w,'\u2019]+\s){0,9}? as\san?\s (?: chatbot\b
       | (?:ai|artificial\sintelligence|large\slanguage|language) \b
@@ -114,7 +131,13 @@ def _in_any_order(regret: str, cannot: str, helping: str) -> str:
     )
 
 
-_PATTERNS = (_ENGLISH, _MODEL, _EAST_ASIAN, *(_in_any_order(*words) for words in _OTHERS))
+_PATTERNS = (
+    _ENGLISH,
+    _PRINCIPLES,
+    _MODEL,
+    _EAST_ASIAN,
+    *(_in_any_order(*words) for words in _OTHERS),
+)
 _DECLINES = re.compile(rf"\W*(?:{'|'.join(_PATTERNS)})", re.IGNORECASE | re.DOTALL | re.VERBOSE)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from forebay.workers.checks.reading.numerals import CURRENCIES
-from forebay.workers.checks.reading.words import words
+from forebay.workers.checks.reading.words import COMMON_WORDS, words
 
 MAX_ABBREVIATION = 4  # letters of a word that may stand for a longer one
 STEM_CHARS = 5  # the beginning of a word that stands for its stem
@@ -20,6 +20,16 @@ _PLAIN_LETTERS |= {
 }
 _E_FOR_UMLAUT = re.compile("(?<=[aou])e")
 _ENDING = re.compile(r"(?<=[^\W\d_]{3})(?:es|en|er|s|n|e)$")
+#: Endings of Russian and Ukrainian nouns, names and adjectives.
+_CYRILLIC_ENDING = re.compile(
+    r"(?<=[Ѐ-ӿ]{3})"
+    r"(?:и?(?:ами|ями|ыми|ими|[ое]го|[ое]му|[аоеиуыюя][ймхюяев]|[аеиоуыьюя]))$"  # noqa: RUF001 - Russian
+)
+_ARABIC_ARTICLE = re.compile(
+    "^(?:[\u0648\u0641]?[\u0628\u0643]?\u0627\u0644|\u0644\u0644|\u0648)(?=[\u0600-\u06ff]{3})"
+)
+_HANGUL = re.compile("[\uac00-\ud7a3]{2,}")
+_VOWELS = frozenset("aeiou")
 
 
 def plain(word: str) -> str:
@@ -31,8 +41,15 @@ def _abbreviates(short: str, word: str) -> bool:
     """Return whether a word may be shortened so: by its end, or by letters in its middle."""
     if word.startswith(short):
         return len(short) > 2  # noqa: PLR2004 - `in` is no short form of `information`
+    if len(short) < 3 and not _VOWELS.isdisjoint(short):  # noqa: PLR2004 - `rd`, but not `le`
+        return False
     letters = iter(word)
     return short[-1] == word[-1] and all(letter in letters for letter in short)
+
+
+def _bare(word: str) -> str:
+    """Return a word without its ending, and without an Arabic article."""
+    return _ARABIC_ARTICLE.sub("", _CYRILLIC_ENDING.sub("", _ENDING.sub("", word)))
 
 
 class Vocabulary:
@@ -69,7 +86,7 @@ class Vocabulary:
 
     @cached_property
     def _bare(self) -> frozenset[str]:
-        return frozenset(_ENDING.sub("", word) for word in self._known)
+        return frozenset(map(_bare, self._known))
 
     @cached_property
     def _stems(self) -> frozenset[str]:
@@ -95,7 +112,15 @@ class Vocabulary:
         word = plain(word)
         if word in self._known or not word.isalpha():
             return word in self._known
-        return _ENDING.sub("", word) in self._bare or self._has_abbreviation(word)
+        return (
+            _bare(word) in self._bare
+            or self._has_abbreviation(word)
+            or (_HANGUL.fullmatch(word) is not None and self._begins_a_word(word))
+        )
+
+    def _begins_a_word(self, word: str) -> bool:
+        """Return whether a Korean word occurs with a particle: Seoul and `in Seoul` are one."""
+        return any(known.startswith(word) for known in self._known)
 
     def _has_abbreviation(self, word: str) -> bool:
         """Return whether a short word may stand for a longer one: `pkwy`, `st`, `corp`."""
@@ -106,7 +131,7 @@ class Vocabulary:
     def _short(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for word in self._known:
-            if word.isalpha() and 1 < len(word) <= MAX_ABBREVIATION:
+            if word.isalpha() and 1 < len(word) <= MAX_ABBREVIATION and word not in COMMON_WORDS:
                 found.setdefault(word[0], set()).add(word)
         return found
 

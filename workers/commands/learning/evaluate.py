@@ -74,18 +74,19 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Measure routers. APGR, CPT, PGR, AUC and ECE with 95 % bootstrap confidence intervals.
 
-    \b
     --labels N fits the router model on N random prompts and evaluates it on the rest; --folds K
     evaluates it on all prompts by cross-validation. Without either, packaged weights or those of
     --weights are evaluated as they are (zero-shot). Fitting is the same as by `router train`: if
     the column `source` has several values, differences between the sources are ignored.
+
     --second and --preds also evaluate what can be told after the local answer: the plain rule
     (escalate if local answers differ), the packaged doubt model, and a cascade model, which is
     fitted to the file by cross-validation (with K folds, or 5).
+
     Bootstrap samples without a gap between weak and strong are left out of the intervals of
     metrics that are divided by the gap. If more than one in forty samples has no gap, those
     metrics have no interval (null).
-    """  # noqa: D301 - \b is Click's
+    """
     if sum(given is not None for given in (weights, labels, folds)) > 1:
         raise Misconfigured("give one of --weights, --labels and --folds", field="--weights")
     _require_together(second, preds, cascade)

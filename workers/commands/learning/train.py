@@ -56,20 +56,20 @@ def train(
 ) -> None:  # fmt: skip
     """Fit the router model's weights. The same files and options give the same bytes.
 
-    \b
     The files are Parquet, or CSV or JSON Lines (.csv, .jsonl, .csv.gz, .jsonl.gz).
+
     --labels N fits on N random prompts instead of all, which are at most 50,000. --folds K is the
     number of folds for the out-of-fold predictions on which the three text models are stacked. If
-    the column `source` of the prompts has several values, the prompts are a mixture of benchmarks:
-    differences between the sources are kept out of the weights, so that these carry over to texts
-    from elsewhere, and other shares of the three models than the stated ones are taken if these are
-    clearly better on sources that were left out.
-    Leave that column out to fit weights for texts like those of the file.
+    the column `source` has several values, the weights are fitted for texts from elsewhere: without
+    what differs between sources, and in other shares than the stated ones only if these are clearly
+    better on sources left out. Without that column they are fitted for texts like those of the file.
+
     --encoder writes encoder_model.json too: set FOREBAY_ROUTER_ENCODER to it, and routers read each
     text by the sentence encoder as well. `forebay calibrate` gives this reading a weight in the
     score if it is better on audits that were held back.
+
     --publish has the fleet use the weights; `forebay router publish` does it later, and undoes it.
-    """  # noqa: D301 - \b is Click's
+    """
     from forebay.workers.training.fitting.choose_parts import with_chosen
     from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
     from forebay.workers.training.fitting.fit_router import fit

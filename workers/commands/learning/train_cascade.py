@@ -67,14 +67,14 @@ def train_cascade(
 ) -> None:  # fmt: skip
     """Fit the model that ranks answers with second opinions.
 
-    \b
     Fit to files: --prompts, --outcomes, --weak, --strong, --second and --preds, as `eval` takes
     them; --weights names the folder of the router model that the fleet uses, if that is not the
     packaged one. Or fit to --audits of this fleet, which know less about the answers.
+
     Set FOREBAY_CASCADE_MODEL to the file that is written, and FOREBAY_CASCADE_KINDS to the kinds
     that it is to rank. A worker uses it for answers with as many second opinions as
     it was fitted to: one, or two (FOREBAY_SECOND_OPINIONS).
-    """  # noqa: D301 - \b is Click's
+    """
     files = {
         "--prompts": prompts, "--outcomes": outcomes, "--weak": weak, "--strong": strong,
         "--second": second, "--preds": preds,

@@ -188,9 +188,15 @@ def _bound(node: Any, max_chars: int, *, closed: bool) -> Any:
         bound["maxLength"] = max(max_chars, node.get("minLength", 0))
     elif is_string and (limit := _format_chars(node)):
         bound["maxLength"] = max(limit, node.get("minLength", 0))
-    if closed and kinds == "object" and "properties" in node and not _OPEN_OBJECT & node.keys():
+    if closed and kinds == "object" and _names_all(node) and not _OPEN_OBJECT & node.keys():
         bound["additionalProperties"] = False
     return bound
+
+
+def _names_all(node: dict[str, Any]) -> bool:
+    """Return whether an object's properties have names, those that are required among them."""
+    properties = node.get("properties")
+    return isinstance(properties, dict) and properties.keys() >= {*node.get("required", ())}
 
 
 def _format_chars(node: dict[str, Any]) -> int | None:

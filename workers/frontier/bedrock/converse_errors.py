@@ -41,14 +41,25 @@ _UNKNOWN = (OutcomeUnknown, "Bedrock failed, perhaps after the model had answere
 _BAD_KEY = (AccountFault, _REJECTED, "AWS credentials")
 _EXPIRED = (AccountFault, "have expired", "AWS credentials")
 _NO_ACCOUNT = (AccountFault, "is not allowed to use Bedrock here ({code})", "AWS account")
+_NOT_BEDROCK = (
+    AccountFault, "is not Bedrock's runtime ({code}): correct it, or the proxy before it",
+    "FOREBAY_BEDROCK_ENDPOINT",
+)  # fmt: skip
+_NO_TLS = (
+    AccountFault,
+    "makes no TLS connection that this machine trusts: correct it, or set AWS_CA_BUNDLE",
+    "FOREBAY_BEDROCK_ENDPOINT",
+)
 _NO_RIGHT = (ModelFault, "have no permission to call {model}", "AWS credentials")
 _NO_MODEL = (ModelFault, "Bedrock has no {model} in this region", "model")
 _CONFLICT = (Unavailable, "Bedrock is still changing what the call is about ({code})", None)
+_NO_FORM = (
+    ModelFault, "needs the form of its use case, which the AWS console asks for", "{model}",
+)  # fmt: skip
 _NOT_READY = (ModelNotReady, "{model} is not ready on Bedrock ({code})", None)
 _OTHER: _Mapped = (LastingError, "Bedrock rejects the call of {model} ({code})", None)
 
 _BY_CODE: dict[str, _Mapped] = {
-    "ThrottlingException": _BUSY,
     "ModelNotReadyException": _NOT_READY,
     "ServiceQuotaExceededException": _BUSY,
     "TooManyRequestsException": _BUSY,
@@ -59,7 +70,6 @@ _BY_CODE: dict[str, _Mapped] = {
     "ModelStreamErrorException": _UNKNOWN,
     "ConflictException": _CONFLICT,
     "AccessDeniedException": _NO_RIGHT,
-    "ResourceNotFoundException": _NO_MODEL,
     "UnrecognizedClientException": _BAD_KEY,
     "InvalidClientTokenId": _BAD_KEY,
     "InvalidSignatureException": _BAD_KEY,
@@ -72,8 +82,23 @@ _BY_CODE: dict[str, _Mapped] = {
     "OptInRequired": _NO_ACCOUNT,
     "SubscriptionRequiredException": _NO_ACCOUNT,
 }
+#: Codes that name the credentials, the signature or the account: they quote nothing of a job.
+_BY_NAME: tuple[tuple[str, _Mapped], ...] = (
+    (r"(?i)limit|quota|throttl|toomany", _BUSY),
+    (r"(?i)expired|refreshrequired", _EXPIRED),
+    (r"(?i)optin|sign(?:ed)?up|subscription|verification|account|payment|region|disabled|blocked",
+     _NO_ACCOUNT),
+    (r"(?i)token|signature|credential|auth|accesskey|skew|identity|accessdenied", _BAD_KEY),
+)  # fmt: skip
 _BY_STATUS: dict[int, _Mapped] = {
+    301: _NOT_BEDROCK,
+    302: _NOT_BEDROCK,
+    307: _NOT_BEDROCK,
+    308: _NOT_BEDROCK,
     402: _NO_ACCOUNT,
+    404: _NOT_BEDROCK,
+    405: _NOT_BEDROCK,
+    407: _NOT_BEDROCK,
     429: _BUSY,
     500: _DOWN,
     503: _DOWN,
@@ -92,10 +117,16 @@ _REJECTION, _SERVER_ERROR = 400, 501
 #: Codes without a finer one: the message is searched, in this order. A `ValidationException` may
 #: quote names of a job's schema, so only the beginning of its message can tell a fault of the
 #: account or of a model: else a job could shut the spillway.
+_NOT_HERE = (
+    r"^(?:access to )?(?:this|the) model(?: id)? is not (?:available|supported|allowed)\b"
+    r".{0,40}\b(?:accounts?|region)\b"
+)
 _BY_MESSAGE: dict[str, tuple[tuple[str, _Mapped], ...]] = {
     "ValidationException": (
         (r"^(?:operation not allowed|access to (?:amazon )?bedrock)", _NO_ACCOUNT),
-        (r"^(?:your|this) (?:aws )?account\b", _NO_ACCOUNT),
+        (r"^access to anthropic models", _NO_ACCOUNT),
+        (r"^(?:(?:your|this) )?(?:aws )?account\b", _NO_ACCOUNT),
+        (_NOT_HERE, _NO_RIGHT),
         (r"^this model\b.*\b(?:end of (?:its )?life|legacy|deprecated|retired)\b", _NO_MODEL),
         (r"^the provided (?:arn|inference profile)\b", _NO_MODEL),
         (r"^invocation\b.*\bon-demand throughput", (ModelFault, _NEEDS_PROFILE, "model")),
@@ -118,9 +149,22 @@ _BY_MESSAGE: dict[str, tuple[tuple[str, _Mapped], ...]] = {
     "AccessDeniedException": (
         (r"api key|authenticat|bearer|security token", _BAD_KEY),
         (r"account|payment|countr", _NO_ACCOUNT),
+        (r"\b(?:legacy|end of (?:its )?life|deprecated|retired)\b", _NO_MODEL),
         (r"", _NO_RIGHT),
     ),
+    "ResourceNotFoundException": (
+        (r"use case", _NO_FORM),
+        (r"operation is not recognized", _NOT_BEDROCK),
+        (r"", _NO_MODEL),
+    ),
+    "ThrottlingException": ((r"^your account is not", _NO_ACCOUNT), (r"", _BUSY)),
 }
+
+
+def _named(*names: str) -> tuple[type[Exception], ...]:
+    """Return these exceptions of botocore, as far as the installed release has them."""
+    return tuple(getattr(boto, name) for name in names if hasattr(boto, name))
+
 
 _BY_TYPE: tuple[tuple[tuple[type[Exception], ...], _Mapped], ...] = (
     (
@@ -130,6 +174,10 @@ _BY_TYPE: tuple[tuple[tuple[type[Exception], ...], _Mapped], ...] = (
     (
         (boto.SSOError, boto.UnauthorizedSSOTokenError, boto.TokenRetrievalError),
         (AccountFault, "the login has expired: run aws sso login", "AWS credentials"),
+    ),
+    (
+        _named("LoginError", "LoginRefreshRequired", "RefreshWithMFAUnsupportedError"),
+        (AccountFault, "the login has expired: run aws login", "AWS credentials"),
     ),
     (
         (boto.CredentialRetrievalError, boto.MetadataRetrievalError),
@@ -146,9 +194,30 @@ _BY_TYPE: tuple[tuple[tuple[type[Exception], ...], _Mapped], ...] = (
     ),
     ((boto.ParamValidationError,), (Misconfigured, "boto3 cannot make a call of {model}", "model")),
     (
-        (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError),
+        (boto.ProxyConnectionError,),
+        (Unavailable, "no connection to Bedrock through the proxy: check HTTPS_PROXY", None),
+    ),
+    (
+        (boto.EndpointConnectionError, boto.ConnectTimeoutError),
         (Unavailable, "no connection to Bedrock in this region, or at this endpoint", None),
     ),
+    (
+        _named(
+            "ConfigNotFound", "ConfigParseError", "EndpointProviderError",
+            "InfiniteLoopConfigError", "InvalidConfigError", "InvalidIMDSEndpointError",
+            "InvalidProxiesConfigError",
+            "InvalidRetryConfigurationError", "InvalidRetryModeError", "MissingDependencyException",
+            "ServiceNotInRegionError", "UnknownCredentialError", "UnknownEndpointError",
+            "UnknownRegionError", "UnknownServiceError", "UnknownSignatureVersionError",
+            "UnknownTokenProviderError", "UnsupportedSignatureVersionError",
+        ),
+        (AccountFault, "boto3 cannot use its settings ({code})", "AWS"),
+    ),
+)  # fmt: skip
+#: What OpenSSL says of a connection over which nothing can be sent.
+_HANDSHAKE = re.compile(
+    r"certificate|hostname|handshake|wrong.version|unsupported.protocol|unknown.ca|record.layer",
+    re.IGNORECASE,
 )
 
 
@@ -170,6 +239,10 @@ def _mapped(code: str, text: str, status: int) -> _Mapped:
     known = next(by_message, None) or _BY_CODE.get(code) or _BY_STATUS.get(status)
     if known is not None:
         return known
+    if _REJECTION <= status < _SERVER_ERROR:
+        by_name = (mapped for words, mapped in _BY_NAME if re.search(words, code))
+        if found := next(by_name, None):
+            return found
     if status in _FORBIDDEN and code[:1].isalpha():  # AWS names a code, a proxy's block page none
         return _BAD_KEY
     return _OTHER if _REJECTION <= status < _SERVER_ERROR else _UNKNOWN
@@ -198,6 +271,8 @@ def without_response(error: Exception, model: str) -> ForebayError:
 
 
 def _by_type(error: Exception, model: str) -> ForebayError | None:
+    if isinstance(error, boto.SSLError) and _HANDSHAKE.search(str(error)):
+        return _error(_NO_TLS, model, "")
     for types, mapped in _BY_TYPE:
         if isinstance(error, types):
             return _error(mapped, model, type(error).__name__)
@@ -206,7 +281,8 @@ def _by_type(error: Exception, model: str) -> ForebayError | None:
 
 def _error(mapped: _Mapped, model: str, code: str) -> ForebayError:
     error_class, text, at = mapped
-    return error_class(text.format(model=model, code=code_word(code)), field=at)
+    field = at and at.format(model=model)
+    return error_class(text.format(model=model, code=code_word(code)), field=field)
 
 
 def _retry_after(headers: dict[str, str]) -> float | None:

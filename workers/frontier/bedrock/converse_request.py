@@ -33,7 +33,9 @@ _TOKENS_PER_TURN, _TOKENS_PER_CALL = 16, 512
 # Keywords that structured output does not support; the checks of the answer enforce them.
 _UNSUPPORTED = {
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
-    "maxLength", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties",
+    "maxLength", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties", "not",
+    "if", "then", "else", "contains", "minContains", "maxContains", "propertyNames",
+    "dependentRequired", "dependentSchemas", "unevaluatedItems", "unevaluatedProperties",
 }  # fmt: skip
 _SCHEMAS_BY_NAME = {"properties", "$defs", "definitions"}
 _SCHEMA_LISTS = {"anyOf", "oneOf", "allOf", "prefixItems"}
@@ -176,7 +178,11 @@ def _supported(schema: Any) -> Any:
         if keyword not in _UNSUPPORTED
     }
     if "object" in (schema.get("type"), *_as_list(schema.get("type"))):
-        if not schema.get("properties") or isinstance(schema.get("additionalProperties"), dict):
+        named = schema.get("properties") or {}
+        is_open = isinstance(schema.get("additionalProperties"), dict) or (
+            "patternProperties" in schema
+        )
+        if not named or is_open or not named.keys() >= {*schema.get("required", ())}:
             raise _FreeFormError
         supported["additionalProperties"] = False
     return supported

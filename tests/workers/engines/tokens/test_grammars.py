@@ -54,6 +54,11 @@ def test_values_that_fit_the_narrower_schema_fit_the_original(schema, value):
         assert Draft202012Validator(schema).is_valid(value)
 
 
+def test_an_object_stays_open_for_a_property_that_is_required_and_not_described():
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a", "b"]}
+    assert "additionalProperties" not in bounded(schema, 200)
+
+
 def test_unbounded_strings_and_objects_are_bounded():
     narrower = bounded({"type": "object", "properties": {"a": {"type": "string"}}}, 200)
     assert narrower["properties"]["a"]["maxLength"] == 300

@@ -1,0 +1,1 @@
+"""What a text says in numbers, dates and times, and what follows from that."""
