@@ -77,7 +77,7 @@ def explanation_lines(document: dict[str, Any]) -> Iterator[str]:
 
 
 def doubt_maker(doubt: dict[str, Any]) -> str:
-    """Return what computed a doubt: a model or a rule in words, and the calibration that moved it."""
+    """Return what computed a doubt: a model or a rule, and the calibration that moved it."""
     return _named(str(doubt["version"]))
 
 

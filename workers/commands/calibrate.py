@@ -27,7 +27,7 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import Json, require_tenant
+from forebay.workers.commands.options import Json, require_tenant, types_counted_by
 
 if TYPE_CHECKING:
     from forebay.workers.training.calibration.fit_calibration import Trial
@@ -115,8 +115,15 @@ def calibrate(
     published = None
     if trial.accepted and not dry_run:
         published = calibrations.publish(scope, trial.candidate)
-        audits.recount(usable, calibrations)
+        with types_counted_by(f"version {published.version}", _again(published, tenant)):
+            audits.recount(usable, calibrations)
     _report(trial, current, published, scope, as_json=as_json)
+
+
+def _again(published: Calibration, tenant: str | None) -> str:
+    """Return the command that makes this version current once more."""
+    scope = f" --tenant {tenant}" if tenant else ""
+    return f"forebay calibrate{scope} --rollback {published.version}"
 
 
 def _usable(audits: Iterable[Audit], model: str, *, stand_in: bool) -> list[Audit]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from forebay.routing.base import TENANT
-from forebay.routing.errors import Misconfigured
+from forebay.routing.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
     from forebay.workers.training.data.dataset import Dataset
@@ -75,6 +76,20 @@ Preds = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+
+
+@contextmanager
+def types_counted_by(version: str, command: str) -> Iterator[None]:
+    """Count job types by a version that is in force by now; a command counts them again.
+
+    Raises:
+        Unavailable: Redis cannot be reached any more. The error says that the version is in force.
+    """
+    try:
+        yield
+    except Unavailable as error:
+        found = f"{version} is in force, but what audits showed of job types is not counted by it"
+        raise Unavailable(f"{error.message}; {found}: run `{command}`") from None
 
 
 def require_tenant(name: str | None) -> None:

@@ -44,7 +44,8 @@ class Run(FrozenModel):
     def named(self) -> str:
         """The model, the engine and the driver in words."""
         driver = f", driver {self.driver}" if self.driver else ""
-        return f"{self.model} {self.revision} by {self.engine} {self.library}{driver}"
+        engine = f"{self.engine} {self.library}".strip()
+        return f"{self.model} {self.revision} by {engine}{driver}"
 
 
 class KindDrift(FrozenModel):

@@ -75,9 +75,13 @@ def _document() -> dict[str, Any]:
 
 
 def _published(models: Models[Any]) -> dict[str, Any]:
-    """Return which version is in force (0: the packaged one), and which others are kept."""
-    current, kept = models.current(), models.kept()
+    """Return which version is in force (0: the packaged one), and which others are kept.
+
+    If the current version cannot be read, the packaged one is in force.
+    """
+    number, current, kept = models.number(), models.current(), models.kept()
     return {
+        "unreadable": number if number and current is None else None,
         "version": current.version if current else 0,
         "made": current.made if current else None,
         "kept": {published.version: published.name for published in kept},
@@ -152,6 +156,8 @@ def _model_lines(name: str, version: str, published: dict[str, Any]) -> Iterator
     else:
         origin = "packaged"
     yield f"{name} model {version}: {origin}"
+    if (damaged := published["unreadable"]) is not None:
+        yield f"  version {damaged} cannot be read: publish the file again, or roll back"
     if kept := [f"{n} ({each})" for n, each in published["kept"].items() if n != number]:
         yield from _wrapped(f"kept versions: {', '.join(kept)}")
 

@@ -62,7 +62,7 @@ def train(
     number of folds for the out-of-fold predictions on which the three text models are stacked. If
     the column `source` has several values, the weights are fitted for texts from elsewhere: without
     what differs between sources, and in other shares than the stated ones only if these are clearly
-    better on sources left out. Without that column they are fitted for texts like those of the file.
+    better on sources left out. Without that column they fit texts like those of the file.
 
     --encoder writes encoder_model.json too: set FOREBAY_ROUTER_ENCODER to it, and routers read each
     text by the sentence encoder as well. `forebay calibrate` gives this reading a weight in the

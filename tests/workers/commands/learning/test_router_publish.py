@@ -10,9 +10,10 @@ import pytest
 import redis as redis_py
 from typer.testing import CliRunner
 
-from forebay.routing.errors import InvalidJob, Misconfigured
+from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.jobs import Generate, Message
 from forebay.routing.learning import versions
+from forebay.routing.learning.audits import Audits
 from forebay.routing.learning.calibration import EVERYBODY, Calibration, Calibrations
 from forebay.routing.learning.versions import Models
 from forebay.routing.scoring.doubt_model import DoubtModel
@@ -160,6 +161,22 @@ def test_a_version_that_another_program_damaged_leaves_the_packaged_model(redis,
     redis.hset("fb:model:router_model", "1", "no JSON")
     assert Models(redis, RouterModel).now().version == PACKAGED
     assert "version 1 of fb:model:router_model cannot be read" in caplog.text
+
+
+def test_the_status_tells_of_a_version_that_cannot_be_read(lanes, redis):
+    Models(redis, RouterModel).publish(RouterModel.packaged.read_bytes())
+    redis.hset("fb:model:router_model", "1", "no JSON")
+    words = forebay("status")
+    assert f"router model {PACKAGED}: packaged\n  version 1 cannot be read: publish" in words
+
+
+def test_if_redis_goes_away_after_the_publishing_the_error_says_what_is_left(lanes, monkeypatch):
+    gone = Mock(side_effect=Unavailable("Redis cannot be reached"))
+    monkeypatch.setattr(Audits, "recount", gone)
+    with pytest.raises(
+        Unavailable, match=r"version 1 is in force, but .* --rollback 1 --model doubt"
+    ):
+        forebay("publish", str(DoubtModel.packaged))
 
 
 def test_only_the_last_versions_are_kept(redis):
