@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from forebay.routing.errors import gist
@@ -13,6 +14,11 @@ from forebay.routing.scoring.doubt_model import PLAIN
 if TYPE_CHECKING:
     from forebay.routing.jobs import Doubt, Receipt, Verdict
 
+#: The width of a line, and where its text begins.
+COLUMNS, INDENT = 80, 12
+_MARKS = {
+    "degraded": "degraded", "cached": "from the cache", "stand_in": "by the mock of Bedrock",
+}  # fmt: skip
 _PACED = frozenset({Reason.PACE_GOES, Reason.PACE_STAYS})
 _ABOUT_CHECKS = frozenset({Reason.CHECK_FAILED, Reason.UNCHECKED})
 #: Whose answer a check is about.
@@ -52,10 +58,11 @@ def explanation_lines(document: dict[str, Any]) -> Iterator[str]:
     """Yield the same in words, line by line."""
     yield "{id}: {kind}, egress {egress}, {state}".format_map(document) + _whereabouts(document)
     yield from _lines("why", (_reason_line(decision) for decision in document["decisions"]))
+    stays = document["decisions"][-1:] and document["decisions"][-1]["code"] == Reason.PACE_STAYS
     if verdict := document["verdict"]:
-        yield from _lines("verdict", _verdict_lines(verdict))
+        yield from _lines("verdict", _verdict_lines(verdict, stays=bool(stays)))
     if doubt := document["doubt"]:
-        yield from _lines("doubt", _doubt_lines(doubt))
+        yield from _lines("doubt", _doubt_lines(doubt, stays=bool(stays)))
     yield from _lines("checks", (_check_line(check) for check in document["checks"]))
     if answer := document["made"]:
         yield from _lines("answer", _answer_lines(answer, document["attempts"]))
@@ -70,9 +77,8 @@ def explanation_lines(document: dict[str, Any]) -> Iterator[str]:
 
 
 def doubt_maker(doubt: dict[str, Any]) -> str:
-    """Return what computed a doubt: the version of a model, or a rule in words."""
-    rule = "the rule for answers without a second opinion"
-    return rule if doubt["version"] == PLAIN else str(doubt["version"])
+    """Return what computed a doubt: a model or a rule, and the calibration that moved it."""
+    return _named(str(doubt["version"]))
 
 
 # --- the document --------------------------------------------------------------------------------
@@ -123,6 +129,17 @@ def _doubt(doubt: Doubt | None) -> dict[str, Any] | None:
     return doubt.model_dump() if doubt else None
 
 
+def _limit(value: float, threshold: float | None, *, paced: bool) -> str:
+    """Return what a number was compared with, in words.
+
+    A job above the threshold of the pace stays if as many as the target allows have gone.
+    """
+    if threshold is None:
+        return ""
+    gone = " (but enough jobs had gone up for now)" if paced and value >= threshold else ""
+    return f", threshold {threshold:.3f}{gone}"
+
+
 def _answer(receipt: Receipt | None) -> dict[str, Any] | None:
     if receipt is None or receipt.lane is None:
         return None
@@ -147,7 +164,11 @@ def _audit(record: Record, audit: Record | None) -> dict[str, Any] | None:
 
 def _lines(name: str, lines: Any) -> Iterator[str]:
     for number, line in enumerate(lines):
-        yield f"{'' if number else name:12}{line}"
+        start = f"{'' if number else name:{INDENT}}"
+        yield from wrap(
+            line, COLUMNS, initial_indent=start, subsequent_indent=" " * (INDENT + 2),
+            break_long_words=False, break_on_hyphens=False,
+        ) or [start.rstrip()]  # fmt: skip
 
 
 def _whereabouts(document: dict[str, Any]) -> str:
@@ -171,25 +192,32 @@ def _reason_line(decision: dict[str, Any]) -> str:
     return f"{decision['code']}{detail}: {words}"
 
 
-def _verdict_lines(verdict: dict[str, Any]) -> Iterator[str]:
-    limit = "" if verdict["held"] is None else f", threshold {verdict['threshold']:.3f}"
-    probability_limit, score_limit = (
-        (limit, "") if verdict["held"] == "probability" else ("", limit)
-    )
-    yield f"{verdict['probability']:.3f} that the local answer will do{probability_limit}"
-    yield f"{verdict['score']:+.3f} to gain on Bedrock{score_limit}"
+def _verdict_lines(verdict: dict[str, Any], *, stays: bool) -> Iterator[str]:
+    probability, score = verdict["probability"], verdict["score"]
+    by_score = verdict["held"] == "score"
+    value = score if by_score else probability
+    limit = _limit(value, verdict["threshold"], paced=stays and by_score)
+    yield f"{probability:.3f} that the local answer will do{'' if by_score else limit}"
+    yield f"{score:+.3f} to gain on Bedrock{limit if by_score else ''}"
     if verdict["features"]:
         yield ", ".join(f"{name} {value:+.3f}" for name, value in verdict["features"].items())
-    yield f"by {verdict['version']}"
+    yield f"by {_named(verdict['version'])}"
 
 
-def _doubt_lines(doubt: dict[str, Any]) -> Iterator[str]:
-    limit = "" if doubt["threshold"] is None else f", threshold {doubt['threshold']:.3f}"
+def _named(version: str) -> str:
+    """Return the name of a model, or of the plain rule, and of the calibration that moved it."""
+    model, _, calibration = version.partition("+")
+    name = "the rule for answers without a second opinion" if model == PLAIN else model
+    return f"{name}, moved by calibration {calibration}" if calibration else name
+
+
+def _doubt_lines(doubt: dict[str, Any], *, stays: bool) -> Iterator[str]:
+    limit = _limit(doubt["probability"], doubt["threshold"], paced=stays)
     yield f"{doubt['probability']:.3f} that the local answer is wrong{limit}"
     if "base" in doubt:
         yield f"{doubt['base']:.3f} before it was calibrated by audits"
     if "bound" in doubt:
-        words = "at most of such answers are wrong, by audits; the threshold limits this"
+        words = "the most of such answers that are wrong, by audits: `max_doubt` limits this"
         yield f"{doubt['bound']:.3f} {words}"
     if doubt["agreement"] is not None:
         agreed = f"{doubt['agreement']:.2f} agreement of the local answer with a second one"
@@ -206,8 +234,9 @@ def _check_line(check: dict[str, Any]) -> str:
 
 
 def _answer_lines(answer: dict[str, Any], attempts: int) -> Iterator[str]:
-    marks = [name for name in ("degraded", "cached", "stand_in") if answer[name]]
-    yield ", ".join([f"{answer['lane']}: {answer['model']} {answer['revision']}", *marks])
+    marks = [words for name, words in _MARKS.items() if answer[name]]
+    model = " ".join(dict.fromkeys((answer["model"] or "", answer["revision"] or "")))
+    yield ", ".join([f"{answer['lane']}: {model}".strip(), *marks])
     yield (
         f"{answer['tokens_in']} tokens in, {answer['tokens_out']} out, ${answer['cost_usd']:.6f}, "
         f"attempt {attempts}"

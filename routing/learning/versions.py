@@ -134,9 +134,13 @@ class Models(Generic[M]):
             return loaded[1] if loaded else self._class.load()
         return loaded[1]
 
+    def number(self) -> int:
+        """Return the number of the current version, 0 for the packaged model."""
+        return self._versions.current(self._key)
+
     def current(self) -> PublishedModel | None:
-        """Return the current version; `None` for the packaged model."""
-        number = self._versions.current(self._key)
+        """Return the current version; `None` for the packaged model, or if it cannot be read."""
+        number = self.number()
         return self._published(number) if number else None
 
     def kept(self) -> list[PublishedModel]:

@@ -18,6 +18,9 @@ MODELS = {
 }  # fmt: skip
 
 
+UNKNOWN_FIELD = "is a field that this release does not know: fit the model again with this release"
+
+
 class StrictModel(BaseModel):
     """Base of the parts of a file of weights: frozen, finite, without unknown keys."""
 
@@ -62,7 +65,9 @@ class WeightsFile(StrictModel):
             first = first_error(error)
             if found := _whole_mistake(content, cls.kind):
                 raise Misconfigured(found, field=source) from None
-            raise Misconfigured(f"{first.message} ({source})", field=first.field) from None
+            unknown = any(line["type"] == "extra_forbidden" for line in error.errors())
+            message = UNKNOWN_FIELD if unknown else first.message
+            raise Misconfigured(f"{message} ({source})", field=first.field) from None
 
 
 def _whole_mistake(content: bytes, kind: str) -> str | None:

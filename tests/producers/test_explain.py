@@ -10,7 +10,10 @@ import pytest
 from forebay.producers.async_client import AsyncClient
 from forebay.producers.cli import main as cli
 from forebay.producers.client import Client
+from forebay.producers.explain import explanation_lines
 from forebay.routing.jobs import Classify, Extract, Generate, Job, Message, Summarize, new_id
+from forebay.routing.learning.calibration import Calibration, Calibrations
+from forebay.routing.scoring.router_model import RouterModel
 
 pytest_plugins = ["waterfall"]
 
@@ -88,6 +91,30 @@ def test_a_pace_compares_the_score_with_the_threshold(lanes, explain):
     assert {"pace_goes", "pace_stays"} & {codes(one)[0] for one in documents}
     held = {one["verdict"]["held"] for one in documents if one["verdict"]["threshold"] is not None}
     assert held <= {"score"}
+
+
+def test_no_line_is_longer_than_a_terminal_and_a_calibration_is_named(lanes, explain):
+    calibration = Calibration(model=RouterModel.load().version, start=0.3)
+    Calibrations(lanes.redis).publish("*", calibration)
+    _, words = explain(lanes.audited(ask()).id)
+    assert max(map(len, words.splitlines())) <= 80
+    assert f"by {calibration.model}, moved by calibration 1\n" in words
+
+
+def test_a_job_above_the_threshold_that_stays_says_why():
+    score = {"probability": 0.4, "score": 0.5, "version": "v", "features": {}, "threshold": 0.3}
+    doubt = {"probability": 0.7, "agreement": None, "version": "plain", "threshold": 0.4}
+    decision = {"code": "pace_stays", "detail": "", "meaning": "it stays", "whose": None}
+    names = ("made", "audit", "replay_of", "replayed_as", "audit_of", "error", "error_field")
+    document = {
+        "id": "acme.1", "kind": "generate", "egress": "allow", "state": "done", "checks": [],
+        "verdict": {**score, "held": "score"}, "doubt": doubt, "decisions": [decision],
+        **dict.fromkeys(names), "error_note": None,
+    }  # fmt: skip
+    words = " ".join(" ".join(explanation_lines(document)).split())
+    assert words.count("(but enough jobs had gone up for now)") == 2
+    document["decisions"] = [{**decision, "code": "verdict_easy"}]
+    assert "enough jobs" not in " ".join(explanation_lines(document))
 
 
 def test_an_escalation_names_the_check_and_the_second_opinion(lanes, explain):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,11 +27,12 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import Json
+from forebay.workers.commands.options import Json, require_tenant, types_counted_by
 
 if TYPE_CHECKING:
     from forebay.workers.training.calibration.fit_calibration import Trial
 
+COLUMNS = 80  # of a line
 MIN_AUDITS = 20  # with fewer, too few would be held out to compare on
 
 #: Each metric in words, in the order in which they are shown.
@@ -94,12 +96,14 @@ def calibrate(
     *, tenant: TenantName = None, min_audits: MinAudits = 100, dry_run: DryRun = False,
     rollback: Rollback = None, stand_in: StandIn = False, as_json: Json = False,
 ) -> None:  # fmt: skip
+    require_tenant(tenant)
     settings, scope = read_settings(), tenant or EVERYBODY
     client = connect(settings, "look")
     calibrations = Calibrations(client)
     audits = Audits(Ledger(client, settings, lambda: template(celery_app(settings, []))))
     model = Models(client, RouterModel).now().version
-    usable = _usable(audits.read(tenant), model, stand_in=stand_in)
+    known = list(audits.read(tenant))
+    usable = _usable(known, model, stand_in=stand_in)
     if rollback is not None:
         calibrations.roll_back(scope, rollback)
         audits.recount(usable, calibrations)
@@ -107,19 +111,40 @@ def calibrate(
         return
     if len(usable) < min_audits:
         found = f"there are {len(usable)} audits to learn from, not {min_audits}"
-        raise InvalidJob(f"{found}; wait for more, or lower --min", field="min")
+        left_out = _left_out(known, model, stand_in=stand_in)
+        raise InvalidJob(f"{found}{left_out}; wait for more, or lower --min", field="--min")
     current = _current(calibrations, scope, model)
     trial = _try(usable, current, settings, Models(client, DoubtModel).now().version)
     published = None
     if trial.accepted and not dry_run:
         published = calibrations.publish(scope, trial.candidate)
-        audits.recount(usable, calibrations)
+        with types_counted_by(f"version {published.version}", _again(published, tenant)):
+            audits.recount(usable, calibrations)
     _report(trial, current, published, scope, as_json=as_json)
+
+
+def _again(published: Calibration, tenant: str | None) -> str:
+    """Return the command that makes this version current once more."""
+    scope = f" --tenant {tenant}" if tenant else ""
+    return f"forebay calibrate{scope} --rollback {published.version}"
 
 
 def _usable(audits: Iterable[Audit], model: str, *, stand_in: bool) -> list[Audit]:
     """Return the audits of this model version. Other versions' verdicts teach nothing about it."""
     return [audit for audit in audits if audit.model == model and (stand_in or not audit.stand_in)]
+
+
+def _left_out(audits: Sequence[Audit], model: str, *, stand_in: bool) -> str:
+    """Return in words which audits are not usable, and why."""
+    other = sum(audit.model != model for audit in audits)
+    mock = sum(audit.model == model and audit.stand_in for audit in audits)
+    parts = [
+        f"{other} are of another router model than {model}" if other else "",
+        f"{mock} are by the mock of Bedrock (--stand-in uses them)"
+        if mock and not stand_in
+        else "",
+    ]
+    return "".join(f"; {part}" for part in parts if part)
 
 
 def _current(calibrations: Calibrations, scope: str, model: str) -> Calibration:
@@ -147,8 +172,8 @@ def _report_rollback(scope: str, version: int, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"scope": scope, "version": version}))
     else:
-        number = f"version {version}" if version else "no calibration of its own"
-        typer.echo(f"{_scope_name(scope)}: {number} is in force")
+        name = f"version {version}" if version else "no calibration"
+        typer.echo(f"{name} for {_scope_name(scope)} is in force")
 
 
 def _report(
@@ -166,7 +191,7 @@ def _report(
     if not trial.accepted:
         typer.echo("no part is better than the current calibration; nothing changes")
         return
-    typer.echo(f"better: {in_words(trial.accepted)}")
+    typer.echo(fill(f"better: {in_words(trial.accepted)}", COLUMNS, subsequent_indent="  "))
     if published is None:
         typer.echo("nothing changed, as you asked")
     else:

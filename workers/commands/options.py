@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.routing.errors import Misconfigured
+from forebay.routing.base import TENANT
+from forebay.routing.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
     from forebay.workers.training.data.dataset import Dataset
@@ -76,6 +79,31 @@ Preds = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+
+
+@contextmanager
+def types_counted_by(version: str, command: str) -> Iterator[None]:
+    """Count job types by a version that is in force by now; a command counts them again.
+
+    Raises:
+        Unavailable: Redis cannot be reached any more. The error says that the version is in force.
+    """
+    try:
+        yield
+    except Unavailable as error:
+        found = f"{version} is in force, but what audits showed of job types is not counted by it"
+        raise Unavailable(f"{error.message}; {found}: run `{command}`") from None
+
+
+def require_tenant(name: str | None) -> None:
+    """Check the name that `--tenant` holds.
+
+    Raises:
+        Misconfigured: No tenant can have this name.
+    """
+    if name is not None and not re.fullmatch(TENANT, name):
+        found = "is no name of a tenant: lower-case letters, digits, - and _, at most 63"
+        raise Misconfigured(found, field="--tenant")
 
 
 def model_names(models: str, option: str) -> list[str]:

@@ -202,17 +202,29 @@ def test_types_are_counted_again_by_the_new_calibration(redis, lanes, command):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"stand_in": True}, {"model": "an older one"}], ids=["mock", "other model"]
+    ("fields", "why"),
+    [
+        ({"stand_in": True}, r"300 are by the mock of Bedrock \(--stand-in uses them\)"),
+        ({"model": "an older one"}, f"300 are of another router model than {MODEL}"),
+    ],
+    ids=["mock", "other model"],
 )
-def test_audits_of_the_mock_and_of_other_models_are_left_out(redis, lanes, command, fields):
+def test_audits_of_the_mock_and_of_other_models_are_left_out(redis, lanes, command, fields, why):
     store(redis, world(300, **fields))
-    with pytest.raises(InvalidJob, match="there are 0 audits to learn from, not 100"):
+    with pytest.raises(
+        InvalidJob, match=f"--min: there are 0 audits to learn from, not 100; {why}"
+    ):
         command()
 
 
 def test_audits_of_the_mock_can_be_included(redis, lanes, command):
     store(redis, world(300, stand_in=True))
     assert json.loads(command("--stand-in", "--json"))["to"] == 1
+
+
+def test_a_name_that_no_tenant_can_have_is_an_error(redis, lanes, command):
+    with pytest.raises(Misconfigured, match="--tenant: is no name of a tenant"):
+        command("--tenant", "No Body!")
 
 
 def test_a_version_that_is_not_kept_raises_a_clear_error(redis, lanes, command):

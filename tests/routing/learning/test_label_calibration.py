@@ -176,3 +176,34 @@ def test_a_running_worker_gives_calibrated_probabilities(lanes, redis, capsys):
     typer.main.get_command(calibrate.app).main(args=["--rollback", "0"], standalone_mode=False)
     again = lanes.ledger.results([lanes.ask(request).id])[0].content
     assert again.probability == before.probability
+
+
+@pytest.mark.slow
+def test_a_running_worker_calibrates_each_question_by_its_own_audits(lanes, redis):
+    """The first question is right as often as it says, the second in four of ten cases."""
+    request = Decide(state="[[echo: confidence=0.9]] yes, red", questions=QUESTIONS[:2])
+    stated = {"q1": ["yes", "no"], "q2": ["red", "blue"]}
+    lanes.mock.answer = json.dumps(
+        {
+            name: [{"option": first, "probability": 0.9}, {"option": other, "probability": 0.1}]
+            for name, (first, other) in stated.items()
+        }
+    )
+    before = lanes.ledger.results([lanes.audited(request).id])[0].content
+    (made,) = lanes.audits.read()
+    assert [label.right for label in made.labels] == [1.0, 1.0]
+    assert len({label.question for label in made.labels}) == 2
+    draw = random.Random(6)
+    for number in range(200):
+        rights = (float(draw.random() < 0.9), float(draw.random() < 0.4))
+        labels = tuple(
+            label.model_copy(update={"right": right})
+            for label, right in zip(made.labels, rights, strict=True)
+        )
+        audit = made.model_copy(update={"job": f"acme.{number:032x}", "labels": labels})
+        redis.xadd("fb:audits", {"audit": audit.model_dump_json()})
+    typer.main.get_command(calibrate.app).main(args=["--stand-in"], standalone_mode=False)
+    after = lanes.ledger.results([lanes.ask(request, egress="deny").id])[0].content
+    assert [each.chosen for each in after.answers] == [each.chosen for each in before.answers]
+    assert after["open"].probability == pytest.approx(0.9, abs=0.06)
+    assert after["colour"].probability < 0.6 < before["colour"].probability

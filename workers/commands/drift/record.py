@@ -44,7 +44,8 @@ class Run(FrozenModel):
     def named(self) -> str:
         """The model, the engine and the driver in words."""
         driver = f", driver {self.driver}" if self.driver else ""
-        return f"{self.model} {self.revision} by {self.engine} {self.library}{driver}"
+        engine = f"{self.engine} {self.library}".strip()
+        return f"{self.model} {self.revision} by {engine}{driver}"
 
 
 class KindDrift(FrozenModel):
@@ -144,4 +145,9 @@ def write_record(path: Path, record: DriftRecord) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> Misconfigured:
-    return Misconfigured(f"cannot be written: {error.strerror}", field=str(path))
+    why = (
+        "a file has the name of the folder"
+        if isinstance(error, FileExistsError)
+        else error.strerror
+    )
+    return Misconfigured(f"cannot be written: {why}", field=str(path))

@@ -20,10 +20,9 @@ from forebay.routing.overview.pacing_report import (
 )
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import Json
+from forebay.workers.commands.options import Json, require_tenant
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-TENANT = r"[a-z0-9][a-z0-9_-]{0,62}"
 MAX_OVERRIDE_S = 7 * SECONDS["d"]
 
 Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"One of {', '.join(PACED)}.")]
@@ -57,8 +56,7 @@ def override(
     """Override for a while which jobs of a kind are escalated. By threshold, by share, or off."""
     if kind not in PACED:
         raise Misconfigured(f"must be one of {', '.join(PACED)}", field="KIND")
-    if tenant != EVERYBODY and not re.fullmatch(TENANT, tenant):
-        raise Misconfigured("is not a valid tenant name", field="--tenant")
+    require_tenant(None if tenant == EVERYBODY else tenant)
     word, value = _chosen_override(threshold, share, off=off, clear=clear)
     pacing = PacingReport(connect(read_settings(), "look"))
     if word is None:

@@ -20,7 +20,7 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import Json
+from forebay.workers.commands.options import Json, types_counted_by
 from forebay.workers.training.fitting.weights_folder import versioned
 
 #: The first word of a file's version, by the model that can be published.
@@ -83,7 +83,10 @@ def publish_weights(client: redis.Redis, settings: Settings, file: Path) -> Publ
         found = f"the content does not fit its version {weights.version}: fit the model again"
         raise Misconfigured(found, field=str(file))
     published = Models(client, model_class).publish(content)
-    _recount(client, settings)
+    which = " --model doubt" if model_class is DoubtModel else ""
+    again = f"forebay router publish --rollback {published.version}{which}"
+    with types_counted_by(f"version {published.version}", again):
+        _recount(client, settings)
     return published
 
 

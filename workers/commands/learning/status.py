@@ -75,9 +75,13 @@ def _document() -> dict[str, Any]:
 
 
 def _published(models: Models[Any]) -> dict[str, Any]:
-    """Return which version is in force (0: the packaged one), and which others are kept."""
-    current, kept = models.current(), models.kept()
+    """Return which version is in force (0: the packaged one), and which others are kept.
+
+    If the current version cannot be read, the packaged one is in force.
+    """
+    number, current, kept = models.number(), models.current(), models.kept()
     return {
+        "unreadable": number if number and current is None else None,
         "version": current.version if current else 0,
         "made": current.made if current else None,
         "kept": {published.version: published.name for published in kept},
@@ -152,6 +156,8 @@ def _model_lines(name: str, version: str, published: dict[str, Any]) -> Iterator
     else:
         origin = "packaged"
     yield f"{name} model {version}: {origin}"
+    if (damaged := published["unreadable"]) is not None:
+        yield f"  version {damaged} cannot be read: publish the file again, or roll back"
     if kept := [f"{n} ({each})" for n, each in published["kept"].items() if n != number]:
         yield from _wrapped(f"kept versions: {', '.join(kept)}")
 
@@ -173,12 +179,13 @@ def _wrapped(words: str) -> list[str]:
 
 def _tenant_lines(row: dict[str, Any], *, mock: bool) -> Iterator[str]:
     yield f"{row['tenant']}: target {_target_text(row['target'])}"
-    yield f"  reached: {_reached_text(row)}, {_money_text(row, mock=mock)}"
+    yield f"  reached: {_reached_text(row)}"
+    yield f"  spent today: {_money_text(row, mock=mock)}"
     for refused in row["refused"]:
-        yield f"  {refused['text']}"
+        yield from _wrapped(refused["text"])
     for fault in row["faults"]:
         scope = "every model" if fault["scope"] == EVERYBODY else fault["scope"]
-        yield f"  the spillway is shut for {scope}: {fault['reason']}"
+        yield from _wrapped(f"the spillway is shut for {scope}: {fault['reason']}")
     if row["hard"] is not None:
         yield f"  {_percent(row['hard'])} of its local answers failed their checks"
     if row["lines"]:
@@ -210,9 +217,9 @@ def _has_target(row: dict[str, Any]) -> bool:
 
 def _money_text(row: dict[str, Any], *, mock: bool) -> str:
     spent, reserved = row["spent_usd"], row["reserved_usd"]
-    open_calls = f" and ${reserved:.4f} reserved" if reserved else ""
+    open_calls = f", and ${reserved:.4f} reserved" if reserved else ""
     kind = " by the mock of Bedrock, no real money" if mock and (spent or reserved) else ""
-    return f"${spent:.4f} spent today{open_calls}{kind}"
+    return f"${spent:.4f}{open_calls}{kind}"
 
 
 def _pace_cells(line: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:

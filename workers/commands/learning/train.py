@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forebay.routing.learning.versions import Models
+from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
 from forebay.workers.commands.learning.publish import publish_weights
@@ -48,20 +50,10 @@ Publish = Annotated[
 
 
 def train(
-    *,
-    prompts: Prompts,
-    outcomes: Outcomes,
-    weak: Weak,
-    strong: Strong,
-    out: Out,
-    labels: LabelCount = None,
-    folds: Folds = 4,
-    seed: Seed = 0,
-    no_job_type: NoJobType = False,
-    encoder: Encoder = False,
-    publish: Publish = False,
-    as_json: Json = False,
-) -> None:
+    *, prompts: Prompts, outcomes: Outcomes, weak: Weak, strong: Strong, out: Out,
+    labels: LabelCount = None, folds: Folds = 4, seed: Seed = 0, no_job_type: NoJobType = False,
+    encoder: Encoder = False, publish: Publish = False, as_json: Json = False,
+) -> None:  # fmt: skip
     """Fit the router model's weights. The same files and options give the same bytes.
 
     The files are Parquet, or CSV or JSON Lines (.csv, .jsonl, .csv.gz, .jsonl.gz).
@@ -69,8 +61,8 @@ def train(
     --labels N fits on N random prompts instead of all, which are at most 50,000. --folds K is the
     number of folds for the out-of-fold predictions on which the three text models are stacked. If
     the column `source` has several values, the weights are fitted for texts from elsewhere: without
-    what differs between sources, in shares that are best on sources left out. Without that column
-    they are fitted for texts like those of the file.
+    what differs between sources, and in other shares than the stated ones only if these are clearly
+    better on sources left out. Without that column they fit texts like those of the file.
 
     --encoder writes encoder_model.json too: set FOREBAY_ROUTER_ENCODER to it, and routers read each
     text by the sentence encoder as well. `forebay calibrate` gives this reading a weight in the
@@ -84,6 +76,8 @@ def train(
     from forebay.workers.training.fitting.hyperparameters import Hyperparameters
 
     prepare(out)
+    if publish:  # known before a fit that may take minutes
+        Models(connect(read_settings(), "look"), RouterModel).current()
     data = read_dataset(prompts, outcomes, weak, strong, no_job_type=no_job_type)
     total, data = len(data), _sample(data, labels, seed)
     parameters = Hyperparameters.of(data, folds=folds or 4, seed=seed)

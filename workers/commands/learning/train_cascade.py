@@ -18,7 +18,15 @@ from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
 from forebay.workers.commands.learning.evaluate import Folder
 from forebay.workers.commands.learning.train import Out
-from forebay.workers.commands.options import Json, Preds, Second, Seed, model_names, second_names
+from forebay.workers.commands.options import (
+    Json,
+    Preds,
+    Second,
+    Seed,
+    model_names,
+    require_tenant,
+    second_names,
+)
 from forebay.workers.training.fitting.weights_folder import (
     CASCADE_MODEL,
     ROUTER_MODEL,
@@ -74,6 +82,7 @@ def train_cascade(
     given = [name for name, value in {**files, "--weights": weights}.items() if value is not None]
     if audits and given:
         raise Misconfigured("cannot be given with --audits", field=given[0])
+    require_tenant(tenant)
     prepare(out)
     fitted = (
         _of_audits(tenant, seed, stand_in=stand_in) if audits else _of_files(files, weights, seed)

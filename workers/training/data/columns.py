@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ class Table:
 
     Attributes:
         path: the file.
-        columns: by name, a value for each row: numbers in `score`, else text or `None`.
+        columns: by name, a value for each row: text or `None`; numbers in columns of scores, which
+            are those that `COLUMN_TYPES` does not name.
         lines: on which line of the file each row ends; `None` for Parquet, which has no lines.
     """
 
@@ -75,9 +77,25 @@ def columns(path: Path, names: Sequence[str], *, optional: Sequence[str] = ()) -
         if (empty := table[name].count(None)) > 0:
             found = f"column {name!r} is empty in {empty} of {len(table)} rows"
             raise table.wrong(table[name].index(None), found)
-    if "score" in table:
-        _require_scores(table)
+    for name in table.columns.keys() - COLUMN_TYPES.keys():
+        _require_scores(table, name)
     return table
+
+
+def names_of(path: Path) -> list[str]:
+    """Return the names of the columns of a file.
+
+    Raises:
+        Misconfigured: The file cannot be read, or has no rows.
+    """
+    if path.is_dir():
+        raise Misconfigured("is a folder; name the file in it", field=str(path))
+    if not is_text(path):
+        return _parquet_names(path)
+    first = next(text_rows(path), None)
+    if first is None:
+        raise Misconfigured("has no rows", field=str(path))
+    return list(first.values)
 
 
 def _chosen(
@@ -95,13 +113,14 @@ def _chosen(
     return chosen
 
 
-def _require_scores(table: Table) -> None:
-    for row, score in enumerate(table["score"]):
-        if score is None or not 0 <= score < math.inf:
+def _require_scores(table: Table, name: str) -> None:
+    """Check the scores of a column. In a column of one model's scores, some may be missing."""
+    for row, score in enumerate(table[name]):
+        missing_is_wrong = score is None and name == "score"
+        if missing_is_wrong or (score is not None and not 0 <= score < math.inf):
             model = f" (model {table['model'][row]})" if "model" in table else ""
             shown = "empty" if score is None else score
-            found = f"column 'score' must be {NUMBER}; it is {shown}{model}"
-            raise table.wrong(row, found)
+            raise table.wrong(row, f"column {name!r} must be {NUMBER}; it is {shown}{model}")
 
 
 # --- text ----------------------------------------------------------------------------------------
@@ -151,16 +170,28 @@ def _number(path: Path, row: TextRow, name: str, value: Any) -> float:
 
 
 def _of_parquet(path: Path, names: Sequence[str], optional: Sequence[str]) -> Table:
-    try:
+    with _readable(path):
         chosen = _chosen(path, names, optional, pq.read_schema(path).names)
         table = pq.read_table(path, columns=chosen)
+    return Table(path, {name: _values(path, name, table.column(name)) for name in chosen})
+
+
+def _parquet_names(path: Path) -> list[str]:
+    with _readable(path):
+        return list(pq.read_schema(path).names)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn the library's errors about a file into ours."""
+    try:
+        yield
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else "it is damaged"
         raise Misconfigured(f"cannot be read: {why}", field=str(path)) from None
     except pa.ArrowException:
         found = "is not a Parquet file, or is damaged; other files must end in .csv or .jsonl"
         raise Misconfigured(found, field=str(path)) from None
-    return Table(path, {name: _values(path, name, table.column(name)) for name in chosen})
 
 
 def _values(path: Path, name: str, column: pa.ChunkedArray) -> list[Any]:

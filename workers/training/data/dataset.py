@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.hashed_ngrams import MAX_CHARS_READ
-from forebay.workers.training.data.columns import Table, columns
+from forebay.workers.training.data.columns import Table, columns, names_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -93,7 +93,8 @@ def read(
         prompts: the file with `uid`, `prompt`, `job_type` if job types are used, optionally
             `source`.
         outcomes: the file with `uid`, `model`, `score`. If a model answered a prompt several times,
-            the mean of the scores counts.
+            the mean of the scores counts. Or, with `uid`, a column of scores for each model. If
+            neither such a file nor the prompts have `uid`, rows belong together by their order.
         weak: names of local models; a prompt's score is the mean over those that answered it.
         strong: names of frontier models, likewise.
         job_type: whether to use job types.
@@ -101,10 +102,8 @@ def read(
     Raises:
         Misconfigured: A file, a column or a model is missing, or a value is wrong.
     """
-    required = ["uid", "prompt", *(["job_type"] if job_type else [])]
-    table = columns(prompts, required, optional=["source"])
-    _require_unique(table)
-    scores = _scores(outcomes)
+    required = ["prompt", *(["job_type"] if job_type else [])]
+    table, scores = _joined(prompts, outcomes, required, [*weak, *strong])
     weak_means, strong_means = (_means(outcomes, scores, models) for models in (weak, strong))
     rows = [
         row for row, uid in enumerate(table["uid"]) if uid in weak_means and uid in strong_means
@@ -124,6 +123,21 @@ def read(
         high / scale,
         scale,
     )
+
+
+def _joined(
+    prompts: Path, outcomes: Path, required: Sequence[str], models: Sequence[str]
+) -> tuple[Table, dict[str, dict[str, float]]]:
+    """Return the prompts, and the scores of each model's answers to them by uid."""
+    wide = _is_wide(outcomes, models)
+    numbered = wide and "uid" not in names_of(prompts) and "uid" not in names_of(outcomes)
+    table = columns(prompts, required if numbered else ["uid", *required], optional=["source"])
+    if numbered:
+        table.columns["uid"] = list(map(str, range(len(table))))
+    _require_unique(table)
+    if wide:
+        return table, _wide_scores(outcomes, models, len(table) if numbered else None)
+    return table, _scores(outcomes)
 
 
 def require_enough(count: int, folds: int | None = None) -> None:
@@ -160,10 +174,40 @@ def _scores(path: Path) -> dict[str, dict[str, float]]:
     scores: dict[str, dict[str, list[float]]] = {}
     for uid, model, score in zip(table["uid"], table["model"], table["score"], strict=True):
         scores.setdefault(model, {}).setdefault(uid, []).append(score)
+    return _mean_scores(scores)
+
+
+def _mean_scores(scores: Mapping[str, Mapping[str, list[float]]]) -> dict[str, dict[str, float]]:
     return {
         model: {uid: fmean(each) for uid, each in by_uid.items()}
         for model, by_uid in scores.items()
     }
+
+
+def _is_wide(path: Path, models: Sequence[str]) -> bool:
+    """Return whether a file has a column of scores for each of these models."""
+    present = names_of(path)
+    return "model" not in present and set(models) <= set(present)
+
+
+def _wide_scores(
+    path: Path, models: Sequence[str], rows: int | None
+) -> dict[str, dict[str, float]]:
+    """Return the same from a file with a column for each model; a missing score is left out.
+
+    `rows` is how many prompts there are, if the rows are numbered by their order.
+    """
+    table = columns(path, [*(["uid"] if rows is None else []), *dict.fromkeys(models)])
+    if rows is not None and len(table) != rows:
+        found = f"has {len(table)} rows, and the prompts {rows}: add a column 'uid' to both"
+        raise Misconfigured(found, field=str(path))
+    uids = table["uid"] if rows is None else list(map(str, range(rows)))
+    scores: dict[str, dict[str, list[float]]] = {model: {} for model in models}
+    for model, by_uid in scores.items():
+        for uid, score in zip(uids, table[model], strict=True):
+            if score is not None:
+                by_uid.setdefault(uid, []).append(score)
+    return _mean_scores(scores)
 
 
 def _means(

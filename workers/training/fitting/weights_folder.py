@@ -58,4 +58,9 @@ def write(folder: Path, name: str, weights: WeightsFile) -> Path:
 
 
 def _unwritable(error: OSError) -> Misconfigured:
-    return Misconfigured(f"cannot be written: {error.strerror}", field="--out")
+    why = (
+        "a file has the name of the folder"
+        if isinstance(error, FileExistsError)
+        else error.strerror
+    )
+    return Misconfigured(f"cannot be written: {why}", field="--out")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -136,13 +135,15 @@ def test_a_cascade_is_fitted_to_the_verdicts_of_the_weights_that_are_named(files
         model = fitted(files, (*MODELS, "--weights", folder), name)
         return json.loads(model.read_text())["version"]
 
-    packaged = files / "packaged"
-    packaged.mkdir()
-    shutil.copy(RouterModel.packaged, packaged)
-    run("train", *paths(files), *PAIR, "--out", files / "own", "--json")
+    own = files / "own"
+    own.mkdir()
+    weights = json.loads(RouterModel.packaged.read_text())
+    (own / "router_model.json").write_text(json.dumps(weights))
     of_packaged = CascadeModel.load(model_file).version
-    assert version("by packaged", packaged) == of_packaged
-    assert version("by own", files / "own") != of_packaged
+    assert version("by a copy", own) == of_packaged
+    weights["kinds"]["generate"]["gap"] += 0.1
+    (own / "router_model.json").write_text(json.dumps(weights))
+    assert version("by own", own) != of_packaged
     with pytest.raises(Misconfigured, match=r"router_model\.json: cannot be read: No such file"):
         version("by none", files / "none")
 

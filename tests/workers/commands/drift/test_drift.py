@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Classification, Generation
 from forebay.workers.commands import doctor
-from forebay.workers.commands.drift import comparison
+from forebay.workers.commands.drift import command, comparison
 from forebay.workers.commands.drift.panel import read_panel
 from forebay.workers.commands.drift.record import PanelAnswer, Run, default_file
 from forebay.workers.commands.models import app
@@ -110,6 +110,17 @@ def test_a_damaged_record_is_one_clear_error(forebay, tmp_path):
     (tmp_path / "record").write_text("{}")
     with pytest.raises(Misconfigured, match="is no record of drift"):
         forebay("--record", tmp_path / "record")
+
+
+def test_a_record_that_cannot_be_written_is_an_error_before_anything_is_answered(
+    forebay, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(command, "open_engine", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(Misconfigured, match=r"file/drift\.json: cannot be written: a file has"):
+        forebay("--record", tmp_path / "file" / "drift.json", "--pin")
+    with pytest.raises(Misconfigured, match="is a folder; name the file in it"):
+        forebay("--record", tmp_path, "--pin")
 
 
 def run_of(*answers):

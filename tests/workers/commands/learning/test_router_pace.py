@@ -70,7 +70,7 @@ def test_the_status_shows_shares_and_thresholds(forebay, redis):
     assert (before["stage"], before["seen"]) == ("before", 200)
     assert after["threshold"] == pytest.approx(0.9, abs=0.1)
     words = forebay("status")
-    assert "% of its jobs went to Bedrock, $0.0000 spent today" in words
+    assert "% of its jobs went to Bedrock\n  spent today: $0.0000\n" in words
     assert re.search(r"kind +answer +jobs +went up +aim +goes up from\n", words)
     assert re.search(r"classify +after +\d+ +[\d.]+% +[\d.]+% +doubt 0\.\d+", words)
 
@@ -124,7 +124,8 @@ def test_the_status_says_how_well_predictions_are_calibrated_and_from_what(foreb
     assert re.search(r"kind +audits +right +verdict ECE +doubt ECE\n", words)
     assert re.search(r"classify +40 +75\.0% +0\.250 +0\.250\n", words)
     assert "5 audits by the mock of Bedrock are left out" in words
-    assert "$2.0000 spent today by the mock of Bedrock, no real money" in words
+    assert "  spent today: $2.0000 by the mock of Bedrock, no real money\n" in words
+    assert max(map(len, words.splitlines())) <= 80
 
 
 def test_an_override_is_shown_until_it_is_cleared(forebay):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import pytest
 import redis as redis_py
 from typer.testing import CliRunner
 
-from forebay.routing.errors import InvalidJob, Misconfigured
+from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.jobs import Generate, Message
 from forebay.routing.learning import versions
+from forebay.routing.learning.audits import Audits
 from forebay.routing.learning.calibration import EVERYBODY, Calibration, Calibrations
 from forebay.routing.learning.versions import Models
 from forebay.routing.scoring.doubt_model import DoubtModel
@@ -128,7 +130,7 @@ def test_a_foreign_file_is_one_clear_error(lanes, redis, tmp_path, content, foun
     [
         ('"gap":', '"gap": 1', "does not fit its version|must be|JSON|should be"),
         ('"seed 0', '"seed 9', "does not fit its version"),
-        ('"types": {', '"kinds2": 1, "types": {', "kinds2"),
+        ('"types": {', '"kinds2": 1, "types": {', "kinds2: is a field that this release"),
     ],
 )
 def test_a_damaged_file_is_one_clear_error(lanes, redis, folder, old, new, found):
@@ -161,12 +163,36 @@ def test_a_version_that_another_program_damaged_leaves_the_packaged_model(redis,
     assert "version 1 of fb:model:router_model cannot be read" in caplog.text
 
 
+def test_the_status_tells_of_a_version_that_cannot_be_read(lanes, redis):
+    Models(redis, RouterModel).publish(RouterModel.packaged.read_bytes())
+    redis.hset("fb:model:router_model", "1", "no JSON")
+    words = forebay("status")
+    assert f"router model {PACKAGED}: packaged\n  version 1 cannot be read: publish" in words
+
+
+def test_if_redis_goes_away_after_the_publishing_the_error_says_what_is_left(lanes, monkeypatch):
+    gone = Mock(side_effect=Unavailable("Redis cannot be reached"))
+    monkeypatch.setattr(Audits, "recount", gone)
+    with pytest.raises(
+        Unavailable, match=r"version 1 is in force, but .* --rollback 1 --model doubt"
+    ):
+        forebay("publish", str(DoubtModel.packaged))
+
+
 def test_only_the_last_versions_are_kept(redis):
     models = Models(redis, DoubtModel)
     content = DoubtModel.packaged.read_bytes()
     for _ in range(versions.MAX_VERSIONS_KEPT + 2):
         models.publish(content)
     assert [each.version for each in models.kept()] == list(range(12, 2, -1))
+
+
+def test_of_models_published_at_once_the_last_number_is_in_force(redis):
+    models, content = Models(redis, DoubtModel), DoubtModel.packaged.read_bytes()
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: models.publish(content).version, range(8)))
+    assert sorted(made) == list(range(1, 9))
+    assert models.current().version == 8
 
 
 def test_without_redis_the_last_model_is_used(redis, monkeypatch):

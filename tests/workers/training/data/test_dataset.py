@@ -149,3 +149,31 @@ def test_names_stored_as_whole_numbers_or_dictionaries_are_read_as_text(files):
     write_outcomes(files, uid=["0", "1", "0", "1"], model=list("aabb"), score=[1, 0, 1, 1])
     data = dataset.read(files / "prompts.parquet", files / "outcomes.parquet", ["a"], ["b"])
     assert (data.uids, data.types, data.sources) == (["0", "1"], ["", "1"], ["s", "s"])
+
+
+WIDE = "prompt,acme/small-7B,large\nfirst,True,1\nsecond,False,0.5\nthird,,1\n"
+
+
+def test_one_file_with_a_column_for_each_model_is_prompts_and_outcomes(tmp_path):
+    """As RouteLLM and others publish outcomes."""
+    path = tmp_path / "gsm8k.csv"
+    path.write_text(WIDE)
+    data = dataset.read(path, path, ["acme/small-7B"], ["large"], job_type=False)
+    assert list(data.prompts) == ["first", "second"]
+    assert (data.weak.tolist(), data.strong.tolist()) == ([1.0, 0.0], [1.0, 0.5])
+
+
+def test_columns_of_models_are_joined_by_uid_or_by_order(files, tmp_path):
+    path = tmp_path / "wide.csv"
+    path.write_text("uid,a,b\nq1,1,1\nq0,0,1\n")
+    data = dataset.read(files / "prompts.parquet", path, ["a"], ["b"])
+    assert (list(data.uids), data.weak.tolist()) == (["q0", "q1"], [0.0, 1.0])
+    (tmp_path / "prompts.csv").write_text("prompt\none\n")
+    path.write_text("a,b\n1,1\n0,1\n")
+    with pytest.raises(Misconfigured, match="has 2 rows, and the prompts 1: add a column 'uid'"):
+        dataset.read(tmp_path / "prompts.csv", path, ["a"], ["b"], job_type=False)
+    with pytest.raises(Misconfigured, match="has no column 'uid'"):
+        dataset.read(files / "prompts.parquet", path, ["a"], ["b"])
+    path.write_text("uid,a,b\nq0,high,1\n")
+    with pytest.raises(Misconfigured, match="line 2: column 'a' must be a number of 0 or more"):
+        dataset.read(files / "prompts.parquet", path, ["a"], ["b"])
