@@ -161,7 +161,7 @@ def bury(
     if not yes:
         count = _find(wanted, 1).counts.total()
         message = f"would bury {count:,} dead jobs{describe(wanted)} for ever; repeat it with --yes"
-        raise typer.BadParameter(message, param_hint="'--all'")
+        raise typer.BadParameter(message, param_hint="--all")
     _each(wanted, lambda client, dead: {"buried": client.bury(dead)}, "buried", as_json=as_json)
 
 

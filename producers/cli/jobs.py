@@ -119,7 +119,8 @@ def submit(  # noqa: D103 - its help says it
     })  # fmt: skip
     options = _without_unset({
         "egress": egress, "lane": lane, "model": model, "priority": priority, "tenant": tenant,
-        "deadline": deadline and job_input.read_deadline(deadline), "max_cost_usd": max_cost,
+        "deadline": None if deadline is None else job_input.read_deadline(deadline),
+        "max_cost_usd": max_cost,
         "idempotency_key": key, "cache": cache, "metadata": meta and job_input.read_metadata(meta),
     })  # fmt: skip
     with in_option_names(source, {*request, *options}):
