@@ -25,20 +25,29 @@ ENTER = "+auth +hello +ping +echo +select +time +quit +client|setinfo +client|se
 RUN = "+evalsha +script|exists +multi +exec +discard"
 LOAD = "+script|load"
 
-#: Commands of a producer, allowed on its own tenant's keys only: what the client and its scripts
-#: run. Whole categories would hold commands that keep Redis busy for long (LCS, SORT, ZUNIONSTORE).
-OWN_COMMANDS = (
-    "+del +unlink +rename +exists +expire +pexpire +ttl +pttl +type "
-    "+get +set +incrby +hget +hmget +hgetall +hset +hsetnx +hdel +hlen "
-    "+sadd +srem +scard +srandmember +zadd +zrem +zcard +zrange +zrevrange +zscore "
-    "+zremrangebyscore +xadd +xread +xrange +xlen +xtrim"
-)
-OWN_KEYS = (
-    "fb:job:{}.*", "fb:content:{}.*", "fb:answer:{}.*", "fb:draft:{}.*", "fb:cached:{}.*",
-    "fb:asked:{}.*",
-    "fb:watchers:{}.*", "fb:cache:{}:*", "fb:idempotency:{}:*", "fb:wake:{}:*", "fb:dead:{}",
-    "fb:promised:{}", "fb:held:{}", "fb:bulk:{}.*", "fb:bulks:{}", "fb:stream:{}:*",
-)  # fmt: skip
+#: Commands of a producer on all keys of its tenant. Scripts name keys of several families in one.
+OWN_COMMANDS = "+del +unlink +exists +expire +pexpire +ttl +pttl +type"
+#: Keys of a tenant, and what its clients and their scripts run on each family besides. So none
+#: writes an answer, a draft or the text of an answer, or gives a key another type. Whole
+#: categories would hold commands that keep Redis busy for long (LCS, SORT, ZUNIONSTORE).
+OWN_KEYS = {
+    "fb:job:{}.*": "+hget +hmget +hgetall +hset +hlen +memory|usage",
+    "fb:content:{}.*": "+get +set +getrange",
+    "fb:answer:{}.*": "+get +getrange",
+    "fb:draft:{}.*": "",
+    "fb:asked:{}.*": "",
+    "fb:stream:{}:*": "+xread +xrange",
+    "fb:cached:{}.*": "+get",
+    "fb:cache:{}:*": "",
+    "fb:watchers:{}.*": "+sadd +scard +srandmember",
+    "fb:wake:{}:*": "+xadd +xread +xrange +xlen +xtrim +memory|usage",
+    "fb:idempotency:{}:*": "+get +set",
+    "fb:dead:{}": "+zrem +zcard +zrevrange",
+    "fb:promised:{}": "+get +incrby",
+    "fb:held:{}": "+get +incrby",
+    "fb:bulk:{}.*": "+hget +hgetall +hset +hsetnx +hincrby +hlen +memory|usage",
+    "fb:bulks:{}": "+zadd +zrevrange +zremrangebyscore",
+}  # fmt: skip
 
 #: Commands of a producer on its own waiting jobs: it puts them before the router and nowhere else.
 OWN_WAITING = (
@@ -87,7 +96,7 @@ UPKEEP = (
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
     "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled", "books:jobs:*",
-    "workers", "worker:*", "hands",
+    "workers", "worker:*", "hands", "born",
 )  # fmt: skip
 #: What the sweeper reads of books, breaker, pace, batches and moves of tenants, to serve it as
 #: metrics, and of the lanes that the routers have published.
@@ -100,24 +109,25 @@ ENDS = "%W~fb:content:* %W~fb:asked:* ~fb:draft:* %W~fb:answer:*"
 
 def producer(tenant: str) -> str:
     """Return the rules of a tenant's producers."""
-    keys = " ".join(f"~{key.format(tenant)}" for key in OWN_KEYS)
-    waiting = " ".join(rule.format(tenant) for rule in OWN_WAITING)
-    shared = " ".join(rule.format(tenant) for rule in SHARED)
-    return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {waiting} {shared}"
+    keys = " ".join(f"~{key}" for key in OWN_KEYS)
+    families = (f"({commands} ~{key})" for key, commands in OWN_KEYS.items() if commands)
+    selectors = " ".join((*families, *OWN_WAITING, *SHARED))
+    return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {selectors}".replace("{}", tenant)
 
 
 #: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent,
-#: counts the use of each key, reads what it needs to find cached answers, keeps batches, and
-#: delivers events to webhooks.
+#: counts the use of each key, keeps what it was asked, reads what it needs to find cached answers,
+#: keeps batches, lists stored completions, and delivers events to webhooks.
 GATEWAY = (
     f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:* ~fb:spend:from:*) "
     "(+hmget +hset +pexpire ~fb:rate:*) (+get ~fb:cache-secret) (+zrangebyscore ~fb:models:*) "
-    "(+mget ~fb:cache:*) "
+    "(+mget ~fb:cache:*) (+set +getrange ~fb:asked:*) "
     "(+get +set +del ~fb:lease:*) (+hset +hgetall +exists +expire +del ~fb:batch:*) "
     "(+zadd +zrem +zrange +zrevrange +zremrangebyscore +expire ~fb:batches:*) "
+    "(+zadd +zrem +zrange +zremrangebyrank +expire ~fb:completions:*) "
     "(+hset +hget +hgetall +hdel +smembers +sadd +srem ~fb:webhooks*) "
-    "(+zadd +zrem +zrangebyscore ~fb:webhooks:due) (+hset +hgetall +expire +del ~fb:webhook:*) "
-    "(+hset +expire ~fb:maps)"
+    "(+set ~fb:watchers:*.:webhooks) (+zadd +zrem +zrangebyscore ~fb:webhooks:due) "
+    "(+hset +hgetall +expire +del ~fb:webhook:*) (+hset +expire ~fb:maps)"
 )
 
 ROLES: Mapping[str, str] = {

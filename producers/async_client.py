@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from asyncio import AbstractEventLoop, Future
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -97,7 +96,7 @@ class AsyncClient(AsyncBulkMethods):
         self._settings = read_settings() if settings is None else settings
         # Checks the arguments, and makes jobs; it never connects.
         self._template = Client(tenant=tenant, settings=self._settings, patience=patience)
-        self._homes: WeakKeyDictionary[AbstractEventLoop, _Home] = WeakKeyDictionary()
+        self._homes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Home] = WeakKeyDictionary()
 
     submit = _awaited(Client.submit)
     run = _awaited(Client.run)
@@ -217,7 +216,7 @@ class AsyncClient(AsyncBulkMethods):
         *,
         cancel_on_exit: bool = False,
         **options: Unpack[Options],
-    ) -> Future[Result[ContentT]]:
+    ) -> asyncio.Future[Result[ContentT]]:
         """See `Client.submit_future`; the future is one of asyncio."""
         return (await self.submit_with_future(request, cancel_on_exit=cancel_on_exit, **options))[1]
 
@@ -227,7 +226,7 @@ class AsyncClient(AsyncBulkMethods):
         *,
         cancel_on_exit: bool = False,
         **options: Unpack[Options],
-    ) -> tuple[JobHandle[ContentT], Future[Result[ContentT]]]:
+    ) -> tuple[JobHandle[ContentT], asyncio.Future[Result[ContentT]]]:
         """See `Client.submit_with_future`; the future is one of asyncio."""
         client = await self._here()
         job_id, future = await run_blocking(
@@ -236,10 +235,10 @@ class AsyncClient(AsyncBulkMethods):
         return job_id, asyncio.wrap_future(future)
 
     @overload
-    async def future(self, job_id: JobHandle[KnownT]) -> Future[Result[KnownT]]: ...
+    async def future(self, job_id: JobHandle[KnownT]) -> asyncio.Future[Result[KnownT]]: ...
     @overload
-    async def future(self, job_id: str) -> Future[Result]: ...
-    async def future(self, job_id: str) -> Future[Any]:
+    async def future(self, job_id: str) -> asyncio.Future[Result]: ...
+    async def future(self, job_id: str) -> asyncio.Future[Any]:
         """See `Client.future`; the future is one of asyncio."""
         client = await self._here()
         return asyncio.wrap_future(await run_blocking(client.future, job_id))
@@ -261,11 +260,12 @@ class AsyncClient(AsyncBulkMethods):
 
     async def close(self) -> None:
         """See `Client.close`."""
-        home = self._homes.pop(asyncio.get_running_loop(), None)
+        home = self._homes.get(loop := asyncio.get_running_loop())
         self._template.close()
         if home is not None and home.pid == os.getpid():
-            await run_blocking(home.client.close)
-            await home.connections.aclose()
+            await run_blocking(home.client.close)  # a task that is cancelled here may call again
+            if self._homes.pop(loop, None) is home:
+                await home.connections.aclose()
 
     async def __aenter__(self) -> Self:
         await self._here()

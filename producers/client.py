@@ -229,14 +229,14 @@ class Client(SingleJobs, BulkMethods):
         """Stop waiting for answers, and close the connections of this client.
 
         Jobs that were submitted with `cancel_on_exit` and have not ended are cancelled, and so are
-        the jobs of a `map` that was not iterated to its end, as described there.
+        the jobs of a `map` that was not iterated to its end, as described there. If Ctrl-C
+        interrupts it, call it again: it does what is left.
         """
-        if self._access.closing:
-            return
         self._access.closing = True  # first, so that no map yields a job that is cancelled here
-        self._ties.cancel_all()
-        self._submitter.end()
-        self._access.closed = True
+        if not self._access.closed:
+            self._ties.cancel_all()
+            self._submitter.end()
+            self._access.closed = True
         self._wakeups.close()
         if self._owns_redis:
             self._ledger.redis.close()

@@ -61,12 +61,20 @@ def explanation_lines(document: dict[str, Any]) -> Iterator[str]:
     yield from _lines("checks", (_check_line(check) for check in document["checks"]))
     if answer := document["made"]:
         yield from _lines("answer", _answer_lines(answer, document["attempts"]))
+    elif document["error"] and document["state"] not in ENDED:
+        yield from _lines("held up", [_held_up(document)])
     if audit := document["audit"]:
         yield from _lines("audit", [_audit_line(audit)])
     links = {"replay of": "replay_of", "replayed as": "replayed_as", "audit of": "audit_of"}
     for name, key in links.items():
         if document[key]:
             yield from _lines(name, [document[key]])
+
+
+def doubt_maker(doubt: dict[str, Any]) -> str:
+    """Return what computed a doubt: the version of a model, or a rule in words."""
+    rule = "the rule for answers without a second opinion"
+    return rule if doubt["version"] == PLAIN else str(doubt["version"])
 
 
 # --- the document --------------------------------------------------------------------------------
@@ -156,6 +164,12 @@ def _whereabouts(document: dict[str, Any]) -> str:
     return f" ({error})" if document["error"] else ""
 
 
+def _held_up(document: dict[str, Any]) -> str:
+    """Return the error after which a job is tried again."""
+    note = document["error_note"] or gist(document["error"])
+    return f"{document['error']}: {note}; it is tried again"
+
+
 def _reason_line(decision: dict[str, Any]) -> str:
     detail = f" ({decision['detail']})" if decision["detail"] else ""
     words = decision["meaning"] or gist(decision["code"]) or "how it ended"
@@ -189,8 +203,7 @@ def _doubt_lines(doubt: dict[str, Any]) -> Iterator[str]:
         yield f"{agreed}, by {doubt['second']}"
     if "cascade" in doubt:
         yield f"{doubt['score']:.3f} rank of the local answer, by {doubt['cascade']}"
-    rule = "the rule for answers without a second opinion"
-    yield f"by {rule if doubt['version'] == PLAIN else doubt['version']}"
+    yield f"by {doubt_maker(doubt)}"
 
 
 def _check_line(check: dict[str, Any]) -> str:

@@ -49,6 +49,7 @@ class Submitter:
         self._access, self._ledger, self._wakeups = access, ledger, wakeups
         self._patience = patience
         self.windows: WeakSet[Unfinished] = WeakSet()
+        self._uncancelled: set[str] = set()  # jobs whose cancelling has begun
         self._pauses = EqualJitterBackoff(cap=MAX_PAUSE_S, base=MIN_PAUSE_S)
 
     def check_open(self) -> None:
@@ -112,10 +113,12 @@ class Submitter:
     def cancel_all(self, job_ids: Sequence[str]) -> None:
         """Cancel these jobs; log those that Redis cannot cancel now, which go on.
 
-        Of a client that is closed all are cancelled already (`end`).
+        Of a client that is closed all are cancelled already (`end`). If this is interrupted, `end`
+        cancels the rest.
         """
         if self._access.closed:
             return
+        self._uncancelled.update(job_ids)
         for start in range(0, len(job_ids), MAX_CANCELS_PER_ROUND_TRIP):
             batch = job_ids[start : start + MAX_CANCELS_PER_ROUND_TRIP]
             try:
@@ -126,11 +129,14 @@ class Submitter:
                     "%d jobs go on, beginning with %s: %s", left, batch[0], error,
                     extra=event(Event.REDIS_AWAY, job=batch[0]),
                 )  # fmt: skip
+                self._uncancelled.difference_update(job_ids)
                 return
+            self._uncancelled.difference_update(batch)
 
     def end(self) -> None:
         """Cancel the jobs of maps that were not iterated to their end, as the client is closed."""
-        self.cancel_all([job_id for window in list(self.windows) for job_id in window.lost()])
+        left = [job_id for window in list(self.windows) for job_id in window.lost()]
+        self.cancel_all([*self._uncancelled, *left])
 
     def create(self, jobs: Sequence[Job], watcher: str = "") -> list[str | ForebayError]:
         """Return the id of each job, or the error that refused it; see `Ledger.create`.

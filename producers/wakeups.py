@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import secrets
@@ -10,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakSet
@@ -24,11 +23,13 @@ from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
+from forebay.routing.log_lines.repeats import Repeats
 from forebay.routing.logs import Event, event, place
 from forebay.routing.store.connection import streams
 from forebay.routing.store.event_loop import Background, on_event_loop, pause
 
 log = logging.getLogger(__name__)
+log.addFilter(Repeats())  # the caller's program may write lines by itself
 
 BLOCK_MS = 2_000  # of one read; less if the client's socket times out earlier
 LOOK_AGAIN_S = 20.0  # if Redis loses a wake-up with its memory, the records still tell the result
@@ -59,8 +60,7 @@ class Wakeups:
     """
 
     def __init__(self, ledger: Ledger, tenant: str) -> None:
-        self._ledger = ledger
-        self._tenant = tenant
+        self._ledger, self._tenant = ledger, tenant
         self._begin(closed=False)
         _all_wakeups.add(self)
 
@@ -181,7 +181,7 @@ class Wakeups:
 
     def _wake_thread(self, client: redis.Redis) -> None:
         """Write an entry that ends the thread's wait; the stream itself expires soon after."""
-        with contextlib.suppress(redis.RedisError):
+        with suppress(redis.RedisError):
             client.xadd(self.stream, {"id": "", "state": "closed"})
             client.pexpire(self.stream, BLOCK_MS)
 
@@ -240,7 +240,7 @@ class Wakeups:
             return
         self._last_entries[fleet] = last = entries[-1][0].decode()
         ids = (fields.get(b"id", b"").decode(errors="replace") for _, fields in entries)
-        self.fulfil([job_id for job_id in ids if job_id], ended=True)
+        self.fulfil(list(filter(None, ids)), ended=True)
         if len(entries) == MAX_ENTRIES_PER_READ:
             client.xtrim(self.stream, minid=last)
 
@@ -265,7 +265,7 @@ class Wakeups:
             first = next(known, None)
         if first is None:
             return
-        with contextlib.suppress(UnknownJob):  # the job ended and was forgotten just now
+        with suppress(UnknownJob):  # the job ended and was forgotten just now
             status = self._ledger.status(first)
             if not status.served:
                 log.warning(

@@ -15,6 +15,9 @@ SWEEP = "sweep"  # holds no jobs; a sweeper serves it to show that it is alive
 DEFAULT_POOL = "default"
 SHARDS = ":rows"  # ends the names of the depths that count the shards of a queue
 
+#: The module of the worker for each queue whose name differs from its worker's.
+_MODULES = {ROUTE: "router", EMBED: "local", SWEEP: "sweeper"}
+
 _POOL = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
 
 
@@ -39,3 +42,11 @@ def hop_of(queue: str) -> Hop:
 def task_name(queue: str) -> str:
     """Return the Celery task that a doorbell of this queue calls. All pools share one task."""
     return f"forebay.{queue.partition('.')[0]}"
+
+
+def start_command(queue: str) -> str:
+    """Return the command that starts a worker for a queue."""
+    lane, _, pool = queue.partition(".")
+    command = f"celery -A forebay.workers.{_MODULES.get(queue, lane)} worker"
+    named = lane == "local" and pool != DEFAULT_POOL
+    return f"FOREBAY_POOL={pool} {command}" if named else command

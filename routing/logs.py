@@ -58,6 +58,7 @@ class Event(StrEnum):
     QUEUE_LEFT = "queue.left", "a worker that ends leaves doorbells to the sweeper"
     QUEUE_GARBAGE = "queue.garbage", "an entry of a queue was no Celery message, and was dropped"
     REDIS_FULL = "redis.full", "Redis is full: workers take jobs without doorbells, to free it"
+    REDIS_EMPTIED = "redis.emptied", "Redis came back without its data: jobs and answers are lost"
     REDIS_AWAY = "redis.away", "a client waits for Redis"
     FLEETS_READ = "fleets.read", "the map of fleets had changed and was read again"
     FLEETS_WRONG = "fleets.wrong", "the map of fleets is wrong; its last good version applies"

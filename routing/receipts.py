@@ -262,10 +262,8 @@ class Answer(Receipt, Generic[ContentT_co]):
     @property
     def receipt(self) -> Receipt:
         """The same without the content."""
-        # The fields are frozen and were checked when the answer was made.
-        return Receipt.model_construct(
-            **{name: getattr(self, name) for name in Receipt.model_fields}
-        )
+        fields = {name: getattr(self, name) for name in Receipt.model_fields}
+        return Receipt.model_construct(**fields)  # frozen, and checked when the answer was made
 
 
 JobState = Literal["waiting", "running", "done", "failed", "cancelled", "expired"]
@@ -278,12 +276,12 @@ class JobStatus(FrozenModel):
         state: what the job does now, or how it ended.
         hop: the stage that the job is in: `route`, `local` or `bedrock`.
         queue: the queue that the job waits in, or was taken from.
-        position: the number of jobs that would be claimed before this job if no other job came.
-            `None` unless the job waits.
+        position: how many jobs would be claimed before this job now; `None` unless the job waits.
         depth: the number of jobs that wait in the queue.
         served: a live worker serves the queue. A job in a queue that nobody serves waits in vain.
         attempts: how often the job was tried in its present hop so far.
         age_s: seconds since the job was submitted.
+        error: the code of the error after which the job is tried again, until it ends.
         receipt: the receipt, once the job has ended.
     """
 
@@ -297,4 +295,5 @@ class JobStatus(FrozenModel):
     served: bool = True
     attempts: int = 0
     age_s: float = 0.0
+    error: str | None = None
     receipt: Receipt | None = None

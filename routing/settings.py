@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from forebay.routing.base import first_error
+from forebay.routing.base import FieldError, first_error
 from forebay.routing.errors import Misconfigured
 
 T = TypeVar("T", bound="EnvironmentSettings")
@@ -105,10 +107,25 @@ def read(cls: type[T]) -> T:
     Raises:
         Misconfigured: Names the variable that is wrong.
     """
+    prefix = cls.model_config.get("env_prefix", "")
     try:
         return cls()
+    except SettingsError as error:  # pydantic-settings reads lists and tables as JSON
+        named = re.search(r'field "(\w+)"', str(error))
+        variable = f"{prefix}{named[1] if named else ''}".upper()
+        message = "must be JSON, as deploy/env.example shows"
+        raise Misconfigured(message, field=variable) from None
     except ValidationError as error:
         first = first_error(error)
-        prefix = cls.model_config.get("env_prefix", "")
         variable = prefix + "_".join(str(part) for part in first.path)
-        raise Misconfigured(first.message, field=variable.upper()) from None
+        raise Misconfigured(_told(first, variable.upper()), field=variable.upper()) from None
+
+
+def _told(first: FieldError, variable: str) -> str:
+    """Return what is wrong with a variable: it is empty, has a unit, or what pydantic says."""
+    if os.environ.get(variable) == "":
+        return "is empty: give it a value, or unset it"
+    units = first.type in {"float_parsing", "int_parsing"}
+    if first.type == "too_short":  # pydantic counts the characters of a secret as items
+        return first.message.replace("items", "characters")
+    return f"{first.message}, without a unit" if units else first.message

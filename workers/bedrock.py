@@ -92,7 +92,7 @@ class Bedrock:
         self._provider = provider or open_provider(settings)
         self._calls = Calls(ledger, self._provider, self._prices, key)
         self._spillway = Spillway(ledger.redis)
-        self._spillway.announce(settings.bedrock_endpoint or "")
+        self.announce()
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._checked: Policy | None = None
         self._current_policy()
@@ -106,6 +106,10 @@ class Bedrock:
         self._auditor = Auditor(ledger, self._calls, key, self._secrets)
         self._candidates = Candidates(ledger, settings, self._prices)
         self._batcher: Batcher | None = None
+
+    def announce(self) -> None:
+        """Tell others where this fleet calls Bedrock, again and again: Redis may lose it."""
+        self._spillway.announce(self._settings.bedrock_endpoint or "")
 
     def start_batches(self) -> Batcher | None:
         """Begin to make batches of bulk work, on a thread; `None` if there can be none here."""
@@ -281,15 +285,10 @@ def _actor() -> Actor:
         return worker
 
     return Actor(
-        [BEDROCK],
-        make,
-        pool="threads",
-        concurrency=settings.bedrock_concurrency,
-        shares=True,
+        [BEDROCK], make, pool="threads", concurrency=settings.bedrock_concurrency, shares=True,
         reserves=lambda _worker: [ReserveTerms(settings.shared_threads, shares=True)],
-        hooks=observers(),
-        quiet_s=settings.bedrock_term_s,
-    )
+        hooks=observers(), quiet_s=settings.bedrock_term_s, on_beat=Bedrock.announce,
+    )  # fmt: skip
 
 
 def __getattr__(name: str) -> Celery:

@@ -19,7 +19,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import SWEEP
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.logs import Event, event
+from forebay.routing.logs import Event, event, place
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.hooks import Observer, notify_swept
 from forebay.workers.runtime.outcomes import Dropped, Outcome
@@ -58,7 +58,14 @@ class Sweeper:
     def _run(self) -> None:
         pause_s = self._ledger.settings.sweep_s
         while not self._closed.wait(pause_s):
-            pause_s = self._sweep()
+            try:
+                pause_s = self._sweep()
+            except Exception as error:  # noqa: BLE001 - without this thread jobs of the dead are lost
+                log.error(  # noqa: TRY400 - the message may hold content
+                    "sweeping broke: %s at %s", type(error).__name__, place(error),
+                    extra=event(Event.SWEEP_FAILED),
+                )  # fmt: skip
+                pause_s = self._ledger.settings.sweep_s
 
     def _repair(self) -> int:
         """Take one step of the walk over all records; return how many jobs were repaired."""

@@ -95,7 +95,7 @@ def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="forebay-demo-") as folder, ExitStack() as stack:
         with _doing(
             console,
-            "Starting Redis, the workers, a model, Flower, the gateway and a mock of Bedrock",
+            "Starting Redis, workers, a model, Flower, a gateway, a mock of Bedrock",
         ):
             env = {
                 "FOREBAY_POLICY_FILE": str(ROOT / "deploy" / "local" / "demo.toml"),

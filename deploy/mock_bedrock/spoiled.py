@@ -27,6 +27,10 @@ SPOILED: Mapping[str, Mapping[str, Any]] = {
     "output_huge": {"usage.outputTokens": 10**15},
     "output_digits": {"usage.outputTokens": 10**400},
     "cache_huge": {"usage.cacheReadInputTokens": 10**15},
+    "input_beyond_the_prompt": {"usage.inputTokens": 9_999_999},
+    "output_beyond_the_limit": {"usage.outputTokens": 9_000_000},
+    "cache_beyond_the_prompt": {"usage.cacheReadInputTokens": 9_000_000},
+    "total_too_small": {"usage.totalTokens": 1},
     "cache_negative": {"usage.cacheWriteInputTokens": -1},
     "cache_details_odd": {
         "usage.cacheWriteInputTokens": 5,

@@ -72,7 +72,7 @@ def print_list(
     if counts:
         _print_counts(found, as_json=as_json)
         if not found.counts:
-            display.note(summary(found, wanted, "dead jobs"))
+            display.note(summary(found, wanted, "dead job"))
         return
     dead = _dead(found)
     if as_json:
@@ -80,7 +80,7 @@ def print_list(
         return
     if dead:
         display.table(_HEADER, [_cells(job) for job in dead])
-    display.note(summary(found, wanted, "dead jobs") + _by_code(found))
+    display.note(summary(found, wanted, "dead job") + _by_code(found))
 
 
 @app.command()
@@ -160,7 +160,8 @@ def bury(
     wanted = job_filter(tenant=tenant, kind=kind, code=code, older=older, newer=newer)
     if not yes:
         count = _find(wanted, 1).counts.total()
-        message = f"would bury {count:,} dead jobs{describe(wanted)} for ever; repeat it with --yes"
+        jobs = f"{display.counted(count, 'dead job')}{describe(wanted)}"
+        message = f"would bury {jobs} for ever; repeat it with --yes"
         raise typer.BadParameter(message, param_hint="--all")
     _each(wanted, lambda client, dead: {"buried": client.bury(dead)}, "buried", as_json=as_json)
 
@@ -254,7 +255,7 @@ def _each(
             display.text("\t".join(str(value) for value in result.values() if value is not True))
         for result in failed:
             display.note(f"{result['id']}: {result['code']}: {result['message']}")
-        display.note(f"{len(good):,} dead jobs{describe(wanted)} {done}")
+        display.note(f"{display.counted(len(good), 'dead job')}{describe(wanted)} {done}")
     if failed:
         raise typer.Exit(display.FAILURE)
 

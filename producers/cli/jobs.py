@@ -55,21 +55,21 @@ SUBMIT_HELP = """Submit a job; print its id, or with --wait its answer.
 \b
 SOURCE is a job kind, with the content after it or in options:
   forebay submit summarize "A long text" --wait
-  forebay submit classify --text "My card was charged twice" --label billing --label login
+  forebay submit classify "I was charged twice" --label billing --label login
   forebay submit summarize --file article.txt --max-words 40 --wait
-  forebay submit extract --file invoice.txt --schema invoice.schema.json --wait
-  forebay submit generate --system "Be brief." --text "What is a forebay?" --wait
-  forebay submit decide "Where is my parcel?" --question "late: Is it late?" --wait
-  forebay submit decide --file mail.txt --question "team [sales|support]: For whom is this?" \\
-      --question "urgency [1..5]: How urgent is it?" --wait
+  forebay submit extract --file invoice.txt --schema invoice.json --wait
+  forebay submit generate "What is a forebay?" --system "Be brief." --wait
+  forebay submit decide "Where is my parcel?" --question "late: Is it late?"
+  forebay submit decide --file mail.txt --question "anger [1..5]: Angry?" \\
+      --question "team [sales|support]: For whom is this?" --wait
   forebay submit decide "Where is my parcel?" --choice "urgent?=yes,no" --wait
   forebay submit embed --text first --text second --wait --json
 \b
-or a file (- for standard input) with a request or a whole job as JSON (see `forebay schema`):
+or a file (- for standard input) with a request or a whole job as JSON:
   forebay submit job.json --egress allow --wait
   echo '{"kind": "summarize", "text": "..."}' | forebay submit
 
-Options override what the file says.
+Options override what the file says. `forebay schema` describes it.
 """
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)

@@ -63,7 +63,6 @@ SECTIONS = {
         "pause",
         "resume",
         "tenants",
-        "version",
     ),
     "Money, and what leaves": ("report", "spend", "egress", "tco"),
     "Gateway": ("serve", "keys", "webhooks"),
@@ -153,8 +152,12 @@ def doctor(*, online: Online = False, as_json: Json = False) -> None:
     from forebay.producers.cli.operator import checks
     from forebay.routing.diagnostics import examine
 
-    findings = []
+    findings, told = [], set()
     for finding in examine([*probes(), *checks.probes(), *worker_commands.probes(online=online)]):
+        cause = finding.seen.removeprefix("misconfigured: ")
+        if finding.state == "fail" and cause in told:  # several checks read the same setting
+            continue
+        told.add(cause)
         findings.append(finding)
         if not as_json:
             display.finding(finding)

@@ -78,7 +78,7 @@ def leaving(
             terminal, and elsewhere the job goes on.
     """
     try:
-        with _signals_interrupt(*((signal.SIGTERM, signal.SIGHUP) if cancels else ())):
+        with interrupted_by(*((signal.SIGTERM, signal.SIGHUP) if cancels else ())):
             yield
     except (KeyboardInterrupt, TimeoutError) as error:
         asks = isinstance(error, KeyboardInterrupt) and not cancels
@@ -90,14 +90,17 @@ def leaving(
 
 
 @contextmanager
-def _signals_interrupt(*signals: signal.Signals) -> Iterator[None]:
-    """Have these signals interrupt the block as Ctrl-C does."""
-    before = {each: signal.signal(each, signal.default_int_handler) for each in signals}
+def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
+    """Have these signals interrupt the block as Ctrl-C does; `nohup` still ignores what it does."""
+    before = {each: signal.getsignal(each) for each in signals}
+    heeded = {each: known for each, known in before.items() if known is not signal.SIG_IGN}
     try:
+        for each in heeded:
+            signal.signal(each, signal.default_int_handler)
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for each, known in heeded.items():
+            signal.signal(each, known)
 
 
 def _wants_to_cancel(job_id: str) -> bool:
@@ -114,11 +117,15 @@ def describe(status: JobStatus) -> str:
     """Return where a job is, in one line."""
     age = f"{status.age_s:.0f} s old"
     if status.receipt is not None:
-        return f"{status.state}, {age}"
+        why = ": ".join(filter(None, (status.receipt.error, status.receipt.error_note)))
+        return f"{status.state}{f' ({why})' if why else ''}, {age}"
     if not status.served:
         return f"no worker serves {status.queue}, {status.depth} waiting, {age}"
     if status.state == "waiting" and status.position is not None:
         return f"waiting for {status.queue}, {status.position + 1} of {status.depth}, {age}"
+    if status.state == "waiting" and status.error:
+        why = f"after {status.error} (`forebay explain` says more)"
+        return f"waiting for a retry in {status.queue} {why}, {age}"
     return f"{status.state} in {status.queue}, attempt {status.attempts}, {age}"
 
 

@@ -74,6 +74,12 @@ class BodyTooLarge(Refusal):
     status, code = 413, "body_too_large"
 
 
+class RangeNotSatisfiable(Refusal):
+    """The file ends before the range that was asked for."""
+
+    status, code = 416, "range_not_satisfiable"
+
+
 class RateLimited(Refusal):
     """The API key has used up its requests or tokens of the minute."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import Literal
 
 from starlette.datastructures import Headers
@@ -120,14 +121,20 @@ def error_response(scope: Scope, fault: Fault, request_id: str) -> Response:
 
     An endpoint that both formats have answers Anthropic's clients in theirs.
     """
-    path, anthropic = scope["path"], "anthropic-version" in Headers(scope=scope)
-    if path.startswith("/v1/messages") or (anthropic and path.startswith("/v1/models")):
+    path = scope["path"]
+    shared = path.startswith("/v1/models") and is_anthropic(scope)
+    if shared or path.startswith("/v1/messages"):
         body: object = anthropic_error(fault, request_id)
     elif path == "/v1" or path.startswith("/v1/"):
         body = openai_error(fault, request_id)
     else:
         body = native_error(fault, request_id)
     return respond(body, _headers(fault), fault.status)
+
+
+def is_anthropic(scope: Scope) -> bool:
+    """Return whether a request comes from a client of Anthropic's format."""
+    return "anthropic-version" in Headers(scope=scope)
 
 
 def _headers(fault: Fault) -> dict[str, str]:
@@ -137,6 +144,8 @@ def _headers(fault: Fault) -> dict[str, str]:
     each repetition would be a new job.
     """
     headers = {"x-should-retry": "true" if fault.passing else "false"}
+    if fault.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
     if fault.retry_after is not None:
         headers["retry-after"] = str(math.ceil(fault.retry_after))
     if fault.job_id:

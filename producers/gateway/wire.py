@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    StringConstraints,
     ValidationError,
     WithJsonSchema,
 )
@@ -17,7 +18,7 @@ from pydantic_core import PydanticCustomError, from_json, to_json
 from starlette.responses import Response
 
 from forebay.producers.gateway.errors import InvalidRequest, NotSupported
-from forebay.routing.base import FieldError, Text, first_error
+from forebay.routing.base import MAX_TEXT, FieldError, Text, first_error
 
 MAX_DEPTH_SHOWN = 6  # parts of a field's path in an error
 MAX_ENTRIES, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512  # of metadata, as OpenAI limits them
@@ -44,10 +45,33 @@ def read(model: type[BodyT], raw: bytes) -> BodyT:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
+        if lighter := _without_nulls(error, raw):
+            return read(model, lighter)
         first = first_error(error)
         if first.type == "json_invalid":
             raise InvalidRequest(_no_json(raw), field="body") from None
         raise _refusal(first._replace(path=_sent(first.path, raw)), model) from None
+
+
+def _without_nulls(error: ValidationError, raw: bytes) -> bytes | None:
+    """Return the body without unknown fields that are null; `None` if it has none.
+
+    They ask for nothing. Clients send back what a newer release of theirs made of an answer.
+    """
+    unknown = [
+        _sent(each["loc"], raw)
+        for each in error.errors(include_url=False)
+        if each["type"] == "extra_forbidden" and each["input"] is None
+    ]
+    if not unknown:
+        return None
+    body = from_json(raw)
+    for path in unknown:
+        within = body
+        for part in path[:-1]:
+            within = within[part]
+        within.pop(path[-1], None)
+    return to_json(body)
 
 
 def _sent(path: tuple[str | int, ...], raw: bytes) -> tuple[str | int, ...]:
@@ -144,13 +168,21 @@ _PART_SCHEMA = {
     },
     "required": ["type"],
 }
+_PARTS = BeforeValidator(_joined)
 #: Text, or a list of parts that are all text.
 PartsText = Annotated[
     Text,
-    BeforeValidator(_joined),
+    _PARTS,
     WithJsonSchema(
         {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART_SCHEMA, "minItems": 1}]}
     ),
+]
+#: The same, and it may be empty: what a tool returned, or what a model said beside its calls.
+AnyPartsText = Annotated[
+    str,
+    StringConstraints(max_length=MAX_TEXT),
+    _PARTS,
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _PART_SCHEMA}]}),
 ]
 
 

@@ -112,8 +112,9 @@ class BedrockBatches:
             with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids[at : at + JOBS_PER_STEP]:
                     pipe.hmget(f"fb:job:{job_id}", ["state", "batch", "bulk"])
-                rows = pipe.execute()
-            here = {bulk or b"" for state, mark, bulk in rows if _waits(state, mark, batch_id)}
+                rows = pipe.execute(raise_on_error=False)
+            whole = (row for row in rows if isinstance(row, list))  # no error of a forged key
+            here = {bulk or b"" for state, mark, bulk in whole if _waits(state, mark, batch_id)}
             if any(not self._is_cancelled(bulk.decode()) for bulk in here):
                 return True
         return False

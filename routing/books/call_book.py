@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import redis
 
-from forebay.routing.base import NANO
 from forebay.routing.books.egress_entry import is_elsewhere
 from forebay.routing.errors import InvalidJob
 from forebay.routing.limits.budget import Budget
@@ -66,11 +65,6 @@ class CallRecord:
     def elsewhere(self) -> bool:
         """True if another service than Bedrock was called, which no bill of AWS lists."""
         return is_elsewhere(self.region)
-
-    @property
-    def settled_usd(self) -> float:
-        """What it cost in dollars."""
-        return self.settled_nusd / NANO
 
 
 class CallBook:

@@ -16,7 +16,7 @@ import redis
 from forebay.routing.books.egress_entry import Entry, Leaving
 from forebay.routing.errors import InvalidJob, Unavailable
 from forebay.routing.store.connection import decoded, reaching_redis
-from forebay.routing.store.scripts import transition
+from forebay.routing.store.scripts import run
 
 #: How often an append is tried while other workers append as well. One of them succeeds each time.
 MAX_TRIES = 200
@@ -37,7 +37,6 @@ class EgressLog:
     def __init__(self, client: redis.Redis, max_entries: int = 200_000) -> None:
         """Keep about `max_entries` in Redis; older entries are removed, exported or not."""
         self._redis = client
-        self._append = client.register_script(transition("append"))
         self._max_entries = max_entries
 
     def append(self, leaving: Leaving) -> Entry:
@@ -87,7 +86,7 @@ class EgressLog:
     def _try(self, seq: str, before: str, entry: Entry | None) -> list[Any]:
         words = (entry.text, entry.hash, entry.day) if entry else ("", "", "")
         with reaching_redis():
-            reply: list[Any] = self._append(args=[seq, before, *words, self._max_entries])
+            reply: list[Any] = run(self._redis, "append", seq, before, *words, self._max_entries)
         return reply
 
     def _page(self, after: str) -> list[Any]:

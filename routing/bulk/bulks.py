@@ -12,7 +12,9 @@ from forebay.routing.jobs import owner
 from forebay.routing.lanes import BEDROCK, SHARDS
 from forebay.routing.ledger.ends import tell_end
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.ledger.record import stored
+from forebay.routing.ledger.transitions import Transitions
+from forebay.routing.store.connection import decoded, reaching_redis, text_of
 
 KEEP_S = 30 * 86_400  # how long a bulk is remembered
 
@@ -76,7 +78,7 @@ class Bulks:
     """The bulks on one ledger. Safe to share between threads."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._redis = ledger.redis
+        self._redis, self._transitions = ledger.redis, Transitions(ledger.redis)
 
     def create(self, bulk_id: str, about: Mapping[str, Any], max_nusd: int | None) -> None:
         """Record a bulk that begins. A bulk that is known already goes on as it is."""
@@ -135,15 +137,14 @@ class Bulks:
             UnknownJob: There is no such bulk.
             InvalidJob: Its record is damaged.
         """
-        with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.hgetall(f"fb:bulk:{bulk_id}")
-            pipe.time()
-            fields, (now, _) = pipe.execute()
+        (fields, _), *_ = stored(self._transitions, [bulk_id], family="bulk")
         if not fields:
             raise UnknownJob("no such bulk; see `forebay bulk list`", field="id")
+        with reaching_redis():
+            now, _ = self._redis.time()
         try:
             return _record(bulk_id, decoded(fields), now)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise InvalidJob("the stored record of the bulk cannot be read") from None
 
     def list(self, tenant: str) -> list[BulkRecord]:
@@ -153,7 +154,7 @@ class Bulks:
         records = []
         for bulk_id in ids:
             try:
-                records.append(self.get(bulk_id.decode()))
+                records.append(self.get(text_of(bulk_id)))
             except (UnknownJob, InvalidJob):
                 continue
         return records

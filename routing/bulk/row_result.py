@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from pydantic_core import PydanticSerializationError, to_json
+
 RowStatus = Literal["done", "failed", "expired", "up"]
 
 
@@ -70,7 +72,10 @@ def pack_rows(results: Sequence[RowResult | None]) -> bytes:
             own.pop()
         rows.append([number, *own])
     packed = {"shared": list(shared), "rows": rows}
-    return json.dumps(packed, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        return to_json(packed)
+    except PydanticSerializationError:  # more than 250 levels of an extraction
+        return json.dumps(packed, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def unpack_rows(data: bytes) -> list[RowResult | None]:

@@ -23,9 +23,8 @@ from forebay.routing.ledger.admission import ANSWER_BYTES, VECTOR_BYTES, NewJob
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.reader import check_stream
-from forebay.routing.ledger.record import ENDED, Record
+from forebay.routing.ledger.record import ENDED, Record, stored
 from forebay.routing.ledger.transitions import Transitions
-from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.encryption import Seal
 from forebay.routing.tracing import traceparent
 
@@ -131,15 +130,10 @@ class Shards:
         It is `UnknownJob` for a shard that Redis does not have, and another error for a shard whose
         results cannot be read.
         """
-        ledger = self._ledger
-        with reaching_redis(), ledger.redis.pipeline(transaction=False) as pipe:
-            for shard_id in shard_ids:
-                pipe.hgetall(f"fb:job:{shard_id}")
-                pipe.get(f"fb:answer:{shard_id}")
-            replies = pipe.execute()
+        found = stored(self._transitions, shard_ids, answers=True)
         return [
-            _read_result(shard_id, fields, sealed, ledger.seal)
-            for shard_id, fields, sealed in zip(shard_ids, replies[::2], replies[1::2], strict=True)
+            _read_result(shard_id, fields, sealed, self._ledger.seal)
+            for shard_id, (fields, sealed) in zip(shard_ids, found, strict=True)
         ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import redis
 
 from forebay.routing.jobs import Answer, Classification, Content, Decisions, Job, Verdict
 from forebay.routing.learning.audits import MAX_LABELS_KEPT, Audit, LabelOutcome
-from forebay.routing.learning.job_types import digest
+from forebay.routing.learning.job_types import digest, question_digests
 from forebay.routing.learning.label_calibration import raw_shares
 from forebay.routing.learning.verdicts import Verdicts, features
 from forebay.routing.learning.versions import CurrentRouterModel
@@ -53,7 +54,10 @@ class AuditMaker:
             model=plain.version, base_score=plain.score, base_probability=plain.probability,
             features=features(job, encoded), answered_by=local.model, answer=numbers or {},
             **_doubt(local),
-            labels=label_outcomes(local.content, second.content), outcome=outcome, how=how,
+            labels=label_outcomes(
+                local.content, second.content, question_digests(job, self._secret)
+            ),
+            outcome=outcome, how=how,
             sampled=sampled, made=time.time(), stand_in=second.stand_in,
             cost_nusd=0 if how == "escalated" else second.cost_nusd,
         )  # fmt: skip
@@ -73,8 +77,13 @@ def _doubt(local: Answer) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def label_outcomes(local: Content, second: Content) -> tuple[LabelOutcome, ...]:
-    """Return the probabilities of a local answer between labels, each with whether it is right."""
+def label_outcomes(
+    local: Content, second: Content, questions: Mapping[str, str]
+) -> tuple[LabelOutcome, ...]:
+    """Return the probabilities of a local answer between labels, each with whether it is right.
+
+    `questions` are digests of the questions, by name.
+    """
     match local, second:
         case Classification(), Classification():
             right = {local.label: local.label == second.label}
@@ -87,9 +96,12 @@ def label_outcomes(local: Content, second: Content) -> tuple[LabelOutcome, ...]:
         case _:
             return ()
     return tuple(
-        LabelOutcome(shares=_without_names(picked, shares), right=float(right[name]))
+        LabelOutcome(
+            shares=_without_names(picked, shares), right=float(right[name]),
+            question=questions.get(name, ""),
+        )
         for name, (picked, shares) in zip(names, raw_shares(local), strict=False)
-    )
+    )  # fmt: skip
 
 
 def _without_names(chosen: str, shares: dict[str, float]) -> tuple[float, ...]:

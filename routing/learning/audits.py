@@ -11,11 +11,11 @@ import hmac
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from operator import not_
 from typing import Any, Literal
 
 import redis
 from pydantic import Field, ValidationError
-from redis.commands.core import Script
 
 from forebay.routing.base import FrozenModel, JobId, Kind, Tenant
 from forebay.routing.errors import InvalidJob
@@ -26,8 +26,8 @@ from forebay.routing.ledger.admission import refusal
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.packing import pack
+from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import transition
 
 #: The purpose under which the books (`forebay.routing.limits.budget`) count audits.
 PURPOSE = "audit"
@@ -54,10 +54,12 @@ class LabelOutcome(FrozenModel):
     Attributes:
         shares: the uncalibrated probabilities, without names: of the chosen label, then of others.
         right: 1 if Bedrock chose the same label, else 0.
+        question: a digest of the question that was answered, of a `decide` job.
     """
 
     shares: tuple[float, ...] = Field(min_length=2, max_length=MAX_LABELS_KEPT)
     right: float = Field(ge=0, le=1)
+    question: str = Field("", exclude_if=not_)
 
 
 class Audit(FrozenModel):
@@ -124,10 +126,7 @@ class Audits:
     """The audits of one ledger. Safe to share between threads."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._audit = ledger.redis.register_script(transition("audit"))
-        self._audit_row = ledger.redis.register_script(transition("audit_row"))
-        self._learn = ledger.redis.register_script(transition("learn"))
+        self._ledger, self._transitions = ledger, Transitions(ledger.redis)
 
     def begin(self, job: Job) -> str | None:
         """Create the audit of a finished job. Repeating it returns the same audit.
@@ -138,7 +137,7 @@ class Audits:
         Raises:
             Unavailable: Redis cannot be reached, or takes no new jobs.
         """
-        return self._put_on(self._audit, [job.id], _shadow(job, self._term_s))
+        return self._put_on("audit", [job.id], _shadow(job, self._term_s))
 
     def begin_row(self, claim: Claim, job: Job, answer: Answer) -> str | None:
         """Create the audit of a row of a shard that is being worked. It may be repeated.
@@ -163,21 +162,20 @@ class Audits:
         sealed = self._ledger.seal.close(pack(answer.content))
         keep_ms = int(self._term_s * 1000)
         of_row = [claim.id, claim.token, row.id, receipt, sealed, keep_ms, MAX_ROWS_AUDITED]
-        return self._put_on(self._audit_row, of_row, _shadow(row, self._term_s))
+        return self._put_on("audit_row", of_row, _shadow(row, self._term_s))
 
     @property
     def _term_s(self) -> float:
         """How long an audit may take: forgetting the audited job must find the audit too."""
         return min(TERM_S, self._ledger.settings.retention_s)
 
-    def _put_on(self, script: Script, audited: list[Any], shadow: Job) -> str | None:
+    def _put_on(self, script: str, audited: list[Any], shadow: Job) -> str | None:
         """Run the script that creates an audit, unless there is none to create."""
         ledger = self._ledger
         content, fields = ledger.packed(shadow)
         limit = ledger.settings.max_waiting
         args = [*audited, shadow.id, ROUTE, ledger.bell, content, limit, *fields]
-        with reaching_redis():
-            status, *details = (part.decode() for part in script(args=args))
+        status, *details = (part.decode() for part in self._transitions.run(script, *args))
         if refused := refusal(status, *details) if details else None:
             raise refused
         return shadow.id if status in {"created", "known"} else None
@@ -196,8 +194,7 @@ class Audits:
         )
         args: list[Any] = [job_id, audit.tenant, audit.type, counted, audit.model_dump_json()]
         args += [MAX_AUDITS_KEPT, keep_ms, MAX_TYPES_PER_TENANT, DECAY]
-        with reaching_redis():
-            return bool(self._learn(args=args))
+        return bool(self._transitions.run("learn", *args))
 
     def recount(self, audits: Iterable[Audit], calibrations: Calibrations) -> None:
         """Count the types of these audits again, the oldest first, by the present calibrations."""

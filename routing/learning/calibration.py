@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 
 import redis
 from pydantic import ConfigDict, Field, ValidationError
@@ -23,6 +24,14 @@ from forebay.routing.store.ttl_cache import TtlCache
 
 #: The scope of a calibration for all tenants. Any other scope is a tenant's name.
 EVERYBODY = "*"
+#: The parts of a calibration, in words.
+PARTS = {
+    "probability": "the verdict's probability",
+    "score": "the verdict's score",
+    "doubt": "the doubt without a second opinion",
+    "second": "the doubt with a second opinion",
+    "labels": "the probabilities of labels and decisions",
+}
 #: How long the calibration of a tenant is cached.
 LOOK_EVERY_S = 5.0
 
@@ -42,7 +51,7 @@ class Calibration(FrozenModel):
         doubt: the correction of the doubt; `None` for none.
         labels: the correction of label probabilities; `None` for none.
         audits: how many audits it was fitted to.
-        parts: what it changed, against the version before.
+        parts: what it changed, against the version before: keys of `PARTS`.
         report: figures that it was accepted for, measured on held-back audits.
     """
 
@@ -135,6 +144,11 @@ class Calibrations:
 
     def _read_for(self, tenant: str) -> Calibration | None:
         return self.current(tenant) or self.current(EVERYBODY)
+
+
+def in_words(parts: Iterable[str]) -> str:
+    """Return the names of these parts, for people."""
+    return ", ".join(PARTS.get(part, part) for part in parts)
 
 
 def _key(scope: str) -> str:

@@ -28,7 +28,21 @@ _DIGITS = 20  # hexadecimal digits of the digest: 80 bits
 
 def digest(job: Job, secret: bytes) -> str:
     """Return the type of a job: a truncated HMAC-SHA256 of the fields that do not hold its text."""
-    canonical = json.dumps([job.tenant, job.kind, _fixed(job)], separators=(",", ":")).encode()
+    return _digest([job.tenant, job.kind, _fixed(job)], secret)
+
+
+def question_digests(job: Job, secret: bytes) -> dict[str, str]:
+    """Return a digest of each question of a job by its name, the same in jobs with other ones."""
+    if not isinstance(job.request, Decide):
+        return {}
+    return {
+        question.name: _digest([job.tenant, "question", question.model_dump()], secret)
+        for question in job.request.questions
+    }
+
+
+def _digest(parts: list[Any], secret: bytes) -> str:
+    canonical = json.dumps(parts, separators=(",", ":")).encode()
     return hmac.new(secret, canonical, hashlib.sha256).hexdigest()[:_DIGITS]
 
 

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 
 from forebay.routing.base import FrozenModel, Kind
 from forebay.routing.jobs import Classification, Decide, Decisions, Job
-from forebay.routing.questions.decisions import answer_to
+from forebay.routing.questions.decisions import QuestionAnswer, answer_to
 
 MAX_GROUPS = 500  # of one calibration
 MAX_LOG_TEMPERATURE = 2.0
@@ -36,9 +36,13 @@ class LabelCalibration(FrozenModel):
         return math.exp(max(-MAX_LOG_TEMPERATURE, min(MAX_LOG_TEMPERATURE, total)))
 
 
-def label_groups(kind: Kind, model: str, job_type: str) -> tuple[str, ...]:
-    """Return the groups of an answer with label probabilities, the largest first."""
-    return kind, f"{kind} by {model}", f"type {job_type}"
+def label_groups(kind: Kind, model: str, job_type: str, question: str = "") -> tuple[str, ...]:
+    """Return the groups of an answer with label probabilities, the largest first.
+
+    `question` is the digest of the question that is answered, of a `decide` job.
+    """
+    groups = kind, f"{kind} by {model}", f"type {job_type}"
+    return (*groups, f"question {question}") if question else groups
 
 
 def tempered(shares: Mapping[str, float], temperature: float) -> dict[str, float]:
@@ -49,21 +53,39 @@ def tempered(shares: Mapping[str, float], temperature: float) -> dict[str, float
 
 
 def at_temperature(
-    job: Job, content: Classification | Decisions, temperature: float
+    job: Job,
+    content: Classification | Decisions,
+    temperature: float,
+    of_questions: Mapping[str, float] | None = None,
 ) -> Classification | Decisions:
-    """Return the answer to a job with corrected probabilities; what was chosen stays."""
+    """Return the answer to a job with corrected probabilities; what was chosen stays.
+
+    Args:
+        job: the job.
+        content: its answer, as the model gave it.
+        temperature: of the answer.
+        of_questions: by name of a question, a factor of its own.
+    """
     update: dict[str, object] = {"temperature": round(temperature, 4)}
     if isinstance(content, Decisions):
-        assert isinstance(job.request, Decide)
-        questions = {question.name: question for question in job.request.questions}
+        factors = of_questions or {}
         update["answers"] = tuple(
-            answer_to(questions[answer.name], tempered(answer.probabilities, temperature))
+            _answer_at(job, answer, temperature, factors.get(answer.name, 1.0))
             for answer in content.answers
         )
     elif content.scores:
         scores = tempered(content.scores, temperature)
         update |= {"scores": scores, "probability": scores.get(content.label)}
     return content.model_copy(update=update)
+
+
+def _answer_at(
+    job: Job, answer: QuestionAnswer, temperature: float, factor: float
+) -> QuestionAnswer:
+    assert isinstance(job.request, Decide)
+    question = next(each for each in job.request.questions if each.name == answer.name)
+    weights = tempered(answer.probabilities, temperature * factor)
+    return answer_to(question, weights).model_copy(update={"temperature": round(factor, 4)})
 
 
 def raw_shares(content: Classification | Decisions) -> list[tuple[str, dict[str, float]]]:
@@ -74,7 +96,7 @@ def raw_shares(content: Classification | Decisions) -> list[tuple[str, dict[str,
     undo = 1 / content.temperature
     if isinstance(content, Decisions):
         return [
-            (answer.chosen, tempered(answer.probabilities, undo))
+            (answer.chosen, tempered(answer.probabilities, undo / answer.temperature))
             for answer in content.answers
             if answer.type != "score"
         ]

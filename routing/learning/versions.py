@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import redis
 from pydantic import Field, ValidationError
+from redis.client import Pipeline
 
 from forebay.routing.base import FrozenModel, Kind
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
@@ -57,14 +58,24 @@ class Versions:
         return dict(sorted(numbered.items(), reverse=True))
 
     def publish(self, key: str, content: Callable[[int], str]) -> int:
-        """Store the content for the next number, make it current, and return the number."""
+        """Store the content for the next number, make it current, and return the number.
+
+        Of several that are published at once, the one with the highest number is current.
+        """
+        numbers = []
+
+        def store(pipe: Pipeline) -> None:
+            last: Any = pipe.hget(key, "last")
+            number = int(last) + 1 if last and last.isdigit() else 1
+            pipe.multi()
+            pipe.hset(key, mapping={str(number): content(number)})
+            pipe.hset(key, mapping={"current": number, "last": number})
+            pipe.hdel(key, str(number - MAX_VERSIONS_KEPT))
+            numbers.append(number)
+
         with reaching_redis():
-            number = int(self._redis.hincrby(key, "last", 1))
-            with self._redis.pipeline() as pipe:
-                pipe.hset(key, mapping={str(number): content(number), "current": number})
-                pipe.hdel(key, str(number - MAX_VERSIONS_KEPT))
-                pipe.execute()
-        return number
+            self._redis.transaction(store, key)
+        return numbers[-1]
 
     def roll_back(self, key: str, version: int) -> None:
         """Make an earlier version current; 0 stands for none.

@@ -18,9 +18,9 @@ from forebay.routing.lanes import ROUTE
 from forebay.routing.ledger.admission import refusal
 from forebay.routing.ledger.claim import open_job
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.ledger.record import Record
+from forebay.routing.ledger.record import Record, Stored, stored
 from forebay.routing.ledger.transitions import Transitions
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import reaching_redis, text_of
 
 MAX_REPLAYS_FOLLOWED = 100  # from a dead job to its replay, to the replay of that, and so on
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -91,12 +91,9 @@ class DeadLetters:
         Jobs whose record cannot be read are left out.
         """
         with reaching_redis():
-            ids: Any = self._ledger.redis.zrevrange(self._index, 0, max(0, limit - 1))
-            with self._ledger.redis.pipeline(transaction=False) as pipe:
-                for job_id in ids:
-                    pipe.hgetall(f"fb:job:{job_id.decode()}")
-                records = pipe.execute()
-        jobs = (_dead(job_id.decode(), fields) for job_id, fields in zip(ids, records, strict=True))
+            found: Any = self._ledger.redis.zrevrange(self._index, 0, max(0, limit - 1))
+        ids = list(map(text_of, found))
+        jobs = map(_dead, ids, stored(self._transitions, ids))
         return [job for job in jobs if job is not None]
 
     def show(self, job_id: str) -> DeadJob:
@@ -183,9 +180,9 @@ class DeadLetters:
         return parse_job({**old.model_dump(by_alias=True), **denied, **changes, **fresh})
 
 
-def _dead(job_id: str, fields: dict[bytes, bytes]) -> DeadJob | None:
+def _dead(job_id: str, found: Stored) -> DeadJob | None:
     try:
-        return DeadJob.of(Record.read(job_id, fields))
+        return DeadJob.of(Record.read(job_id, found.fields))
     except ForebayError:
         return None
 

@@ -10,11 +10,11 @@ import redis
 
 from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import JobStatus
-from forebay.routing.ledger.record import ENDED, Record
+from forebay.routing.ledger.record import ENDED, Record, stored
 from forebay.routing.ledger.result import Result, read_result
 from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import reaching_redis, text_of
 from forebay.routing.store.encryption import Seal
 
 
@@ -34,23 +34,18 @@ class LedgerReader:
             UnknownJob: There is no such job.
             InvalidJob: The record is damaged.
         """
-        with reaching_redis():
-            fields: Any = self.redis.hgetall(f"fb:job:{job_id}")
+        (fields, _), *_ = stored(self._transitions, [job_id])
         if not fields:
             raise UnknownJob("no such job", field="id")
         return Record.read(job_id, fields)
 
     def records(self, job_ids: Sequence[str]) -> list[Record]:
         """Return the records of these jobs, in one round trip; unreadable ones are left out."""
-        with reaching_redis(), self.redis.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.hgetall(f"fb:job:{job_id}")
-            replies = pipe.execute()
-        found = []
-        for job_id, fields in zip(job_ids, replies, strict=True):
+        readable = []
+        for job_id, (fields, _) in zip(job_ids, stored(self._transitions, job_ids), strict=True):
             with suppress(InvalidJob):
-                found.append(Record.read(job_id, fields))
-        return found
+                readable.append(Record.read(job_id, fields))
+        return readable
 
     def results(self, job_ids: Sequence[str]) -> list[Result | None]:
         """Return for each job its answer, or the receipt of its failure, in one round trip.
@@ -58,14 +53,10 @@ class LedgerReader:
         The result is `None` for a job that has not ended or does not exist, and an error for a job
         whose stored result cannot be read.
         """
-        with reaching_redis(), self.redis.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.hgetall(f"fb:job:{job_id}")
-                pipe.get(f"fb:answer:{job_id}")
-            replies = pipe.execute()
+        found = stored(self._transitions, job_ids, answers=True)
         return [
             read_result(job_id, fields, sealed, self.seal)
-            for job_id, fields, sealed in zip(job_ids, replies[::2], replies[1::2], strict=True)
+            for job_id, (fields, sealed) in zip(job_ids, found, strict=True)
         ]
 
     def status(self, job_id: str) -> JobStatus:
@@ -85,6 +76,7 @@ class LedgerReader:
             position=None if position < 0 else position, depth=depth,
             served=ended or workers > 0, attempts=record.attempts,
             age_s=max(0.0, seconds + micros / 1e6 - record.created / 1000),
+            error=None if ended else record.error or None,
             receipt=record.to_receipt() if ended else None,
         )  # fmt: skip
 
@@ -92,7 +84,7 @@ class LedgerReader:
         """Return the number of waiting jobs by queue."""
         with reaching_redis():
             depths: Any = self.redis.hgetall("fb:depth")
-        return {queue.decode(): int(depth) for queue, depth in depths.items()}
+        return {text_of(queue): int(depth) for queue, depth in depths.items()}
 
     def queues_with_jobs(self, queues: Sequence[str], *, bulk: bool) -> list[str]:
         """Return the queues in which interactive jobs may wait, or bulk jobs too.
@@ -118,7 +110,7 @@ class LedgerReader:
             for key in self.redis.scan_iter(match="fb:serving:*", count=1_000):
                 alive: Any = self.redis.zrangebyscore(key, now_ms, "+inf")
                 if alive:
-                    served[key.decode().removeprefix("fb:serving:")] = list(map(_text, alive))
+                    served[key.decode().removeprefix("fb:serving:")] = list(map(text_of, alive))
         return served
 
     def watch(self, job_id: str, stream: str) -> str:
@@ -131,7 +123,7 @@ class LedgerReader:
         state = self._transitions.run("watch", job_id, stream)
         if state is None:
             raise UnknownJob("no such job", field="id")
-        return _text(state)
+        return text_of(state)
 
     def watch_all(self, job_ids: Sequence[str], stream: str) -> list[str | None]:
         """Watch many jobs in one round trip.
@@ -141,7 +133,7 @@ class LedgerReader:
         own = [job_id for job_id in job_ids if _may_watch(job_id, stream)]
         states = self._transitions.run_all("watch", [[job_id, stream] for job_id in own])
         known = {job_id: state for job_id, state in zip(own, states, strict=True) if state}
-        return [_text(known[job_id]) if job_id in known else None for job_id in job_ids]
+        return [text_of(known[job_id]) if job_id in known else None for job_id in job_ids]
 
 
 def check_stream(job_id: str, stream: str) -> None:
@@ -152,7 +144,3 @@ def check_stream(job_id: str, stream: str) -> None:
 
 def _may_watch(job_id: str, stream: str) -> bool:
     return stream.startswith(f"fb:wake:{job_id.partition('.')[0]}:")
-
-
-def _text(state: bytes) -> str:
-    return state.decode("utf-8", "replace")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from forebay.routing.base import KINDS, Egress, Kind
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Doubt, Receipt, Verdict
 from forebay.routing.lanes import Hop
+from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.receipts import JobState, Status
 from forebay.routing.store.connection import decoded
 from forebay.routing.tracing.traceparent import checked
@@ -74,10 +75,7 @@ class Record:
         Raises:
             InvalidJob: The record is damaged or forged.
         """
-        try:
-            return cls.from_hash(job_id, decoded(fields))
-        except UnicodeDecodeError:
-            raise _unreadable() from None
+        return cls.from_hash(job_id, decoded(fields))
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> Record:
@@ -180,6 +178,38 @@ _STATES, _HOPS = frozenset(get_args(JobState)), frozenset(get_args(Hop))
 
 def _unreadable() -> InvalidJob:
     return InvalidJob("the stored record cannot be read")
+
+
+class Stored(NamedTuple):
+    """What Redis stores of one job or bulk.
+
+    Attributes:
+        fields: the hash of its record; empty if there is none, or none that can be read.
+        sealed: its answer, if that was asked for and there is one.
+    """
+
+    fields: dict[bytes, bytes]
+    sealed: bytes | None
+
+
+def stored(
+    transitions: Transitions,
+    ids: Sequence[str],
+    *,
+    family: Literal["job", "bulk"] = "job",
+    answers: bool = False,
+) -> list[Stored]:
+    """Return what is stored of each id, in one round trip, within the bounds of `stored.lua`.
+
+    Raises:
+        Unavailable: Redis cannot be reached.
+        Misconfigured: Redis refuses this user.
+    """
+    found = transitions.run("stored", family, int(answers), *ids) if ids else []
+    return [
+        Stored(dict(zip(flat[::2], flat[1::2], strict=True)), sealed or None)
+        for flat, sealed in found
+    ]
 
 
 def contract_of(fields: Mapping[str, str]) -> int:

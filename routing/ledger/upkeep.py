@@ -10,7 +10,7 @@ import redis
 
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import reaching_redis, text_of
 from forebay.routing.store.scripts import load_all
 
 _SERVED_KEPT_MS = 3_600_000  # for so long Redis remembers that a queue was served
@@ -65,13 +65,18 @@ class LedgerUpkeep(LedgerReader):
         with reaching_redis():
             load_all(self.redis)
 
-    def serve(self, worker: str, queues: Iterable[str], for_s: float, about: str = "") -> None:
+    def serve(self, worker: str, queues: Iterable[str], for_s: float, about: str = "") -> bytes:
         """Record that a worker serves these queues for the next `for_s` seconds.
 
-        `about` is what it says of itself, as JSON (`WorkerStatus`).
+        `about` is what it says of itself, as JSON (`WorkerStatus`). Return since when Redis has had
+        its data; empty if this user of Redis may not know it.
         """
         self.load_scripts()
-        self._transitions.run("serve", worker, int(for_s * 1000), _SERVED_KEPT_MS, about, *queues)
+        for_ms = int(for_s * 1000)
+        born: bytes = self._transitions.run(
+            "serve", worker, for_ms, _SERVED_KEPT_MS, about, *queues
+        )
+        return born
 
     def ring(self, queue: str) -> None:
         """Ring a doorbell of a queue anew, for another worker than the one that got it."""
@@ -86,7 +91,7 @@ class LedgerUpkeep(LedgerReader):
             settings.memory_limit, int(max(5.0, 10 * settings.sweep_s) * 1000),
             settings.tenant_share,
         )  # fmt: skip
-        return Swept._make([*counts, tuple(job_id.decode() for job_id in moved)])
+        return Swept._make([*counts, tuple(map(text_of, moved))])
 
     def repair(
         self, cursor: int = 0, limit: int = 500, counted: bytes = b"{}"

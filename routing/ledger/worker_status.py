@@ -25,6 +25,8 @@ class WorkerStatus(BaseModel):
         started: Unix time at which it started.
         drained: an operator has drained it: it takes no jobs until it is resumed.
         well: it takes jobs, as far as it knows.
+        emptied: Unix time since when Redis has had its data, if it lost those that it had when the
+            worker started; else 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
@@ -48,3 +50,4 @@ class WorkerStatus(BaseModel):
     started: float = 0.0
     drained: bool = False
     well: bool = True
+    emptied: float = 0.0

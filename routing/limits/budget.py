@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 import redis
@@ -23,7 +24,7 @@ from forebay.routing.limits.allowances import Limit
 from forebay.routing.limits.reservation import CallState, Reservation, Settlement
 from forebay.routing.limits.reserving import MAX_NUSD, alert, checked, over, packed, refusal
 from forebay.routing.store.connection import decoded, reaching_redis
-from forebay.routing.store.scripts import transition
+from forebay.routing.store.scripts import digest, run, with_scripts
 
 #: How long the books of a day are kept, with its open reservations.
 KEEP_DAYS = 40
@@ -66,8 +67,6 @@ class Budget:
         self._redis = client
         self._bounds = bounds
         self._ahead_s = 0.0  # of this host's clock, as far as a window of time was missed
-        self._reserve = client.register_script(transition("reserve"))
-        self._close = client.register_script(transition("close"))
 
     def reserve(
         self,
@@ -235,17 +234,21 @@ class Budget:
         """Run `reserve.lua` once, in one step after `close.lua` if a call is to be settled."""
         with reaching_redis():
             if settling is None:
-                alone: list[Any] = self._reserve(args=args)
+                alone: list[Any] = run(self._redis, "reserve", *args)
                 return alone
-            with self._redis.pipeline(transaction=True) as pipe:
-                self._close(args=self._closing(settling, "settled"), client=pipe)
-                self._reserve(args=args, client=pipe)
-                reply: list[Any] = pipe.execute()[1]
-                return reply
+            closing = self._closing(settling, "settled")
+            return with_scripts(self._redis, partial(self._closed_and_reserved, closing, args))
+
+    def _closed_and_reserved(self, closing: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.evalsha(digest("close"), 0, *closing)
+            pipe.evalsha(digest("reserve"), 0, *args)
+            reply: list[Any] = pipe.execute()[1]
+            return reply
 
     def _closed(self, settlement: Settlement, state: CallState, draft: bytes = b"") -> Settled:
         with reaching_redis():
-            status = self._close(args=self._closing(settlement, state, draft))
+            status = run(self._redis, "close", *self._closing(settlement, state, draft))
         result: Settled = status.decode()
         return result
 

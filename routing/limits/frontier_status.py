@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import redis
 
 from forebay.routing.jobs import Job
@@ -17,6 +19,14 @@ from forebay.routing.store.ttl_cache import TtlCache
 _LOCAL = FrontierState()  # of jobs that stay local
 
 
+@dataclass(frozen=True, slots=True)
+class _InForce:
+    """A policy as a key: two of one version are equal."""
+
+    version: str
+    rules: Policy = field(compare=False)
+
+
 class FrontierStatus:
     """The state of the frontier in one Redis, at most half a second old.
 
@@ -27,7 +37,6 @@ class FrontierStatus:
     def __init__(self, client: redis.Redis) -> None:
         self._spillway, self._pauses = Spillway(client), Pauses(client)
         self._budget = Budget(client)
-        self._rules: dict[str, Policy] = {}
         self._left = TtlCache(self._read_left, LOOK_EVERY_S)
 
     def state(self, job: Job, rules: Policy) -> FrontierState:
@@ -36,13 +45,8 @@ class FrontierStatus:
             return _LOCAL
         paused = self._pauses.hold(f"bedrock:{job.tenant}")
         gate = "shut" if paused else self._spillway.gate(job.tenant)
-        return FrontierState(gate, self._left_now(job.tenant, rules))
+        return FrontierState(gate, self._left(job.tenant, _InForce(rules.version, rules)))
 
-    def _left_now(self, tenant: str, rules: Policy) -> int | None:
-        self._rules = {rules.version: rules}
-        return self._left(tenant, rules.version)
-
-    def _read_left(self, tenant: str, version: str) -> int | None:
+    def _read_left(self, tenant: str, policy: _InForce) -> int | None:
         """Return the least that is left of the budgets of a tenant and of the fleet."""
-        rules = self._rules[version]
-        return self._budget.left(lambda at_s: limits(rules, tenant, None, at_s))
+        return self._budget.left(lambda at_s: limits(policy.rules, tenant, None, at_s))

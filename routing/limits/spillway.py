@@ -16,7 +16,7 @@ from forebay.routing.lanes import BEDROCK
 from forebay.routing.limits.pauses import KEY as PAUSED_KEY
 from forebay.routing.logs import Event, event
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import digest, with_scripts
+from forebay.routing.store.scripts import run
 from forebay.routing.store.ttl_cache import TtlCache
 
 KEY = "fb:spillway"
@@ -129,10 +129,11 @@ class Spillway:
         remembered = [fault for fault in faults if fault]
         return self._probe(remembered, job_id) if remembered else Admission()
 
-    def fail(self, scope: str, code: str, reason: str) -> None:
+    def fail(self, scope: str, code: str, reason: str, models: Collection[str] = ()) -> None:
         """Shut a scope because of a fault; log the fault once, whoever sees it first.
 
-        A fault of the account shuts the whole spillway.
+        A fault of the account shuts the whole spillway. So does one of the last of `models`, all
+        that the policy names, that was open.
         """
         fault = Fault(scope, code, reason, time.time())
         is_new = self._run(
@@ -144,6 +145,8 @@ class Spillway:
                 "Bedrock is shut for %s: %s", _named(scope), reason,
                 extra=event(Event.BEDROCK_SHUT, code=code),
             )  # fmt: skip
+        if models and scope != ACCOUNT and {fault.scope for fault in self.faults()} >= {*models}:
+            self.shut(code, PROBE_EVERY_S)
 
     def recover(self, model: str, *, elsewhere: bool = False) -> None:
         """Forget the faults of the account and of this model, since a call has succeeded."""
@@ -194,7 +197,7 @@ class Spillway:
 
     def _run(self, script: str, *args: Any) -> Any:
         with reaching_redis():
-            return with_scripts(self._redis, lambda: self._redis.evalsha(digest(script), 0, *args))
+            return run(self._redis, script, *args)
 
     def _read_gate(self, tenant: str) -> Gate:
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:

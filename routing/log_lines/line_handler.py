@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import Any, TextIO, cast
 
 from forebay.routing.log_lines.line_formats import WORKER_VARIABLE, Lines, line_format
+from forebay.routing.log_lines.repeats import Repeats
 
 #: Loggers of Celery that say for every doorbell that it came, and that it "succeeded".
 _DOORBELL_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
@@ -74,12 +75,20 @@ class _LeanRecord(logging.LogRecord):
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """Writes each line as it comes, or those of a block together; see `LinesTogether`."""
+    """Writes each line as it comes, or those of a block together; see `LinesTogether`.
+
+    Of lines that a loop repeats it writes some; see `Repeats`.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._repeats = Repeats()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record as a line."""
         try:
-            self.write_line(self.format(record), record.levelno)
+            if self._repeats.filter(record):
+                self.write_line(self.format(record), record.levelno)
         except Exception:  # noqa: BLE001 - as logging does: a line never breaks the program
             self.handleError(record)
 

@@ -14,7 +14,7 @@ from forebay.routing.errors import Misconfigured
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.ledger.record import Record
 from forebay.routing.overview.job_filter import JobFilter
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import reaching_redis, text_of
 
 KeyT = TypeVar("KeyT")
 
@@ -102,13 +102,13 @@ class AllJobs:
 
     def _keys(self, pattern: str) -> Iterator[str]:
         for key in self._redis.scan_iter(match=pattern, count=KEYS_PER_SCAN):
-            yield key.decode()
+            yield text_of(key)
 
     def _entries(self, key: str) -> Iterator[str]:
         """Yield the members of a sorted set, those with the largest score first."""
         start = 0
         while page := self._page(key, start):
-            yield from (member.decode() for member in page)
+            yield from map(text_of, page)
             start += len(page)
 
     def _page(self, key: str, start: int) -> list[Any]:

@@ -20,7 +20,7 @@ from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import CLASSES, WaitingJobs
 from forebay.routing.overview.workers import SeenWorker, Workers, other_policies
 from forebay.routing.policy.policy_file import Policy
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import reaching_redis, text_of
 
 MAX_RUNNING = 5_000  # jobs whose queues are counted
 FAILURES = 8
@@ -106,7 +106,7 @@ class Snapshots:
     def _queues(self) -> tuple[QueueLine, ...]:
         with reaching_redis():
             held: Any = self._redis.zrange("fb:leases", 0, MAX_RUNNING - 1)
-        records = self._reader.records([job_id.decode() for job_id in held])
+        records = self._reader.records(list(map(text_of, held)))
         running = Counter(record.queue for record in records)
         workers, lines = self._reader.workers(), self._waiting.lines()
         names = {line.queue for line in lines} | workers.keys() | running.keys()

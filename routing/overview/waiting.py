@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import redis
 
 from forebay.routing.lanes import SHARDS
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import reaching_redis, text_of
 
 CLASSES = ("interactive", "bulk")
 #: A job without a deadline is ordered as if due so long after it was submitted (`prelude.lua`).
@@ -17,6 +17,7 @@ HORIZON_MS = 3_600_000
 MAX_TENANTS = 1_000  # of a queue that are looked at
 MAX_JOBS = 500  # of a tenant that are looked at for the oldest
 JOBS_PER_READ = 50
+MAX_DIGITS = 16  # of a time in milliseconds
 
 
 class WaitingLine(NamedTuple):
@@ -44,7 +45,7 @@ class WaitingJobs:
             seconds, micros = self._redis.time()
             now_ms = int(seconds) * 1000 + int(micros) // 1000
             queues: Any = self._redis.hkeys("fb:depth")
-            depths = sorted(queue.decode() for queue in queues)
+            depths = sorted(map(text_of, queues))
             names = [name for name in depths if not name.endswith(SHARDS)]
             return [self._line(*place, now_ms) for place in product(names, CLASSES)]
 
@@ -62,7 +63,7 @@ class WaitingJobs:
         place = f"{queue}:{priority}"
         turn: Any = self._redis.zrange(f"fb:turn:{place}", 0, MAX_TENANTS - 1)
         newcomers: Any = self._redis.sscan(f"fb:newcomers:{place}", count=MAX_TENANTS)[1]
-        return sorted({name.decode() for name in [*turn, *newcomers]})
+        return sorted(set(map(text_of, [*turn, *newcomers])))
 
     def _oldest(self, key: str) -> Iterator[int]:
         """Yield when the oldest job of a tenant was submitted, unless none waits.
@@ -79,8 +80,13 @@ class WaitingJobs:
                 break
             with self._redis.pipeline(transaction=False) as pipe:
                 for job_id, _ in page:
-                    pipe.hget(f"fb:job:{job_id.decode()}", "created")
-                created = [int(value) for value in pipe.execute() if value and value.isdigit()]
+                    pipe.hget(f"fb:job:{text_of(job_id)}", "created")
+                created = [int(value) for value in pipe.execute() if value and _is_time(value)]
             oldest = min([*created, *([] if oldest is None else [oldest])], default=None)
         if oldest is not None:
             yield oldest
+
+
+def _is_time(value: bytes) -> bool:
+    """Return whether a record says when it was made: its tenant may have written anything."""
+    return value.isdigit() and len(value) < MAX_DIGITS

@@ -73,6 +73,11 @@ class Workers:
         return slots
 
 
+def emptied_at(workers: Iterable[SeenWorker]) -> float:
+    """Return when Redis lost its data, as the workers noticed (Unix time); 0 if it did not."""
+    return max((worker.status.emptied for worker in workers), default=0.0)
+
+
 def other_policies(version: str, workers: Iterable[SeenWorker]) -> list[str]:
     """Return the names of the live workers whose policy has another version."""
     return [

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,6 @@ from forebay.routing.errors import Misconfigured
 MAX_CHARS = 1_000_000
 
 _MESSAGES = {
-    "extra_forbidden": "is not a known key, correct its spelling or remove it",
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "tuple_type": "must be an array",
@@ -62,6 +62,8 @@ def read(
     except ValidationError as error:
         first = first_error(error)
         message = _MESSAGES.get(first.type, first.message)
+        if first.type == "extra_forbidden":
+            message = _unknown(str(first.path[-1]), cls)
         raise Misconfigured(f"{message} (in {path})", field=_key(first.path)) from None
     except OSError as error:
         raise Misconfigured(f"{path} cannot be read: {error.strerror}", field=variable) from None
@@ -70,6 +72,18 @@ def read(
     except (ValueError, ArithmeticError, RecursionError):
         message = f"{path} has a value that is too large or nested too deeply"
         raise Misconfigured(message, field=variable) from None
+
+
+def _unknown(name: str, cls: type[BaseModel]) -> str:
+    """Return what is wrong with a key that its table does not have."""
+    schema = cls.model_json_schema()
+    tables = (schema, *schema.get("$defs", {}).values())
+    known = {key for table in tables for key in table.get("properties", ())}
+    if name in known:
+        return "is a key of another table, move or remove it"
+    close = get_close_matches(name[:60], sorted(known), n=1)
+    hint = f"did you mean {close[0]}?" if close else "correct its spelling or remove it"
+    return f"is not a known key, {hint}"
 
 
 def _key(path: Sequence[str | int]) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from forebay.routing.base import FrozenModel
+from forebay.routing.base import FrozenModel, is_one
 from forebay.routing.questions.questions import UNSURE, Choice, Predicate, Score
 
 DIGITS = 6  # of probabilities and scores; more would say nothing and fill Redis
@@ -26,6 +26,8 @@ class QuestionAnswer(FrozenModel):
         probabilities: the probability of each option, in the order of the options; together 1.
         score: the mean over the levels of a score, each weighted with its probability; `unsure`
             does not count. `None` for the other types.
+        temperature: by which the probabilities were calibrated for this question, beside the
+            temperature of all answers.
     """
 
     name: Annotated[str, Field(repr=False)]
@@ -33,6 +35,7 @@ class QuestionAnswer(FrozenModel):
     chosen: Annotated[str, Field(repr=False)]
     probabilities: Annotated[dict[str, Probability], Field(min_length=2, repr=False)]
     score: Annotated[float | None, Field(repr=False)] = None
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False, exclude_if=is_one)] = 1.0
 
     @property
     def probability(self) -> float:

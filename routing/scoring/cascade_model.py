@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -33,6 +33,7 @@ class Weights(WeightsFile):
         plain: rising quantiles of the plain rule, in which the learned rank orders equal answers.
     """
 
+    kind: ClassVar[str] = "cascade"
     note: tuple[str, ...] = ()
     others: int = Field(ge=1, le=8)
     features: tuple[str, ...] = Field(min_length=1, max_length=MAX_FEATURES)

@@ -11,10 +11,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import ClassVar
 
 from pydantic import Field
 
-from forebay.routing.base import Kind
+from forebay.routing.base import Kind, is_one
 from forebay.routing.scoring.logit import logistic, logit
 from forebay.routing.scoring.weights_file import FittedModel, StrictModel, WeightsFile
 
@@ -42,6 +43,7 @@ class Evidence:
         rates: the mean agreement of the models of each further answer on such jobs, 0 to 1. Empty
             if it is not known.
         own: whether the same model gave each further answer, to other words. Empty: none of them.
+        near: whether a near relative gave each further answer (`relatives`). Empty: none of them.
         bounded: the answer is one of few options, or words: wrong answers are often the same.
         low_logprob: 10 % quantile of the natural-log probabilities of the answer's tokens.
         label_probability: probability of the chosen label among all labels.
@@ -53,6 +55,7 @@ class Evidence:
     agreements: tuple[float, ...] = ()
     rates: tuple[float, ...] = ()
     own: tuple[bool, ...] = ()
+    near: tuple[bool, ...] = ()
     bounded: bool = False
     low_logprob: float | None = None
     label_probability: float | None = None
@@ -80,14 +83,17 @@ class Weights(WeightsFile):
         usual_rate: the rate of agreement that is assumed if it is not known.
         further: what each of several further answers counts; a single one counts 1.
         own: what the agreement of a model with itself counts, against that of another model.
+        near: what the agreement with a near relative counts. Weights of earlier releases know none.
     """
 
+    kind: ClassVar[str] = "doubt"
     agreed: Line
     differed: Line
     unbounded: float = Field(le=0)
     usual_rate: float = Field(gt=0, lt=1)
     further: float = Field(gt=0, le=1)
     own: float = Field(ge=0, le=1)
+    near: float = Field(1.0, ge=0, le=1, exclude_if=is_one)
 
 
 class DoubtModel(FittedModel[Weights]):
@@ -114,25 +120,30 @@ class DoubtModel(FittedModel[Weights]):
     def _log_odds(self, evidence: Evidence) -> float:
         """Return the log-odds that the answer is wrong: the mean before, and what others add."""
         rates = evidence.rates or (self.usual_rate,) * len(evidence.agreements)
-        owns = evidence.own or (False,) * len(rates)
+        shares = self._shares(evidence)
         weight = 1.0 if len(rates) == 1 else self._weights.further
         before, added = [], 0.0
-        for agreement, rate, own in zip(evidence.agreements, rates, owns, strict=True):
-            agreed, differed = self._ends(rate, own=own, bounded=evidence.bounded)
+        for agreement, rate, share in zip(evidence.agreements, rates, shares, strict=True):
+            agreed, differed = self._ends(rate, share, bounded=evidence.bounded)
             mean = logit(rate * logistic(agreed) + (1 - rate) * logistic(differed))
             before.append(mean)
             added += weight * (agreement * agreed + (1 - agreement) * differed - mean)
         return fmean(before) + added
 
-    def _ends(self, rate: float, *, own: bool, bounded: bool) -> tuple[float, float]:
+    def _shares(self, evidence: Evidence) -> list[float]:
+        """Return what each further answer's agreement counts, against that of a stranger."""
+        nobody = (False,) * len(evidence.agreements)
+        pairs = zip(evidence.own or nobody, evidence.near or nobody, strict=True)
+        weights = self._weights
+        return [weights.own if own else weights.near if near else 1.0 for own, near in pairs]
+
+    def _ends(self, rate: float, share: float, *, bounded: bool) -> tuple[float, float]:
         """Return the log-odds if another answer is the same, and if it is another one."""
         weights = self._weights
         agreed, differed = weights.agreed(rate), weights.differed(rate)
         if not bounded:
             agreed += weights.unbounded
-        if own:
-            agreed = weights.own * agreed
-        return min(agreed, differed), differed
+        return min(share * agreed, differed), differed
 
 
 def tie_break(verdict_score: float) -> float:

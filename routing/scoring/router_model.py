@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from operator import not_
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -78,6 +78,7 @@ class Weights(WeightsFile):
         text: the text model.
     """
 
+    kind: ClassVar[str] = "text"
     note: tuple[str, ...] = ()
     parts: Parts | None = Field(None, exclude_if=is_none)
     evidence: tuple[Evidence, ...] = Field((), max_length=200, exclude_if=not_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -9,6 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from forebay.routing.base import first_error
 from forebay.routing.errors import Misconfigured
+
+#: The models, by what the version of a file begins with.
+MODELS = {
+    "text": "router model", "doubt": "doubt model", "cascade": "cascade model",
+    "encoder": "reading by the encoder",
+}  # fmt: skip
 
 
 class StrictModel(BaseModel):
@@ -18,8 +25,14 @@ class StrictModel(BaseModel):
 
 
 class WeightsFile(StrictModel):
-    """The content of a file of weights. The subclass of each model adds its fields."""
+    """The content of a file of weights. The subclass of each model adds its fields.
 
+    Attributes:
+        kind: what the version of such a file begins with, as in `doubt-2347f016`.
+        version: what the file is called; every prediction names it.
+    """
+
+    kind: ClassVar[str]
     version: str = Field(min_length=1, max_length=60)
 
     @classmethod
@@ -47,7 +60,23 @@ class WeightsFile(StrictModel):
             return cls.model_validate_json(content)
         except ValidationError as error:
             first = first_error(error)
+            if found := _whole_mistake(content, cls.kind):
+                raise Misconfigured(found, field=source) from None
             raise Misconfigured(f"{first.message} ({source})", field=first.field) from None
+
+
+def _whole_mistake(content: bytes, kind: str) -> str | None:
+    """Return what is wrong with a file that is no such file of weights at all, or `None`."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return "holds no JSON, or is cut short"
+    if not isinstance(document, dict):
+        return "is no file of weights"
+    found = str(document.get("version")).partition("-")[0]
+    if found in MODELS and found != kind:
+        return f"is a {MODELS[found]}, and a {MODELS[kind]} is needed"
+    return None
 
 
 W = TypeVar("W", bound=WeightsFile)

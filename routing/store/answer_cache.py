@@ -18,14 +18,14 @@ import redis
 from pydantic import TypeAdapter, ValidationError
 
 from forebay.routing.base import Egress, Tenant, explain
-from forebay.routing.errors import ForebayError, Misconfigured
+from forebay.routing.errors import ForebayError, Misconfigured, Unavailable
 from forebay.routing.jobs import Answer, Generate, Job
 from forebay.routing.logs import Event, event
 from forebay.routing.reasons import Reason
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.encryption import PLAIN, Seal
-from forebay.routing.store.scripts import digest, with_scripts
+from forebay.routing.store.scripts import run
 
 MAX_VALUE_BYTES = 1_048_576  # sealed; larger answers are not kept
 SECRET_KEY = "fb:cache-secret"  # noqa: S105 - the name of a key, not a secret
@@ -93,7 +93,10 @@ class AnswerCache:
         return answer
 
     def put(self, job: Job, egress: Egress, answer: Answer) -> bool:
-        """Keep an answer if it may be repeated, and return whether it was kept."""
+        """Keep an answer if it may be repeated, and return whether it was kept.
+
+        The answer of a job that was forgotten meanwhile is not kept.
+        """
         if answer.model is None or not (_repeatable(job) and _good(answer)):
             return False
         key = self.key(job, egress, answer.model, answer.revision)
@@ -101,16 +104,14 @@ class AnswerCache:
         if len(sealed) > MAX_VALUE_BYTES:
             return False
         try:
-            self._redis.set(key, sealed, px=self._ttl_ms)
-            self._redis.set(f"fb:cached:{job.id}", key, px=self._ttl_ms)  # for `Ledger.forget`
-        except redis.RedisError as error:  # most likely Redis is out of memory
+            return bool(run(self._redis, "cache", job.id, key, sealed, self._ttl_ms))
+        except (redis.RedisError, Unavailable) as error:  # most likely Redis is out of memory
             _log.warning(
                 "the answer cache cannot be written (%s)",
                 type(error).__name__,
                 extra=event(Event.CACHE_AWAY),
             )
             return False
-        return True
 
     def _opened(self, sealed: bytes) -> Answer | None:
         """Return the answer in a value; `None` if it is damaged, or sealed with another key."""
@@ -153,7 +154,7 @@ def secret(client: redis.Redis, settings: Settings) -> bytes:
     with reaching_redis():
         fresh = secrets.token_bytes(_SECRET_BYTES)
         # Another process may have stored its own first. A worker starts while Redis is full, too.
-        stored = with_scripts(client, lambda: client.evalsha(digest("keep"), 0, SECRET_KEY, fresh))
+        stored = run(client, "keep", SECRET_KEY, fresh)
     return stored if isinstance(stored, bytes) else fresh
 
 

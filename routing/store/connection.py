@@ -246,9 +246,14 @@ def _refusal(error: redis.RedisError) -> str | None:
     return "Redis refuses this user" if isinstance(error, redis.AuthenticationError) else None
 
 
+def text_of(stored: bytes) -> str:
+    """Return stored bytes as text. A tenant may have written some that are not UTF-8: see those."""
+    return stored.decode(errors="backslashreplace")
+
+
 def decoded(fields: Mapping[bytes, bytes]) -> dict[str, str]:
-    """Decode a hash as redis-py returns it."""
-    return {key.decode(): value.decode() for key, value in fields.items()}
+    """Decode a hash as redis-py returns it, as `text_of` does."""
+    return {text_of(key): text_of(value) for key, value in fields.items()}
 
 
 def streams(reply: Any) -> list[tuple[bytes, list[Any]]]:

@@ -52,6 +52,8 @@
 --        fb:rings         string  times that doorbells were rung; numbers them
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep
+--        fb:born          string  ms since when this Redis has had its data: it is younger than a worker
+--                                 if Redis lost them
 --        fb:cancelled     list    jobs that were cancelled while they waited, since the last sweep
 --        fb:paused        hash   scope (lane:<hop>, tenant:<name>, bedrock:<tenant>, ...) -> why; see
 --                                `pauses.py`. Only operators write it
@@ -75,6 +77,9 @@ local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if d
 local WATCH_MS = 3600000 -- a client that still waits watches again long before
 local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so long
 local MAX_ANSWER_BYTES = 64 * 1024 * 1024
+local MAX_SEALED_BYTES = 100663296 -- of a request, a draft or an answer: the largest, sealed
+local MAX_RECORD_BYTES, MAX_RECORD_FIELDS = 1048576, 200 -- of a job; its tenant may have written more
+local MAX_FIELD_BYTES = 65536 -- of one field that the scripts read; none is half as long
 local MAX_ENDS_UNTOLD = 200000 -- ends of a tenant's jobs that wait to be told to its webhooks
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
 local TRACEPARENT_BYTES = 55
@@ -220,6 +225,15 @@ local function in_form(job)
   return job
 end
 
+-- Return whether a record takes more memory than a record can.
+local function is_too_large(key)
+  if number(redis.pcall('HLEN', key)) > MAX_RECORD_FIELDS then
+    return true
+  end
+  local bytes = redis.pcall('MEMORY', 'USAGE', key, 'SAMPLES', 0)
+  return type(bytes) == 'number' and bytes > MAX_RECORD_BYTES
+end
+
 -- Return the record of a job; nil if there is none, or if its key holds something else.
 local function read(id)
   local values = redis.pcall('HMGET', job_key(id), unpack(FIELDS))
@@ -247,6 +261,16 @@ local function read_all(id)
     values[name] = i <= TEXT_FIELDS and (values[name] or '') or number(values[name])
   end
   return in_form(values), list
+end
+
+-- Return the record of a job that is too large, without the fields that make it so.
+local function read_large(id)
+  for _, name in ipairs(FIELDS) do
+    if number(redis.pcall('HSTRLEN', job_key(id), name)) > MAX_FIELD_BYTES then
+      redis.call('HDEL', job_key(id), name)
+    end
+  end
+  return read(id)
 end
 
 local function ended(state)
@@ -690,7 +714,9 @@ local function finish(id, job, state, retention_ms, ...)
   take_out('fb:deadlines', id)
   local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
   local draft, audit = 'fb:draft:' .. id, job.audit_of ~= ''
-  local promoted = state == 'failed' and not audit and redis.call('EXISTS', draft) == 1
+  -- An error if its tenant put no string there.
+  local draft_bytes = state == 'failed' and not audit and redis.pcall('STRLEN', draft)
+  local promoted = type(draft_bytes) == 'number' and draft_bytes > 0
   if promoted then
     state = 'done' -- a draft is better than no answer; a local draft is read as a degraded answer
     redis.call('RENAME', draft, 'fb:answer:' .. id)
@@ -705,8 +731,7 @@ local function finish(id, job, state, retention_ms, ...)
     index_dead(id, now, retention_ms)
   else
     redis.call('DEL', draft, 'fb:content:' .. id)
-    local answer = promoted and redis.call('STRLEN', 'fb:answer:' .. id) or 0
-    hold(id, job, RECORD_BYTES + math.max(0, job.asked) + answer)
+    hold(id, job, RECORD_BYTES + math.max(0, job.asked) + (promoted and draft_bytes or 0))
   end
   if job.asked > 0 then
     redis.call('PEXPIRE', 'fb:asked:' .. id, retention_ms)

@@ -1,4 +1,4 @@
-"""The Lua scripts: one file per transition in `*/lua/`, with `prelude.lua` put before each.
+"""The Lua scripts: one file per transition in `*/lua/`, after what it uses of `prelude.lua`.
 
 Workers and sweepers load the scripts into Redis (`load_all`), at their start and again after Redis
 was restarted. Producers can only run scripts that are loaded: a user of Redis that could load a
@@ -8,6 +8,7 @@ script of its own could stop Redis with an endless loop.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -24,6 +25,11 @@ from forebay.routing.store.event_loop import pause
 LOADING_S, LOOK_EVERY_S = 5.0, 0.1
 
 _HERE = Path(__file__).parent
+#: A definition begins at the start of a line, and ends before the next one and its comment.
+_DEFINITION = re.compile(
+    r"^local (?:function )?(?P<name>\w+)[^\n]*\n(?:(?!local |--)[^\n]*\n)*", re.MULTILINE
+)
+_NAME, _NO_NAMES = re.compile(r"(?<![.\w])[A-Za-z_]\w*"), re.compile(r"'[^'\n]*'|--[^\n]*|\.{2,}")
 T = TypeVar("T")
 
 
@@ -32,7 +38,34 @@ def transition(name: str) -> str:
     """Return the text of a script. Its first line (`#!lua flags=...`) stays the first line."""
     (path,) = _HERE.parent.glob(f"*/lua/{name}.lua")
     shebang, _, body = path.read_text().partition("\n")
-    return f"{shebang}\n{(_HERE / 'prelude.lua').read_text()}\n{body}"
+    return "\n".join([shebang, *_needed(body), body])
+
+
+def _needed(body: str) -> list[str]:
+    """Return the definitions of the prelude that a script uses, in their order.
+
+    Each run of a script makes anew all functions that stand before it. The whole prelude takes
+    Redis longer than all that most scripts do.
+    """
+    used = _names_in(body)
+    needed: list[str] = []
+    for defined, text in reversed(_prelude()):  # each uses only what stands before it
+        if defined in used:
+            used |= _names_in(text)
+            needed.append(text)
+    return needed[::-1]
+
+
+@cache
+def _prelude() -> list[tuple[str, str]]:
+    """Return the definitions of the prelude, each with its name."""
+    text = (_HERE / "prelude.lua").read_text()
+    return [(found["name"], found[0].rstrip()) for found in _DEFINITION.finditer(text)]
+
+
+def _names_in(text: str) -> set[str]:
+    """Return the names that a piece of Lua may refer to: no comments, texts and fields."""
+    return set(_NAME.findall(_NO_NAMES.sub(" ", text)))
 
 
 @cache
@@ -70,6 +103,11 @@ def with_scripts(client: redis.Redis, call: Callable[[], T]) -> T:
             return call()
         except NoScriptError:
             _load_or_wait(client, end)
+
+
+def run(client: redis.Redis, name: str, *args: Any) -> Any:
+    """Run a script once, and return its reply; see `with_scripts`."""
+    return with_scripts(client, lambda: client.evalsha(digest(name), 0, *args))
 
 
 def run_all(client: redis.Redis, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:

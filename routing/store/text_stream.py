@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import redis
 from pydantic import TypeAdapter
 
+from forebay.routing.errors import Misconfigured
 from forebay.routing.receipts import TokenLogprob
 from forebay.routing.store.encryption import Seal
 
@@ -51,12 +52,12 @@ def stream_key(job_id: str) -> str:
 
 
 def read_piece(fields: Mapping[bytes, bytes], seal: Seal) -> Piece | None:
-    """Return the piece of an entry, or `None` if no worker wrote the entry."""
+    """Return the piece of an entry, or `None` if no worker wrote the entry or we lack its key."""
     try:
         text, tokens = seal.open(fields[b"text"]).decode(), fields.get(b"tokens")
         scored = _TOKENS.validate_json(seal.open(tokens)) if tokens else ()
         return Piece(fields[b"attempt"].decode(), text, scored)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, Misconfigured):  # the last one: sealed with a key that we lack
         return None
 
 
@@ -120,7 +121,10 @@ class TextWriter:
 
     def _fields(self, piece: Piece) -> dict[Any, Any]:
         """Return the entry of a piece: its text and its tokens are sealed."""
-        fields = {"attempt": piece.attempt, "text": self._seal.close(piece.text.encode())}
+        fields = {
+            "attempt": piece.attempt,
+            "text": self._seal.close(piece.text.encode("utf-8", "replace")),
+        }
         if piece.tokens:
             fields["tokens"] = self._seal.close(_TOKENS.dump_json(piece.tokens))
         return fields

@@ -120,7 +120,7 @@ def test_queues_that_forged_records_name_are_no_queues(attacker, victim, fleet_s
 MIB_ANSWERS = 256  # texts whose vectors take 1 MiB
 
 
-@pytest.mark.parametrize("forged", [10**15, -(10**15), 2**63 - 1, "x"])
+@pytest.mark.parametrize("forged", [10**15, -(10**15), 2**63 - 5000])
 def test_forged_bytes_of_answers_to_come_leave_others_half_of_the_memory(
     attacker, victim, fleet_side, sweeper, users, forged
 ):
@@ -129,7 +129,7 @@ def test_forged_bytes_of_answers_to_come_leave_others_half_of_the_memory(
     put(Ledger(attacker, Settings(), BELL), job())
     for _ in range(2):
         assert fleet_side.claim("route")
-    attacker.set("fb:promised:acme", forged)
+    attacker.incrby("fb:promised:acme", forged)
     sweeper.sweep()
     free_mib = int(operator.get("fb:free")) // 2**20
     put(victim, *(embedding("globex", MIB_ANSWERS) for _ in range(free_mib // 2 - 2)))

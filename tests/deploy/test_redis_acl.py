@@ -192,7 +192,7 @@ def test_the_sweeper_and_the_workers_work_under_their_users(guarded):
     with as_tenant(urls, "acme") as client:
         late = client.submit(request("[[echo: delay=20]] We met at noon."))
         user(urls, "operator").hset(f"fb:job:{late}", "deadline", 1)
-        Transitions(user(urls, "producer-acme")).run("keep_asked", late, b"what was asked")
+        Transitions(user(urls, "gateway")).run("keep_asked", late, b"what was asked")
         user(urls, "operator").zadd("fb:deadlines", {late: 1})
         with pytest.raises(ForebayError) as ended:
             client.result(late, timeout=20)
@@ -381,6 +381,10 @@ def test_a_gateway_is_a_producer_for_all_tenants_and_reads_their_keys(guarded):
                 model="auto", input="[[echo: delay=0.1]] At noon.", stream=True, background=True
             )
             assert list(again)[-1].response.output_text == "At noon."
+            stored = client.chat.completions.create(model="auto", messages=chat, store=True)
+            assert client.chat.completions.update(stored.id, metadata={"a": "b"}).id == stored.id
+            assert [each.id for each in client.chat.completions.list()] == [stored.id]
+            assert client.chat.completions.delete(stored.id).deleted
             check_files_and_webhooks(fleet, client)
 
 

@@ -369,11 +369,9 @@ def leaks(error: BaseException) -> bool:
     return CANARY in printed
 
 
-#: How errors begin that repeat an option: it was typed by the person who reads them.
-ECHOES = (
-    "Usage", "forebay: usage", "forebay: invalid_job: --file ", "forebay: invalid_job: --schema ",
-    "forebay: invalid_job: --state ",
-)  # fmt: skip
+#: The options that take a file. An error names the file: the person who reads it typed it.
+FILE_OPTIONS = ("--file", "--questions", "--schema", "--state")
+ECHOES = ("Usage", "forebay: usage", *(f"forebay: invalid_job: {name} " for name in FILE_OPTIONS))
 
 
 def run_cli(args: list[str], stdin: bytes) -> tuple[int, str]:

@@ -15,7 +15,7 @@ import pytest
 
 from forebay.producers.async_client import AsyncClient
 from forebay.producers.client import Client
-from forebay.routing.errors import Cancelled, ResultTimeout
+from forebay.routing.errors import Cancelled, ResultTimeout, Unavailable
 from forebay.routing.settings import Settings
 from working import ask, settle, until_waiting, working
 
@@ -87,6 +87,60 @@ def test_a_client_that_is_closed_cancels_the_jobs_that_were_submitted_so(caller,
         caller.submit_with_future(caller.job(ask()), cancel_on_exit=True)
         caller.submit(ask())
     assert states() == ["cancelled"] * 3 + ["done", "waiting"]
+
+
+def interrupt_once(monkeypatch, owner, name):
+    """Have the first call of a method be interrupted, as by Ctrl-C."""
+    calls, method = [], getattr(owner, name)
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return method(*args)
+
+    monkeypatch.setattr(owner, name, interrupted)
+
+
+def test_a_close_that_was_interrupted_does_what_is_left_when_it_is_called_again(
+    caller, states, monkeypatch
+):
+    future = caller.submit_future(ask(), cancel_on_exit=True)
+    untied = caller.submit_future(ask())
+    interrupt_once(monkeypatch, caller._ledger, "cancel_all")
+    with pytest.raises(KeyboardInterrupt):
+        caller.close()
+    caller.close()
+    assert states() == ["cancelled", "waiting"]
+    assert future.done()
+    assert isinstance(untied.exception(5), Unavailable)
+
+
+def test_a_map_whose_cancelling_was_interrupted_is_cancelled_by_the_close(
+    caller, states, monkeypatch
+):
+    answers = caller.map([ask("a"), ask("b")], timeout=0.05, cancel_on_exit=True)
+    interrupt_once(monkeypatch, caller._ledger, "cancel_all")
+    with pytest.raises(KeyboardInterrupt):
+        next(answers)
+    caller.close()
+    assert states() == ["cancelled", "cancelled"]
+
+
+def test_an_asyncio_close_that_was_cancelled_does_what_is_left_when_it_is_called_again(
+    settings, states, monkeypatch
+):
+    async def main():
+        caller = AsyncClient(tenant="acme", settings=settings)
+        await caller.submit(ask(), cancel_on_exit=True)
+        ledger = (await caller._here())._ledger
+        interrupt_once(monkeypatch, ledger, "cancel_all")
+        with suppress(KeyboardInterrupt):
+            await caller.close()
+        await caller.close()
+
+    asyncio.run(main())
+    assert states() == ["cancelled"]
 
 
 def test_an_error_in_the_with_statement_cancels_them_too(caller, states):

@@ -55,6 +55,15 @@ def test_a_job_that_waits_says_where(lanes, explain):
     assert "local.default" in words
 
 
+def test_a_job_that_is_tried_again_says_why(lanes, explain):
+    job = Job(tenant="acme", request=ask())
+    lanes.ledger.create([job])
+    claim = lanes.ledger.claim("route")
+    lanes.ledger.retry(claim, "unavailable", note="Bedrock is shut", delay_s=60)
+    _, words = explain(job.id)
+    assert "held up     unavailable: Bedrock is shut; it is tried again" in words
+
+
 def test_a_kept_answer_says_what_its_verdict_was_compared_with(lanes, explain):
     lanes.rules("[tenants.acme]\nthresholds = { generate = 0.01 }\naudit = { share = 0.0 }\n")
     job = lanes.ask(ask())

@@ -10,9 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from forebay.routing.base import KINDS, FieldError, FrozenModel, changed, explain, first_error
+from forebay.routing.base import (
+    KINDS,
+    FieldError,
+    FrozenModel,
+    changed,
+    explain,
+    first_error,
+    made,
+)
 from forebay.routing.errors import ForebayError, InvalidJob, TooLong
-from forebay.routing.jobs import Extract, parse_job, parse_request
+from forebay.routing.jobs import Classification, Extract, parse_job, parse_request
 from forebay.routing.json_schemas import MAX_SCHEMA_DEPTH, MAX_SCHEMA_LIST, MAX_SCHEMA_NODES
 
 SECRET = "canary-secret"
@@ -258,3 +266,11 @@ def test_a_changed_copy_is_that_of_pydantic_and_leaves_the_original_alone():
     )
     assert copy._hidden == 7
     assert (model.others, model.model_fields_set) == ((), {"name"})
+
+
+def test_a_model_made_of_valid_values_is_that_of_its_constructor():
+    values = {"label": "a", "probability": 0.5, "scores": {"a": 0.5, "b": 0.5}}
+    model, expected = made(Classification, **values), Classification(**values)
+    assert model == expected
+    assert model.model_dump_json() == expected.model_dump_json()
+    assert model.model_fields_set == expected.model_fields_set

@@ -7,6 +7,8 @@ from typing import get_args
 
 import pytest
 
+from forebay.producers.gateway.settings import GatewaySettings
+from forebay.producers.gateway.status.settings import StatusSettings
 from forebay.routing.errors import Misconfigured
 from forebay.routing.settings import EnvironmentSettings, Settings, read
 from forebay.workers.engines.settings import EngineSettings
@@ -49,3 +51,19 @@ def test_another_value_that_is_empty_is_refused_by_name(monkeypatch, variable):
     with pytest.raises(Misconfigured) as caught:
         read(Settings)
     assert caught.value.field == variable
+    assert str(caught.value) == f"{variable}: is empty: give it a value, or unset it"
+
+
+@pytest.mark.parametrize(
+    ("cls", "variable", "value", "message"),
+    [
+        (Settings, "FOREBAY_LEASE_S", "10s", "must be a number, without a unit"),
+        (Settings, "FOREBAY_MAX_WAITING", "2M", "must be a whole number, without a unit"),
+        (GatewaySettings, "FOREBAY_GATEWAY_MODELS", "a=b", "must be JSON, as deploy/env.example"),
+        (StatusSettings, "FOREBAY_STATUS_SECRET", "short", "must have at least 24 characters"),
+    ],
+)
+def test_a_mistake_says_what_the_value_must_be(monkeypatch, cls, variable, value, message):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(Misconfigured, match=f"^{variable}: {message}"):
+        read(cls)

@@ -25,6 +25,10 @@ class RowOpinions:
         self._redis = client
         self._secret = secret
 
+    def may_want(self, attempt: Attempt) -> bool:
+        """Return True if a row may be answered twice; alike for all rows of a shard."""
+        return self._opinions.may_want(attempt)
+
     def open(self, attempt: Attempt, first: Content | None) -> SecondOpinion | None:
         """Return the second opinion on a row, which has not begun; `None` if none is wanted.
 

@@ -77,17 +77,20 @@ def _kept(decided: DecidedAnswer, content: Content) -> RowResult:
     first, raw, step, opinion = (
         decided.first, decided.answer.raw, decided.next_step, decided.opinion
     )  # fmt: skip
-    more = [each.raw for each in opinion.all] if opinion else []
-    checks = (*decided.answer.checks, *opinion.checks) if opinion else decided.answer.checks
+    checks, tokens_in, tokens_out = decided.answer.checks, first.tokens_in, first.tokens_out
+    if opinion is not None:
+        checks += opinion.checks
+        tokens_in += sum([each.raw.tokens_in for each in opinion.all])
+        tokens_out += sum([each.raw.tokens_out for each in opinion.all])
     return RowResult(
         status="done",
         content=_plain(content),
         model=raw.model,
         revision=raw.revision,
         degraded=decided.attempt.degraded or step.step != "keep",
-        reasons=(*raw.reasons, *map(str, step.reasons)),
-        tokens_in=first.tokens_in + sum([each.tokens_in for each in more]),
-        tokens_out=first.tokens_out + sum([each.tokens_out for each in more]),
+        reasons=(*raw.reasons, *map(str, step.reasons)) if step.reasons else raw.reasons,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
         **_of_checks(checks),
         doubt=round(step.doubt.probability, SCORE_DIGITS) if step.doubt else None,
     )
@@ -96,12 +99,12 @@ def _kept(decided: DecidedAnswer, content: Content) -> RowResult:
 def _of_checks(checks: tuple[Check, ...]) -> dict[str, Any]:
     """Return the fields of a result that tell the checks of its answer."""
     passed = [each for each in checks if each.passed]
-    failed = [each for each in checks if not each.passed] if len(passed) < len(checks) else ()
-    return {
-        "checks": tuple([each.name for each in passed]),
-        "failed": tuple([(each.name, each.note) for each in failed]),
-        "notes": tuple([(each.name, each.note) for each in passed if each.note]),
-    }
+    fields: dict[str, Any] = {"checks": tuple([each.name for each in passed])}
+    if len(passed) < len(checks):
+        fields["failed"] = tuple([(each.name, each.note) for each in checks if not each.passed])
+    if notes := [(each.name, each.note) for each in passed if each.note]:
+        fields["notes"] = tuple(notes)
+    return fields
 
 
 def _plain(content: Content) -> dict[str, object]:

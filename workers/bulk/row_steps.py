@@ -106,12 +106,15 @@ class RowSteps:
         self._escalator = escalator
 
     def finish_all(self, rows: Sequence[Row]) -> list[Ended]:
-        """Wait for the first answers of rows, and return what becomes of each.
+        """Wait for the first answers of rows of one shard, and return what becomes of each.
 
         An error that is not about its row stands in the place of the row: the shard is not this
         claim's any more (`Lost`), or the engine gave no answer now (`PassingError`, `EngineDied`).
         """
-        ends: list[Ended | DoubtedAnswer] = [_held(self._answered, *row) for row in rows]
+        second = bool(rows) and self._opinions.may_want(rows[0][0])
+        ends: list[Ended | DoubtedAnswer] = [
+            _held(self._answered, attempt, pending, second) for attempt, pending in rows
+        ]
         doubted = [(at, end) for at, end in enumerate(ends) if isinstance(end, DoubtedAnswer)]
         for (at, _), outcome in zip(
             doubted, self._decided_all([end for _, end in doubted]), strict=True
@@ -135,7 +138,7 @@ class RowSteps:
         """Check an answer and decide what becomes of its row; raise what `finish` raises."""
         return self.finish(attempt, PendingAnswer(lambda: raw))
 
-    def _answered(self, attempt: Attempt, pending: PendingAnswer) -> Stage:
+    def _answered(self, attempt: Attempt, pending: PendingAnswer, may_want_second: bool) -> Stage:  # noqa: FBT001 - passed on by `_held`
         """Wait for the first answer of a row, check it, and compute how much to doubt it."""
         try:
             raw = self._answer(attempt, pending)
@@ -146,7 +149,7 @@ class RowSteps:
             return failed(error, status="expired")
         if not checked.passed:
             return self._rescued(attempt, checked)
-        if second := self._opinions.open(attempt, checked.content):
+        if may_want_second and (second := self._opinions.open(attempt, checked.content)):
             return WantsSecond(attempt, second, lambda: self._decided(second.compare(checked)))
         return self._doubted(ComparedAnswer(attempt, checked, None))
 

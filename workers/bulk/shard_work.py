@@ -120,7 +120,7 @@ class ShardWork:
                 begun |= seconds
                 begun |= self._begin(run, places - len(seconds), ready)
                 if begun:
-                    answers = [(begun.pop(key), end) for key, end in _next(ready, self._slots)]
+                    answers = [(key, begun.pop(key), end) for key, end in _next(ready, self._slots)]
                     self._places.give_back(len(answers))
                     self._finish_all(run, answers)
                 self._look_up(run)
@@ -167,16 +167,16 @@ class ShardWork:
             except InvalidJob as error:
                 run.add(index, failed(error))
 
-    def _finish_all(self, run: ShardRun, answers: Sequence[tuple[_Begun, _Answer]]) -> None:
+    def _finish_all(self, run: ShardRun, answers: Sequence[tuple[str, _Begun, _Answer]]) -> None:
         """Record what became of rows. A row that found no room in the engine is begun again.
 
         Raises:
             Lost, PassingError, EngineDied: The error of one of the rows, once the others are
                 recorded.
         """
-        firsts = [(row, end) for row, end in answers if isinstance(end, PendingAnswer)]
-        seconds = [(row, end) for row, end in answers if isinstance(end, WantsSecond)]
-        run.under_way.difference_update(row.attempt.prompt_id for row, _ in firsts)
+        firsts = [(row, end) for _, row, end in answers if isinstance(end, PendingAnswer)]
+        seconds = [(row, end) for _, row, end in answers if isinstance(end, WantsSecond)]
+        run.under_way.difference_update([key for key, _, _ in answers])
         run.under_way.difference_update(*(row.attempt.further_prompt_ids for row, _ in seconds))
         ends = self._steps.finish_all([(row.attempt, pending) for row, pending in firsts])
         told = [(row, end) for (row, _), end in zip(firsts, ends, strict=True)]

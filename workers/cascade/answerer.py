@@ -9,23 +9,20 @@ from itertools import islice
 
 from forebay.routing.base import KINDS, Kind
 from forebay.routing.errors import (
-    BadAnswer,
     EngineBusy,
-    Expired,
     ForebayError,
     InvalidJob,
-    Lost,
     Unavailable,
 )
-from forebay.routing.jobs import Content, Embed, Embedding, Generation, Job
+from forebay.routing.jobs import Embed, Embedding, Job
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import PendingAnswer, RawAnswer
 from forebay.workers.engines.engine import (
     Completion,
-    Ending,
     Engine,
     EngineInfo,
     Prompt,
+    TakeEnd,
     TakeText,
     Vectors,
 )
@@ -119,13 +116,14 @@ class Answerer:
         Raises:
             Lost: The claim was cancelled meanwhile.
         """
+        if alike and (questions := bounded.questions(jobs.values())):
+            self._begin_alike(jobs, questions, take)
+            return {}
         prompts: list[Prompt] = []
         refused = {}
         for prompt_id, job in jobs.items():
-            known = prompts[0] if alike and prompts else None
             try:
-                prompt = known and bounded.like(known, job, prompt_id=prompt_id)
-                prompts.append(prompt or self.prompt(job, prompt_id))
+                prompts.append(self.prompt(job, prompt_id))
             except InvalidJob as error:
                 refused[prompt_id] = error
             except EngineBusy as error:
@@ -150,12 +148,16 @@ class Answerer:
         self, jobs: Mapping[str, Job], prompts: Sequence[Prompt], take: TakeAnswer
     ) -> None:
         """Begin the answers to prompts, whose ids lead to their jobs; see `begin_all`."""
-        info, began_ns = self.info, time.time_ns()
+        self._engine.submit_all(prompts, _telling(jobs, self.info, take))
 
-        def on_end(prompt_id: str, end: Completion | ForebayError) -> None:
-            take(prompt_id, PendingAnswer(partial(_ended, jobs[prompt_id], info, began_ns, end)))
-
-        self._engine.submit_all(prompts, on_end)
+    def _begin_alike(
+        self, jobs: Mapping[str, Job], questions: Sequence[str], take: TakeAnswer
+    ) -> None:
+        """Begin the answers to jobs whose prompts differ in nothing but their questions."""
+        prompt_id, job = next(iter(jobs.items()))
+        contents = dict(zip(jobs, questions, strict=True))
+        on_end = _telling(jobs, self.info, take)
+        self._engine.submit_alike(self.prompt(job, prompt_id), contents, on_end)
 
     @property
     def light_kinds(self) -> frozenset[Kind]:
@@ -259,6 +261,16 @@ def _generate(
     return PendingAnswer(finish, future)
 
 
+def _telling(jobs: Mapping[str, Job], info: EngineInfo, take: TakeAnswer) -> TakeEnd:
+    """Return what has `take` told how the prompts of jobs ended that begin now."""
+    began_ns = time.time_ns()
+
+    def on_end(prompt_id: str, end: Completion | ForebayError) -> None:
+        take(prompt_id, PendingAnswer(partial(_ended, jobs[prompt_id], info, began_ns, end)))
+
+    return on_end
+
+
 def _ended(job: Job, info: EngineInfo, began_ns: int, end: Completion | ForebayError) -> RawAnswer:
     """Return the answer; an error about the prompt names the job's field instead."""
     if isinstance(end, Completion):
@@ -271,30 +283,8 @@ def _ended(job: Job, info: EngineInfo, began_ns: int, end: Completion | ForebayE
 
 
 def _raw_answer(job: Job, info: EngineInfo, completion: Completion) -> RawAnswer:
-    content, finish = _content(job, completion)
+    content, finish = bounded.content_of(job, completion)
     return RawAnswer(
         info.model, info.revision, completion.tokens_in, completion.tokens_out, content, finish,
         completion.low_logprob, completion.tokens_cached,
     )  # fmt: skip
-
-
-def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
-    """Return the content of a completion, `None` if it cannot be read, and how the text ended."""
-    if completion.finish == "cancelled":
-        raise Lost
-    if completion.finish == "deadline":
-        raise Expired("the deadline passed while the job was worked")
-    try:
-        content = bounded.parse_answer(
-            job,
-            completion.text,
-            option_logprobs=completion.option_logprobs,
-            branch_logprobs=completion.branch_logprobs,
-            finish=completion.finish,
-        )
-    except BadAnswer:
-        return None, completion.finish
-    if isinstance(content, Generation):
-        told = {"logprobs": completion.token_logprobs, "stop_sequence": completion.stop_sequence}
-        content = content.model_copy(update=told)
-    return content, completion.finish

@@ -55,6 +55,10 @@ class SecondOpinions:
         wanted = partial(self._wanted, attempt)
         return SecondOpinion(self._answerer, attempt, wanted, third=self._third)
 
+    def may_want(self, attempt: Attempt) -> bool:
+        """Return True if a job may be answered twice whose first answer is not there yet."""
+        return any(self._wanted(attempt, prose=prose) for prose in _possible_forms(attempt.job))
+
     def wants(self, attempt: Attempt, first: Content | None) -> bool:
         """Return True if a job is to be answered twice whose first answer is there."""
         return self._wanted(attempt, prose=_is_prose(first))
@@ -160,13 +164,13 @@ class SecondOpinion:
         opinion = self._take(first.content)
         if opinion is None:
             return decided
-        compared = replace(decided, opinion=opinion)
+        compared = decided._replace(opinion=opinion)
         second = check(self._attempt.job, opinion.raw)
         if not second.passed:
             return compared
         # The faults of the first answer stand before the reason why the job stays.
         reasons = (*step.reasons[:-1], Reason.SECOND_KEPT, step.reasons[-1])
-        return replace(compared, answer=second, next_step=NextStep(step="keep", reasons=reasons))
+        return compared._replace(answer=second, next_step=NextStep(step="keep", reasons=reasons))
 
     def _take(self, first: Content | None) -> Opinion | None:
         """Wait for the second answer; return `None` if it is not wanted, or failed."""

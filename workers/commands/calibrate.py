@@ -13,7 +13,12 @@ from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
 from forebay.routing.errors import InvalidJob
 from forebay.routing.learning.audits import Audit, Audits
-from forebay.routing.learning.calibration import EVERYBODY, Calibration, Calibrations
+from forebay.routing.learning.calibration import (
+    EVERYBODY,
+    Calibration,
+    Calibrations,
+    in_words,
+)
 from forebay.routing.learning.versions import Models
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy.policy_file import Policy
@@ -27,6 +32,23 @@ if TYPE_CHECKING:
     from forebay.workers.training.calibration.fit_calibration import Trial
 
 MIN_AUDITS = 20  # with fewer, too few would be held out to compare on
+
+#: Each metric in words, in the order in which they are shown.
+METRICS = {
+    "auc": "verdict: AUC of its score, for wrong answers",
+    "gap_error": "verdict: squared error of its score",
+    "brier": "verdict: Brier score of its probability",
+    "ece": "verdict: ECE of its probability",
+    "kept": "verdict: share of jobs that stay local",
+    "agreement": "verdict: agreement of the jobs that stay",
+    "doubt_ece": "doubt without a second opinion: ECE",
+    "doubt_loss": "doubt without a second opinion: log loss",
+    "second_ece": "doubt with a second opinion: ECE",
+    "second_loss": "doubt with a second opinion: log loss",
+    "labels_ece": "labels and decisions: ECE",
+    "labels_loss": "labels and decisions: log loss",
+}
+WIDTH = max(map(len, METRICS.values())) + 2  # of the names of metrics
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -133,17 +155,23 @@ def _report(
         typer.echo(json.dumps(_document(trial, current, published, scope)))
         return
     typer.echo(f"{trial.fitted} audits fitted, {trial.held_back} held back")
-    typer.echo(f"{'':12}{'before':>9}{'after':>9}")
-    for name, value in trial.before.items():
-        typer.echo(f"{name:12}{value:9.4f}{trial.after.get(name, float('nan')):9.4f}")
-    better = ", ".join(trial.accepted)
-    if not better:
-        typer.echo("no better than the current calibration; nothing changes")
-    elif published is None:
-        typer.echo(f"better: {better}; nothing changed, as you asked")
+    typer.echo(f"{'':{WIDTH}}{'before':>9}{'after':>9}")
+    for name, words in METRICS.items():
+        if name in trial.before or name in trial.after:
+            figures = (_figure(each.get(name)) for each in (trial.before, trial.after))
+            typer.echo(f"{words:{WIDTH}}{''.join(figures)}")
+    if not trial.accepted:
+        typer.echo("no part is better than the current calibration; nothing changes")
+        return
+    typer.echo(f"better: {in_words(trial.accepted)}")
+    if published is None:
+        typer.echo("nothing changed, as you asked")
     else:
-        name = _scope_name(scope)
-        typer.echo(f"better: {better}; {name}: version {published.version} is in force")
+        typer.echo(f"version {published.version} for {_scope_name(scope)} is in force")
+
+
+def _figure(value: float | None) -> str:
+    return f"{'none' if value is None else format(value, '.4f'):>9}"
 
 
 def _document(
@@ -158,7 +186,7 @@ def _document(
 
 
 def _scope_name(scope: str) -> str:
-    return "everybody" if scope == EVERYBODY else scope
+    return "all tenants" if scope == EVERYBODY else scope
 
 
 __all__ = ["app"]

@@ -26,10 +26,11 @@ BUILD = """Compile exllamav2's extension and a trimmed flash-attn. Workers then 
 With --exllamav3, compile exllamav3's extension for dense models too, half an hour more of one core;
 with --exllamav3-all, also its code for mixtures of experts.
 
-\b
 Needs torch for CUDA, nvcc of the same CUDA version, a C++ compiler and ninja; no GPU.
+
+\b
   forebay gpu build
-  forebay gpu build --arch 8.9 --flash-attn-sdist flash_attn-2.8.3.post2.tar.gz
+  forebay gpu build --arch 8.9 --flash-attn-sdist flash_attn-2.8.3.tar.gz
 
 On a machine without a GPU it compiles for 8.0 (which serves 8.6 and 8.9), 9.0 and 12.0. An
 interrupted build goes on where it was. FOREBAY_GPU names another folder than

@@ -37,9 +37,10 @@ app = typer.Typer(
 
 PULL = """Download a model, check it, and print the setting that uses it.
 
-\b
 NAME is one of `forebay models list`, the folder of an EXL2, EXL3 or FP16 model on the Hugging Face
 hub (REVISION is a branch, tag or commit), or any of its GGUF files:
+
+\b
   forebay models pull qwen2.5-1.5b
   forebay models pull OWNER/REPO@REVISION
   forebay models pull hf:OWNER/REPO/FILE@COMMIT --sha256 DIGEST

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from forebay.routing.errors import Misconfigured
 
 if TYPE_CHECKING:
     from forebay.workers.training.data.dataset import Dataset
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 Prompts = Annotated[
     Path,
     typer.Option(
-        "--prompts", metavar="FILE", help="Parquet: uid, prompt, job_type and optionally source."
+        "--prompts", metavar="FILE", help="Columns uid, prompt, job_type and optionally source."
     ),
 ]
 Outcomes = Annotated[
@@ -21,7 +24,7 @@ Outcomes = Annotated[
     typer.Option(
         "--outcomes",
         metavar="FILE",
-        help="Parquet: uid, model, score. Several answers to one prompt count as their mean.",
+        help="Columns uid, model, score. Several answers to one prompt count as their mean.",
     ),
 ]
 Weak = Annotated[
@@ -66,15 +69,37 @@ Preds = Annotated[
     typer.Option(
         "--preds",
         metavar="FILE",
-        help="Parquet: uid, model, pred. Of several answers to one prompt the first counts.",
+        help="Columns uid, model, pred. Of several answers to one prompt the first counts.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 
 
-def model_names(models: str) -> list[str]:
-    """Split a comma-separated list of model names."""
-    return [name.strip() for name in models.split(",") if name.strip()]
+def model_names(models: str, option: str) -> list[str]:
+    """Split the comma-separated names of models that an option holds.
+
+    Raises:
+        Misconfigured: There is no name, or one stands there twice.
+    """
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names:
+        raise Misconfigured("must name a model", field=option)
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise Misconfigured(f"names {repeated[0]!r} twice", field=option)
+    return names
+
+
+def second_names(second: str, weak: Sequence[str]) -> list[str]:
+    """Return the names of `--second`, which the weak model must not be among.
+
+    Raises:
+        Misconfigured: It is, or there is no name.
+    """
+    names = model_names(second, "--second")
+    if weak[0] in names:
+        found = f"names {weak[0]!r}, whose answers these models' are compared with"
+        raise Misconfigured(found, field="--second")
+    return names
 
 
 def read_dataset(
@@ -87,9 +112,8 @@ def read_dataset(
     """
     from forebay.workers.training.data import dataset  # noqa: PLC0415 - of the extra `router`
 
-    return dataset.read(
-        prompts, outcomes, model_names(weak), model_names(strong), job_type=not no_job_type
-    )
+    models = model_names(weak, "--weak"), model_names(strong, "--strong")
+    return dataset.read(prompts, outcomes, *models, job_type=not no_job_type)
 
 
 def print_table(rows: list[tuple[str, ...]]) -> None:

@@ -2,19 +2,19 @@
 
 An engine answers many requests at once from one batch (continuous batching); a caller submits a
 prompt and waits on a future. All values here travel as JSON between the worker and the engine's
-process (`host/`). One conformance suite runs over every engine
-(`tests/workers/engines/test_conformance.py`).
+process (`host/`). `tests/workers/engines/test_conformance.py` runs over every engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from forebay.routing.base import changed, made
 from forebay.routing.errors import ForebayError, TooLong
 from forebay.routing.receipts import TokenLogprob
 
@@ -87,11 +87,10 @@ class Prompt(Frame):
             request only if nothing of the constraint can be enforced. The caller checks the text.
         score_options: with a `Choice`, also return the log-probability of every option.
         stream: hand out the text while it is generated, as far as the engine can.
-        branches: the prompt goes on in each of these ways, and the options of each are scored. All
-            branches share the messages, which the engine reads once if it can. There is no text
-            then, and no constraint.
-        logprobs: also return the probability of each token, and of so many of the most probable
-            tokens at its place. Only for an engine whose `EngineInfo.logprobs` is true.
+        branches: the prompt goes on in each of these ways, and the options of each are scored. The
+            engine reads what they share once if it can. There is no text or constraint then.
+        logprobs: also return each token's probability, and so many of the most probable tokens at
+            its place. Only for an engine whose `EngineInfo.logprobs` is true.
     """
 
     id: str
@@ -112,6 +111,13 @@ class Prompt(Frame):
     logprobs: int | None = None
 
 
+def alike(prompt: Prompt, contents: Mapping[str, str]) -> list[Prompt]:
+    """Return prompts like one, each with an id and with what its last turn holds."""
+    *before, last = prompt.messages
+    turns = {key: made(Turn, role=last.role, content=content) for key, content in contents.items()}
+    return [changed(prompt, id=key, messages=(*before, turn)) for key, turn in turns.items()]
+
+
 def too_long(turns: Sequence[Turn], tokens: int, context: int) -> TooLong:
     """Return the error of a prompt that is longer than the context, with both sizes in it."""
     chars = sum(len(turn.content) for turn in turns)
@@ -130,8 +136,8 @@ class Completion(Frame):
     """The text that an engine generated for a prompt.
 
     Attributes:
-        finish: `stop`: the model ended the text. `length`: the text was cut at `max_tokens` or at
-            the end of the context. `cancelled`, `deadline`: the text so far, which may be empty.
+        finish: `stop`: the model ended the text. `length`: it was cut at `max_tokens` or at the end
+            of the context. `cancelled`, `deadline`: the text so far, which may be empty.
         stop_sequence: the prompt's stop string that ended the text, if the engine knows it.
         tokens_cached: those of `tokens_in` that the engine had read before, for an earlier prompt.
         low_logprob: the 10 % quantile of the generated tokens' natural-log probabilities, if the
@@ -140,8 +146,7 @@ class Completion(Frame):
         branch_logprobs: the same for each branch of a prompt that has branches, in their order.
         token_logprobs: the tokens of the text with their probabilities, if `logprobs` was set.
         queued_s: seconds that the request waited for a slot.
-        prefill_s: seconds that the model read the prompt.
-        decode_s: seconds that the model generated the answer.
+        prefill_s, decode_s: seconds that the model read the prompt, and generated the answer.
     """
 
     id: str
@@ -169,7 +174,7 @@ class Vectors(Frame):
     """Embeddings of unit length.
 
     Attributes:
-        vectors: one vector for each text, in the order of the texts.
+        vectors: one for each text, in their order.
         tokens_in: the tokens that were read; words, if the embedding model counts no tokens.
     """
 
@@ -238,8 +243,7 @@ class TakeText(Protocol):
         """
 
 
-#: Takes the id of a prompt, and the completion or the error that it ended with. It must return at
-#: once.
+#: Takes a prompt's id, and the completion or error that it ended with. It must return at once.
 TakeEnd = Callable[[str, Completion | ForebayError], object]
 
 
@@ -253,17 +257,20 @@ class Engine(Protocol):
         """Queue a prompt for the running batch.
 
         `on_text` gets the text of a prompt with `stream`, in order, before the future ends. It may
-        get less than the whole text, and nothing from an engine that cannot stream.
-
-        The future ends with a `Completion`, or with one of these errors: `TooLong` (the prompt and
-        one token are longer than the context), `InvalidJob` (a constraint that the engine cannot
-        enforce), `EngineBusy` (the engine's own queue is full) or `EngineDied`.
+        get less than the whole text, and nothing from an engine that cannot stream. The future ends
+        with a `Completion`, or with one of these errors: `TooLong` (the prompt and one token are
+        longer than the context), `InvalidJob` (a constraint that the engine cannot enforce),
+        `EngineBusy` (the engine's own queue is full) or `EngineDied`.
         """
 
     def submit_all(self, prompts: Sequence[Prompt], on_end: TakeEnd) -> None:
         """Queue many prompts, as `submit` does; `on_end` gets the end of each, from any thread."""
         for prompt in prompts:
             self.submit(prompt).add_done_callback(partial(_tell_end, prompt.id, on_end))
+
+    def submit_alike(self, prompt: Prompt, contents: Mapping[str, str], on_end: TakeEnd) -> None:
+        """Queue many prompts, as `submit_all` does: those of `alike`."""
+        self.submit_all(alike(prompt, contents), on_end)
 
     def cancel(self, prompt_id: str) -> None:
         """End a request soon; its future gets `finish="cancelled"`. Unknown ids are ignored."""
@@ -290,7 +297,4 @@ class Engine(Protocol):
 
 def _tell_end(prompt_id: str, on_end: TakeEnd, future: Future[Completion]) -> None:
     error = future.exception()
-    if isinstance(error, ForebayError):
-        on_end(prompt_id, error)
-    else:
-        on_end(prompt_id, future.result())
+    on_end(prompt_id, error if isinstance(error, ForebayError) else future.result())

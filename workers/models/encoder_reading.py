@@ -11,7 +11,7 @@ import base64
 import binascii
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -40,6 +40,7 @@ class EncoderWeights(WeightsFile):
         weights: of each centre.
     """
 
+    kind: ClassVar[str] = "encoder"
     note: tuple[str, ...] = ()
     revision: str
     width: float = Field(gt=0)

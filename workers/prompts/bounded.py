@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from forebay.routing.errors import BadAnswer, EngineBusy, InvalidJob
-from forebay.routing.jobs import Content, Extract, Job
-from forebay.workers.engines.engine import Ending, EngineInfo, Prompt
+from forebay.routing.errors import BadAnswer, EngineBusy, Expired, InvalidJob, Lost
+from forebay.routing.jobs import Content, Extract, Generation, Job
+from forebay.workers.engines.engine import Completion, Ending, EngineInfo, Prompt
 from forebay.workers.isolation.limits import Crowded, OverBudget
 from forebay.workers.isolation.pool import call
 from forebay.workers.isolation.schemas import weight
@@ -37,9 +37,9 @@ def local(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
     return _built(prompts.local, job, info, prompt_id)
 
 
-def like(prompt: Prompt, job: Job, *, prompt_id: str) -> Prompt | None:
-    """Return the prompt for a job whose text alone differs, as `prompts.like` does."""
-    return prompts.like(prompt, job, prompt_id=prompt_id)
+def questions(jobs: Iterable[Job]) -> list[str]:
+    """Return what differs in the prompts of jobs, as `prompts.questions` does."""
+    return prompts.questions(jobs)
 
 
 def reworded(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
@@ -80,6 +80,33 @@ def parse_answer(
         return call(parsing.parse_answer, job, text, option_logprobs=scores, finish=finish)
     except OverBudget:
         raise BadAnswer("the answer takes too long to read") from None
+
+
+def content_of(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
+    """Return the content of a completion, `None` if it cannot be read, and how the text ended.
+
+    Raises:
+        Expired: The deadline passed meanwhile.
+        Lost: The job was cancelled meanwhile.
+    """
+    if completion.finish == "cancelled":
+        raise Lost
+    if completion.finish == "deadline":
+        raise Expired("the deadline passed while the job was worked")
+    try:
+        content = parse_answer(
+            job,
+            completion.text,
+            option_logprobs=completion.option_logprobs,
+            branch_logprobs=completion.branch_logprobs,
+            finish=completion.finish,
+        )
+    except BadAnswer:
+        return None, completion.finish
+    if isinstance(content, Generation):
+        told = {"logprobs": completion.token_logprobs, "stop_sequence": completion.stop_sequence}
+        content = content.model_copy(update=told)
+    return content, completion.finish
 
 
 def _built(build: BuildPrompt, job: Job, info: EngineInfo, prompt_id: str) -> Prompt:

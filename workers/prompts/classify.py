@@ -17,8 +17,13 @@ _LOCAL = "Read the text and answer with the one label that fits best, exactly as
 
 def local_turns(request: Classify) -> list[Turn]:
     """Return the turns for a local model."""
+    return system_and_user(_LOCAL, local_question(request))
+
+
+def local_question(request: Classify) -> str:
+    """Return the content of the last turn for a local model."""
     labels = _menu_of(tuple(request.labels))
-    return system_and_user(_LOCAL, f"Text:\n{request.text}\n\nLabels:\n{labels}\n\nLabel:")
+    return f"Text:\n{request.text}\n\nLabels:\n{labels}\n\nLabel:"
 
 
 def frontier_turns(request: Classify) -> list[Turn]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError
 
+from forebay.routing.base import made
 from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import (
     Classification,
@@ -98,7 +99,7 @@ def _classification(
         # A frontier model gives no probability with its label.
         return Classification(label=name)
     scores = _softmax({name: logprobs[name] for name in names})
-    return Classification(label=name, probability=scores[name], scores=scores)
+    return made(Classification, label=name, probability=scores[name], scores=scores)
 
 
 def _decisions(
@@ -114,12 +115,12 @@ def _decisions(
 
 
 def _softmax(logprobs: Mapping[str, float]) -> dict[str, float]:
-    """Return probabilities that add up to 1; even ones if every label is impossible."""
+    """Return probabilities that add up to 1; even ones if no label is possible."""
     top = max(logprobs.values())
-    if not math.isfinite(top):
-        return dict.fromkeys(logprobs, 1 / len(logprobs))
     weights = {name: math.exp(logprob - top) for name, logprob in logprobs.items()}
     total = sum(weights.values())
+    if not math.isfinite(total):  # all are minus infinity, or one is no number
+        return dict.fromkeys(logprobs, 1 / len(logprobs))
     return {name: weight / total for name, weight in weights.items()}
 
 

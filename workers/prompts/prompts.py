@@ -9,9 +9,9 @@ from a model's text to content, is `forebay.workers.prompts.parsing`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
-from forebay.routing.base import changed
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Classify, Decide, Generate, Job, Summarize
 from forebay.workers.engines.engine import Choice, Constraint, EngineInfo, Prompt, Turn
@@ -68,21 +68,22 @@ def local(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
     return prompt
 
 
-def like(prompt: Prompt, job: Job, *, prompt_id: str) -> Prompt | None:
-    """Return the prompt for a job of which the text alone differs from that of another prompt.
+def questions(jobs: Iterable[Job]) -> list[str]:
+    """Return what the last turn of each job's prompt for a local engine holds.
 
-    It is what `local` returns, and takes a third of the time. It is `None` for a kind of which the
-    text decides more than the turns.
-
-    Args:
-        prompt: what `local` returned for the other job.
-        job: the job.
-        prompt_id: the id of the new prompt.
+    The prompts of jobs of which the text alone differs are alike but for that. The list is empty
+    for kinds of which the text decides more.
     """
-    if not isinstance(job.request, Classify | Summarize):
-        return None
-    turns = _BY_KIND[job.kind].local_turns(job.request)
-    return changed(prompt, id=prompt_id, messages=tuple(turns))
+    questions = []
+    for job in jobs:
+        match job.request:
+            case Classify() as request:
+                questions.append(classify.local_question(request))
+            case Summarize() as request:
+                questions.append(summarize.local_question(request))
+            case _:
+                return []
+    return questions
 
 
 def frontier(job: Job, *, prompt_id: str) -> Prompt:

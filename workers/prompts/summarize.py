@@ -13,9 +13,13 @@ _LOCAL = "Summarize the text in your own words."
 
 def local_turns(request: Summarize) -> list[Turn]:
     """Return the turns for a local model."""
+    return system_and_user(_LOCAL, local_question(request))
+
+
+def local_question(request: Summarize) -> str:
+    """Return the content of the last turn for a local model."""
     focus = f" Say {request.focus}." if request.focus else ""
-    task = f"Summarize in at most {request.max_words} words.{focus}"
-    return system_and_user(_LOCAL, f"Text:\n{request.text}\n\n{task}")
+    return f"Text:\n{request.text}\n\nSummarize in at most {request.max_words} words.{focus}"
 
 
 def frontier_turns(request: Summarize) -> list[Turn]:

@@ -148,8 +148,9 @@ class Actor:
         begin, client = lambda: self._heartbeat.start(self._hostname), self._impatient_ledger.redis
         self._full_redis = FullRedis(client, self._in_flight, takes, begin)
         self._drain = Drain(
-            self._impatient_ledger, self._in_flight, settings.grace_s, self._heartbeat.stop
-        )
+            self._impatient_ledger, self._in_flight, settings.grace_s, self._heartbeat.stop,
+            self._consumed,
+        )  # fmt: skip
 
     def _register(self) -> None:
         """Register the tasks and the signal handlers with Celery."""
@@ -243,7 +244,7 @@ class Actor:
         self._full_redis.stop()
         if self._worker is not None:
             self._worker.close()
-        self._drain.ring_for_others(self._consumed())
+        self._drain.ring_for_others()
 
     def _come_round(self, consumer: Any) -> None:
         """Note that the consumer's loop came round, and have it do as an operator ordered."""

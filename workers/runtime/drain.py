@@ -30,22 +30,30 @@ class Drain:
     2. Gives running jobs `grace_s` to finish.
     3. Gives the rest back: another worker has them within a second. That is no attempt of theirs,
        unless this worker is wedged, which may be their doing.
-    4. Ends the process, whatever hangs. A job that could not be given back is found by its lease.
+    4. Rings for others where jobs wait, since doorbells that this worker took end with it.
+    5. Ends the process, whatever hangs. A job that could not be given back is found by its lease.
 
     Args:
         ledger: over a client that does not wait long for Redis.
         in_flight: the jobs that run.
         grace_s: how long they may run on.
         withdraw: called once, before the wait.
+        queues: returns the queues that the worker serves.
     """
 
     def __init__(
-        self, ledger: Ledger, in_flight: InFlight, grace_s: float, withdraw: Callable[[], None]
+        self,
+        ledger: Ledger,
+        in_flight: InFlight,
+        grace_s: float,
+        withdraw: Callable[[], None],
+        queues: Callable[[], Sequence[str]],
     ) -> None:
         self._ledger = ledger
         self._in_flight = in_flight
         self._grace_s = grace_s
         self._withdraw = withdraw
+        self._queues = queues
         self._exit_codes: SimpleQueue[int] = SimpleQueue()
 
     def start(self) -> None:
@@ -65,13 +73,13 @@ class Drain:
         if self._in_flight.closed:
             self._in_flight.emptied(self._grace_s + CLOSE_S)
 
-    def ring_for_others(self, queues: Sequence[str]) -> None:
-        """Ring once for each of these queues in which jobs wait, after this worker has stopped.
+    def ring_for_others(self) -> None:
+        """Ring once for each queue in which jobs wait, after this worker has stopped.
 
         Redis may have sent it a doorbell when it had ceased to read any.
         """
         try:
-            for queue in self._ledger.queues_with_jobs(queues, bulk=True):
+            for queue in self._ledger.queues_with_jobs(self._queues(), bulk=True):
                 self._ledger.ring(queue)
         except ForebayError as error:
             log.info("doorbells are left to the sweeper: %s", error, extra=event(Event.QUEUE_LEFT))
@@ -89,6 +97,7 @@ class Drain:
         if finished and exit_code == DRAINED:
             time.sleep(CLOSE_S)  # Celery ends the process meanwhile
         self._give_back(counted=exit_code == WEDGED)
+        self.ring_for_others()
         os._exit(exit_code)
 
     def _give_back(self, *, counted: bool) -> None:

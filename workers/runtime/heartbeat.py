@@ -37,7 +37,8 @@ class Heartbeat:
 
     1. Writes the worker's name, Celery's, to `fb:serving:<queue>`, unless it takes no jobs.
     2. Writes what the worker is and does (`WorkerStatus`) to `fb:worker:<name>`.
-    3. Reads whether it is drained, and how many jobs it may hold. `obey` has Celery's consumer
+    3. Notices if Redis lost its data meanwhile, and says so.
+    4. Reads whether it is drained, and how many jobs it may hold. `obey` has Celery's consumer
        take no more doorbells than that.
 
     Args:
@@ -64,6 +65,7 @@ class Heartbeat:
         self._well = well
         self._also = also
         self._began = time.time()
+        self._born, self._emptied = b"", 0.0
         self._stopped = threading.Event()
         self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
@@ -122,11 +124,19 @@ class Heartbeat:
     def _beat(self, for_s: float, about: str) -> None:
         """Count this worker as serving for so many seconds from now on."""
         try:
-            self._ledger.serve(self._worker, self._queues(), for_s, about)
+            self._compare(self._ledger.serve(self._worker, self._queues(), for_s, about))
             if for_s:
                 self._also()
         except ForebayError as error:
             log.warning("cannot write the heartbeat: %s", error, extra=event(Event.WORKER_UNSEEN))
+
+    def _compare(self, born: bytes) -> None:
+        """Notice if Redis has other data than at the first heartbeat."""
+        if self._born and born and born != self._born:
+            self._emptied = int(born) / 1000
+            message = "Redis lost its data: all jobs, answers, keys and books from before are gone"
+            log.error(message, extra=event(Event.REDIS_EMPTIED))
+        self._born = born or self._born
 
     def _status(self) -> WorkerStatus:
         """Return what this worker is and does."""
@@ -143,7 +153,7 @@ class Heartbeat:
             mean_s=round(mean_s, 4), retries_minute=self._in_flight.retries.rate()[0],
             policy=_policy_version(policy_file, toml.stamp(policy_file)),
             version=_version(), host=socket.gethostname(), pid=os.getpid(), started=self._began,
-            drained=self._order.drained, well=self._well(),
+            drained=self._order.drained, well=self._well(), emptied=self._emptied,
         )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ import atexit
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from forebay.routing.books.job_book import JobBook
 from forebay.routing.books.job_counts import (
@@ -74,8 +74,7 @@ class JobTally:
         record, outcome = claim.record, recorded.outcome
         counts = list(_of_way(record, outcome))
         if isinstance(outcome, ShardAnswered):
-            for result in outcome.results:
-                counts += _of_row(record, result).items()
+            counts += _of_rows(record, outcome.results).items()
         elif recorded.receipt is not None:
             audited = isinstance(outcome, Audited)
             counts += _of_end(record, recorded.receipt, audited=audited).items()
@@ -174,18 +173,31 @@ def _of_end(record: Record, receipt: Receipt, *, audited: bool) -> dict[str, int
     )  # fmt: skip
 
 
-def _of_row(record: Record, result: RowResult) -> dict[str, int]:
-    """Return the counts of a row of a shard; a row that goes up is counted as its own job."""
-    tenant = record.id.partition(".")[0]
-    if result.status == "up":
-        return {up_count(tenant, record.kind, _deciding(",".join(result.reasons[-1:]))): 1}
-    lane = "local" if result.status == "done" else ""
-    group = JobGroup(tenant, record.kind, record.egress, result.status, lane, result.model)
-    counts = job_counts(
-        group, jobs=1, rows=1, tokens_in=result.tokens_in, tokens_out=result.tokens_out,
-        degraded=result.degraded,
+def _of_rows(record: Record, results: Iterable[RowResult]) -> Counter[str]:
+    """Return the counts of a shard's rows; a row that goes up is counted as its own job."""
+    tenant, kind = record.id.partition(".")[0], record.kind
+    counts: Counter[str] = Counter()
+    alike: defaultdict[tuple[str, str], list[RowResult]] = defaultdict(list)
+    for result in results:
+        if result.status == "up":
+            counts[up_count(tenant, kind, _deciding(",".join(result.reasons[-1:])))] += 1
+            continue
+        alike[result.status, result.model].append(result)
+        for name in {check for check, _ in result.failed}:
+            counts[check_count(tenant, kind, name)] += 1
+    for (status, model), rows in alike.items():
+        lane = "local" if status == "done" else ""
+        counts.update(_of_group(JobGroup(tenant, kind, record.egress, status, lane, model), rows))
+    return counts
+
+
+def _of_group(group: JobGroup, rows: Sequence[RowResult]) -> dict[str, int]:
+    return job_counts(
+        group, jobs=len(rows), rows=len(rows),
+        tokens_in=sum([row.tokens_in for row in rows]),
+        tokens_out=sum([row.tokens_out for row in rows]),
+        degraded=sum([row.degraded for row in rows]),
     )  # fmt: skip
-    return counts | {check_count(tenant, record.kind, name): 1 for name, _ in result.failed}
 
 
 def _failed_checks(tenant: str, kind: str, answer: Answer | None) -> Iterator[str]:

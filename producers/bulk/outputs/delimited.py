@@ -45,7 +45,7 @@ class DelimitedOutput(Output):
         """Write the header if there are no rows, and close the file."""
         if not self._file.closed and not self._file.size:
             self.append(())
-        self._file.close()
+        self._file.finish()
 
     def close(self) -> None:
         """Close the file."""

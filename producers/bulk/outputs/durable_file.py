@@ -12,6 +12,7 @@ from pathlib import Path
 from forebay.producers.bulk.names import shown
 from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
 
+_BEGIN_AGAIN = "begin again with overwrite"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -33,6 +34,8 @@ class DurableFile:
     ) -> None:
         self.path = path
         self.size = resume_at or 0
+        if resume_at and not path.exists():
+            raise InvalidJob(f"is gone: {_BEGIN_AGAIN}", field=shown(path))
         with writable(path):
             self._fd = os.open(path, _flags(resume_at, overwrite=overwrite), 0o666)
         try:
@@ -53,7 +56,9 @@ class DurableFile:
         Raises:
             Unavailable: The disk is full or fails. The file keeps what it had before, and `append`
                 may be called again.
+            InvalidJob: The file was removed, replaced or changed meanwhile; see `check`.
         """
+        self.check()
         try:
             _write(self._fd, data)
             os.fsync(self._fd)
@@ -64,6 +69,28 @@ class DurableFile:
             raise not_written(error, self.path) from None
         self.size += len(data)
         return self.size
+
+    def check(self) -> None:
+        """Check that what was appended is still in the file of this name.
+
+        Raises:
+            InvalidJob: Somebody removed, replaced or changed the file.
+        """
+        here = os.fstat(self._fd)
+        try:
+            there = self.path.stat()
+        except OSError:
+            raise _lost(self.path, "was removed") from None
+        if (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
+            raise _lost(self.path, "was replaced")
+        if here.st_size != self.size:
+            raise _lost(self.path, "was changed")
+
+    def finish(self) -> None:
+        """Check the file and close it; a second call does nothing. Raises what `check` raises."""
+        if not self.closed:
+            self.check()
+        self.close()
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -84,7 +111,7 @@ class DurableFile:
         if resume_at is not None and size < resume_at:
             raise InvalidJob(
                 f"has {size:,} of the {resume_at:,} bytes that were written: it was cut or "
-                "replaced; begin again with overwrite",
+                f"replaced; {_BEGIN_AGAIN}",
                 field=shown(self.path),
             )
         with writable(self.path):
@@ -164,6 +191,10 @@ def being_written(path: Path) -> InvalidJob:
         "is being written by another process: choose another name, or end that process",
         field=shown(path),
     )
+
+
+def _lost(path: Path, how: str) -> InvalidJob:
+    return InvalidJob(f"{how} while it was written: {_BEGIN_AGAIN}", field=shown(path))
 
 
 def not_written(error: OSError, path: Path) -> ForebayError:

@@ -30,7 +30,7 @@ class JsonlOutput(Output):
 
     def finish(self) -> None:
         """Close the file; it has its final form at any time."""
-        self._file.close()
+        self._file.finish()
 
     def close(self) -> None:
         """Close the file."""

@@ -33,7 +33,8 @@ class Output(ABC):
 
         Raises:
             Unavailable: The disk is full or fails. The output is as it was before the call.
-            InvalidJob: The format cannot hold a row.
+            InvalidJob: The format cannot hold a row; or somebody removed or changed what was
+                appended before.
         """
 
     @abstractmethod
@@ -42,6 +43,7 @@ class Output(ABC):
 
         Raises:
             Unavailable: The disk is full or fails. `finish` may be called again after a resume.
+            InvalidJob: Somebody removed or changed what was appended.
         """
 
     def replace(self, path: Path) -> None:

@@ -65,6 +65,7 @@ class SpooledOutput(Output):
         """Make the file of the spool, and remove the spool."""
         if self._spool is None:
             return
+        self._spool.check()
         new = self.path.with_name(self.path.name + UNFINISHED)
         try:
             self.convert(new)

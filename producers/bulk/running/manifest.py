@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -90,7 +90,7 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read the manifest of a bulk.
+        """Read the manifest of a bulk; its output is where the folder is.
 
         Raises:
             InvalidJob: There is none, or another version of Forebay wrote it.
@@ -108,9 +108,18 @@ class Manifest:
             raise InvalidJob("was written by another version of Forebay", field=shown(path))
         try:
             mark = values.pop("fingerprint")
-            return cls(**values, fingerprint=Fingerprint(**mark) if mark else None)
+            made = cls(**values, fingerprint=Fingerprint(**mark) if mark else None)
         except (TypeError, KeyError):
             raise InvalidJob("cannot be read", field=shown(path)) from None
+        return made._at(folder)
+
+    def _at(self, folder: Path) -> Self:
+        """Return the manifest of a bulk that is in this folder now: it may have been moved."""
+        if self.folder == folder:
+            return self
+        out = str(folder).removesuffix(FOLDER_SUFFIX)
+        # The folder of a retry is in the folder of the bulk that it completes.
+        return replace(self, out=out, completes=self.completes and str(folder.parent))
 
 
 def bad_rows_of(out: str | Path) -> Path:

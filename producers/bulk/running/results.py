@@ -58,8 +58,9 @@ def without_result(number: int, key: str | None, status: str, error: str) -> Res
     return of_row(number, key, result) | {"status": status}
 
 
-def totals(rows: Sequence[Mapping[str, Any]], bad: int) -> Counter[str]:
+def totals(known: Sequence[Mapping[str, Any] | None], bad: int) -> Counter[str]:
     """Return what became of rows, as counters for the journal and for the progress."""
+    rows = [row for row in known if row is not None]
     counted: Counter[str] = Counter(rows=len(rows), bad=bad)
     for row in rows:
         counted[f"rows_{row['status']}"] += 1

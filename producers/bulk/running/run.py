@@ -222,7 +222,9 @@ class BulkRun:
         bad = [of_bad_row(row) for block in blocks for row in block.bad]
         bad_size = self._bad.append(bad) if bad else self._journal.bad_size
         self._journal.done(
-            [(block.fed.number, _totals(block)) for block in blocks], out_size, bad_size
+            [(each.fed.number, results.totals(each.results, len(each.bad))) for each in blocks],
+            out_size,
+            bad_size,
         )
         self._forget(blocks)
 
@@ -267,6 +269,7 @@ class BulkRun:
         """Give the outputs their final form, and the bulk its final state."""
         self._look(now=True)
         self._finish_outputs()
+        self._count_again()
         if self.record.state == "cancelled":
             return
         if (then := self.manifest.fingerprint) is not None:
@@ -276,6 +279,13 @@ class BulkRun:
         patiently(partial(self._bulks.update, self.manifest.id, state=state), patience_s=PATIENCE_S)
         self.record = replace(self.record, state=state)
 
+    def _count_again(self) -> None:
+        """Write into the record what the outputs hold, if Redis has lost some of its counts."""
+        if self.record.over < self.written:
+            totals = self.totals.items()
+            self._bulks.update(self.manifest.id, **{k: n for k, n in totals if k[:5] == "rows_"})
+            self._look(now=True)
+
     def _finish_outputs(self) -> None:
         self._out.finish()
         self._bad.finish()
@@ -284,12 +294,7 @@ class BulkRun:
 
     def _cancel_rest(self) -> None:
         """Cancel what is on the ledger. What was written stays, in its final form."""
-        self._finish_outputs()
         for job_id in self._collector.awaited():
             with suppress(ForebayError):
                 self._ledger.cancel(job_id)
-
-
-def _totals(block: Block) -> dict[str, int]:
-    rows = [row for row in block.results if row is not None]
-    return results.totals(rows, len(block.bad))
+        self._finish_outputs()

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from signal import SIGHUP, SIGTERM
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -60,11 +61,11 @@ if TYPE_CHECKING:
 RUN_HELP = """Answer every row of a file, and write the results to another file.
 
 \b
-  forebay bulk run mails.csv --kind classify --labels labels.txt --text-field body --out l.csv
-  forebay bulk run invoices/ --kind extract --schema invoice.json --out invoices.jsonl
-  forebay bulk run mails.jsonl --kind generate --user "Answer this: {body}" --out answers.jsonl
-  forebay bulk run mails.csv --kind decide --choice "urgent?=yes,no" --text-field body --out d.csv
-  forebay bulk run texts.parquet --kind embed --text-field text --out vectors.npy
+  forebay bulk run mails.csv --kind classify --labels labels.txt --out l.csv
+  forebay bulk run mails/ --kind extract --schema invoice.json --out i.jsonl
+  forebay bulk run m.csv --kind generate --user "Reply: {body}" --out a.csv
+  forebay bulk run mails.csv --kind decide --choice "sad?=yes,no" --out d.csv
+  forebay bulk run mails.parquet --kind embed --text-field body --out v.npy
   cat jobs.jsonl | forebay bulk run - --out results.jsonl
 
 Rows are read from JSONL, CSV, TSV, Parquet, a folder of text files, or - for standard input.
@@ -209,9 +210,11 @@ def _try_out(
 
 def _validate(client: Client, source: str, options: dict[str, Any], *, as_json: bool) -> None:
     """Read all rows, and answer none."""
+    from forebay.producers.bulk.outputs.columns import of_bad_row
+
     found = client.validate_bulk(source, **options)
     if as_json:
-        bad = [row._asdict() for row in found.first_bad]
+        bad = [of_bad_row(row) for row in found.first_bad]
         display.document({"rows": found.rows, "bad": found.bad, "first_bad": bad})
     else:
         for row in found.first_bad:
@@ -237,21 +240,22 @@ def _follow_resumed(which: str, tenant: str | None, source: str | None, *, as_js
             if error.job_id is None:
                 raise
             display.note(str(error))
-            _print(client.bulk_progress(error.job_id), as_json=as_json)
+            _print(replace(client.bulk_progress(error.job_id), fed=True), as_json=as_json)
         else:
             _follow(bulk, as_json=as_json)
 
 
 def _follow(bulk: BulkHandle, *, as_json: bool, by: bool = False) -> None:
-    """Feed and collect a bulk until it ends; Ctrl-C detaches. `by`: it has a deadline."""
+    """Feed and collect a bulk until it ends or a signal detaches. `by`: it has a deadline."""
     from forebay.producers.cli.bulk.progress import forecast_line, live
+    from forebay.producers.cli.progress import interrupted_by
 
     with bulk:
         display.note(f"bulk {bulk.id}")
         if by:
             display.note(forecast_line(bulk.forecast()))
         try:
-            with live(display.note) as report:
+            with interrupted_by(SIGTERM, SIGHUP), live(display.note) as report:
                 end = bulk.wait(on_progress=report)
         except KeyboardInterrupt:
             display.note(

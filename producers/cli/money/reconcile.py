@@ -163,7 +163,7 @@ def _print_differences(found: list[Difference], settled: list[str], *, as_json: 
         ]
         display.table(("WHAT", "CALL OR DAY", "BOOKED", "BILLED", "NOTE"), rows)
     if settled:
-        display.note(f"{len(settled):,} calls of unknown outcome settled")
+        display.note(f"{display.counted(len(settled), 'call')} of unknown outcome settled")
     display.note(f"{len(found):,} differences" if found else "the book and the bill agree")
 
 

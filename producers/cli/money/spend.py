@@ -94,7 +94,7 @@ def export(
     if as_json and out is not None:
         display.document(done)
     for verb, count in done.items():
-        display.note(f"{count:,} calls {verb}")
+        display.note(f"{display.counted(count, 'call')} {verb}")
 
 
 @app.command()
@@ -135,7 +135,9 @@ def reprice(
         display.table(("MODEL", "CALLS", "BOOKED", f"BY {listed.version}", "CHANGE"), rows)
     display.note(f"{unpriced:,} calls could not be priced: no tokens, or no price")
     if mock := len(settled) - len(real):
-        display.note(f"{mock:,} calls of the mock are left out: what it bills is no money")
+        display.note(
+            f"{display.counted(mock, 'call')} of the mock left out: what it bills is no money"
+        )
 
 
 def _repriced(call: CallRecord, prices: Prices) -> int | None:

@@ -19,7 +19,7 @@ HELP = """Say what tokens cost on your own machine, and when it pays.
 
 \b
   forebay tco --hardware 2200 --watts 350 --tokens-per-s 1900
-  forebay tco --hardware 215000 --life 3 --watts 10200 --kwh 0.115 \\\\
+  forebay tco --hardware 215000 --life 3 --watts 10200 --kwh 0.115 \\
       --tokens-per-s 20000 --utilisation 0.9 --output-share 0.1
 
 Tokens are those of prompts and answers together. `forebay report` says how many you have a day, and

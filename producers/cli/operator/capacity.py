@@ -27,8 +27,8 @@ WHOLE_FROM = 1_000
 HELP = """Say how many local workers a load needs.
 
 \b
-  forebay capacity --wait 2                             # the load of this fleet, as measured
-  forebay capacity --wait 2 --rate 12                   # its service times, another rate
+  forebay capacity --wait 2              # the load of this fleet, as measured
+  forebay capacity --wait 2 --rate 12    # its service times, another rate
   forebay capacity --wait 2 --rate 12 --service 1.8 --spread 0.9 --slots 8
 
 What is not given is measured: the rate of the busiest hour, the service times of the newest 2,000

@@ -15,13 +15,14 @@ from forebay.producers.cli.operator.fleet_checks import in_each_fleet
 from forebay.producers.cli.operator.readers import fleet_option, open_reader
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import Misconfigured, Unavailable
+from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.overview.all_jobs import AllJobs, ranked
 from forebay.routing.overview.job_filter import JobFilter
 from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
-from forebay.routing.overview.workers import SeenWorker, Workers, other_policies
+from forebay.routing.overview.workers import SeenWorker, Workers, emptied_at, other_policies
 from forebay.routing.policy.policy_file import Policy
 
 OLD_S = 600.0  # an interactive job that waits for longer deserves a look
@@ -32,7 +33,7 @@ FEW_JOBS = 5  # in a minute; their mean says little
 
 def probes() -> list[Probe]:
     """Return the checks about jobs."""
-    checks = (fleet_policy, workers, dead_jobs, oldest_waiting, leases, pauses)
+    checks = (emptied, fleet_policy, workers, dead_jobs, oldest_waiting, leases, pauses)
     return in_each_fleet(_if_reached(probe) for probe in checks)
 
 
@@ -50,6 +51,20 @@ def _if_reached(probe: Probe) -> Probe:
                 raise
 
     return quiet
+
+
+def emptied() -> Iterator[Finding]:
+    """Report a Redis that came back without its data while workers ran."""
+    with _reader() as reader:
+        since = emptied_at(Workers(reader.redis).all())
+    if since:
+        when = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        mend = (
+            "put its append-only file back from a backup; or submit the jobs again, and make API "
+            "keys anew. Then restart the workers, which ends this report"
+        )
+        seen = f"Redis lost its data at {when}: jobs, answers, API keys and books are gone"
+        yield Finding("data", "fail", seen, mend)
 
 
 def fleet_policy() -> Iterator[Finding]:
@@ -92,8 +107,10 @@ def _fault_of(worker: SeenWorker, seen: Sequence[SeenWorker]) -> Finding | None:
             name, "warn", "drained", f"forebay workers resume {status.name}{fleet_option()}"
         )
     if status.retries_minute > max(status.jobs_minute, FEW_JOBS):
-        what = f"{status.retries_minute:,} jobs went back to their queue in the last minute"
-        return Finding(name, "warn", what, "its log says why: engine.ended, engine.broke")
+        what = f"jobs went back to their queue {status.retries_minute:,} times in the last minute"
+        calls = BEDROCK in status.queues
+        events = "bedrock.shut, bedrock.rests" if calls else "engine.ended, engine.broke"
+        return Finding(name, "warn", what, f"its log says why: job.retried, {events}")
     usual = _usual_s(worker, seen)
     if usual and status.mean_s > SLOW * usual:
         what = f"slow: {status.mean_s:.3g} s a job; others of its queue take {usual:.3g} s"
@@ -171,6 +188,8 @@ def _reader() -> Iterator[LedgerReader]:
     try:
         yield reader
     except Misconfigured as error:
+        if error.field == "FOREBAY_REDIS_URL":  # the check `redis` reports that
+            raise
         raise Misconfigured(f"{error.message} (only the operator's user sees this)") from None
     finally:
         reader.redis.close()

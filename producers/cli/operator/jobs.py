@@ -128,10 +128,10 @@ def cells(record: Record, now_ms: int) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def summary(found: Found, wanted: JobFilter, what: str = "jobs") -> str:
+def summary(found: Found, wanted: JobFilter, what: str = "job") -> str:
     """Return how many jobs were found, and if there may be more."""
     matched = found.counts.total()
-    line = f"{matched:,} {what}{describe(wanted)}" if matched else f"no {what}{describe(wanted)}"
+    line = f"{display.counted(matched, what) if matched else f'no {what}s'}{describe(wanted)}"
     if len(found.records) < matched:
         line += f", the newest {len(found.records):,} of them shown"
     if not found.complete:

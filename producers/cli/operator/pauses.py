@@ -17,14 +17,16 @@ from forebay.producers.cli.options import Json
 PAUSE_HELP = """Hold back a lane, kind, tenant or model. Without a name, list them.
 
 \b
-  forebay pause bedrock                  no call to Bedrock; policy says if its jobs wait or stay
+  forebay pause bedrock                  make no call to Bedrock
   forebay pause bedrock --tenant acme    the same for one tenant
-  forebay pause local                    local workers take no more jobs (route: the router)
-  forebay pause acme                     no job of this tenant is begun
-  forebay pause summarize                jobs of this kind wait before the router
-  forebay pause anthropic.claude-x       this model is not called
+  forebay pause local                    local workers take no more jobs
+  forebay pause route                    routers take no more jobs
+  forebay pause acme                     begin no job of this tenant
+  forebay pause summarize                hold jobs of this kind
+  forebay pause anthropic.claude-x       do not call this model
   forebay pause                          list all pauses
-\b
+
+While Bedrock is paused, its jobs wait or get a local answer, as `when_shut` of the policy says.
 Jobs that run go on. Pauses are kept in Redis until `forebay resume`. A tenant or model whose name
 is that of a lane or kind, or nearly so, is written tenant:NAME or model:NAME.
 """

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 MOVE_HELP = """Move a tenant to another fleet. Run it again to go on after an interruption.
 
 \b
-  forebay tenants move acme east              move it, and wait until its jobs have ended here
+  forebay tenants move acme east              move it, and wait for its jobs
   forebay tenants move acme east --dry-run    say what would be done
   forebay tenants move acme --status          say how far the move is
-  forebay tenants move acme --undo            go back, as long as nothing was carried
-\b
+  forebay tenants move acme --undo            go back, if nothing was carried
+
 New jobs go to the new fleet at once. The jobs from before end in the old fleet; their records and
 answers, and what else belongs to the tenant, are carried then. The map (FOREBAY_FLEETS) is
 rewritten here; if other machines have copies of it, bring them the same line when you are told.

@@ -19,7 +19,7 @@ from forebay.routing.base import NANO
 from forebay.routing.overview.adding_up import added_snapshots, of_each
 from forebay.routing.overview.all_jobs import ranked
 from forebay.routing.overview.snapshot import QueueLine, Snapshot, Snapshots
-from forebay.routing.overview.workers import SeenWorker
+from forebay.routing.overview.workers import SeenWorker, emptied_at
 
 WIDE = 140  # columns from which on the tables stand side by side
 MAX_TENANTS = 6
@@ -101,6 +101,9 @@ def _head(now: Snapshot) -> Text:
         (f"leases recovered {now.recovered}/h", "yellow" if now.recovered else ""),
     ]  # fmt: skip
     head = Text("  ").join(Text(words, style) for words, style in parts)
+    if since := emptied_at(now.workers):
+        when = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        head = head.append(f"\nRedis lost its data at {when}: forebay doctor", "bold red")
     if now.unreached:
         missing = f"cannot be reached, and not counted: {', '.join(now.unreached)}"
         head = head.append(f"\n{missing}", "bold red")

@@ -95,10 +95,17 @@ def scale(name: Name, hands: Hands, *, as_json: Json = False) -> None:
     if hands > threads:
         queue = worker.status.queues[0].partition(".")[0] if worker.status.queues else ""
         how = MORE.get(queue, "restart it with a larger --concurrency")
-        message = f"must be at most {threads}, the threads that {name} has; for more, {how}"
-        raise typer.BadParameter(message, param_hint="'N'")
+        most = f"must be at most {threads}, the threads that {name} has{_in_reserve(worker)}"
+        raise typer.BadParameter(f"{most}; for more, {how}", param_hint="'N'")
     orders.scale(name, hands if hands < threads else None)
-    _print(name, "scaled", f"it holds at most {hands} of {threads} jobs", as_json=as_json)
+    note = f"it holds at most {hands} of {threads} jobs{_in_reserve(worker)}"
+    _print(name, "scaled", note, as_json=as_json)
+
+
+def _in_reserve(worker: SeenWorker) -> str:
+    """Return how many threads BUSY counts besides, which `scale` does not change."""
+    reserve = worker.status.reserve
+    return f", besides {reserve} in reserve for jobs that must not wait" if reserve else ""
 
 
 def document(worker: SeenWorker) -> dict[str, Any]:

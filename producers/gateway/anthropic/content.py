@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from forebay.producers.gateway.asking.tools import Call, Tool, ToolName, result, said
 from forebay.producers.gateway.errors import InvalidRequest
-from forebay.producers.gateway.wire import Body, Ignored, PartsText, only
+from forebay.producers.gateway.wire import AnyPartsText, Body, Ignored, only
 from forebay.routing.base import tagged_by
 
 _NO_EXAMPLES = "describe the input in `description`; leave it out"
@@ -41,15 +41,26 @@ class ToolResultPart(Body):
 
     type: Literal["tool_result"]
     tool_use_id: str
-    content: PartsText | None = None
+    content: AnyPartsText | None = None
     is_error: bool | None = None
     cache_control: Ignored = None
 
 
+class ThoughtPart(Body):
+    """What another model thought before an earlier answer; no model here takes it up."""
+
+    type: Literal["thinking", "redacted_thinking"]
+    thinking: Ignored = None
+    signature: Ignored = None
+    data: Ignored = None
+
+
 Part = Annotated[
-    TextPart | ToolUsePart | ToolResultPart, Field(discriminator="type"), tagged_by("type")
+    TextPart | ToolUsePart | ToolResultPart | ThoughtPart,
+    Field(discriminator="type"),
+    tagged_by("type"),
 ]
-_TYPES = frozenset({"text", "tool_use", "tool_result"})
+_TYPES = frozenset({"text", "tool_use", "tool_result", "thinking", "redacted_thinking"})
 
 
 def _parts(value: Any) -> Any:
@@ -118,6 +129,8 @@ class ToolChoice(Body):
 def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
     """Return the messages as roles and texts; results of tools come before the user's text.
 
+    Thoughts are left out, and messages in which nobody says a word.
+
     Raises:
         InvalidRequest: A result belongs to no call before it.
     """
@@ -131,7 +144,7 @@ def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
         found += [("tool", _result(one, names, number)) for one in results]
         if calls:
             text = said(text, [Call(call.name, call.input) for call in calls])
-        if text or not results:
+        if text or (message.role == "user" and not results):
             found.append((message.role, text))
     return found
 

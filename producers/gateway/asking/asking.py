@@ -50,11 +50,20 @@ async def submit(caller: Caller, job: Job) -> str:
     return await caller.gateway.client(caller.tenant).submit(job)
 
 
-async def ask(request: Request, caller: Caller, jobs: Sequence[Job]) -> list[Answer]:
+async def ask(
+    request: Request, caller: Caller, jobs: Sequence[Job], *, own: bool = False
+) -> list[Answer]:
     """Submit jobs and return their answers, in the order of the jobs.
 
     If the client goes away, the jobs are cancelled, except jobs under an idempotency key: the
     client can ask for those again.
+
+    Args:
+        request: of the client.
+        caller: who asks.
+        jobs: what is asked.
+        own: the answers are to be kept under ids of their own, so each needs a job, also if its
+            answer is in the cache.
 
     Raises:
         RateLimited: The key has used up its minute.
@@ -63,7 +72,7 @@ async def ask(request: Request, caller: Caller, jobs: Sequence[Job]) -> list[Ans
     """
     estimated = sum(map(estimate, jobs))
     await caller.spend(estimated)
-    if cached := await _cached(caller, jobs):
+    if not own and (cached := await _cached(caller, jobs)):
         caller.give_back(estimated)
         return cached
     used = 0

@@ -14,7 +14,8 @@ from starlette.responses import FileResponse, Response
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
-from forebay.producers.gateway.batch_endpoints.anthropic_lines import MessageLines
+from forebay.producers.gateway.batch_endpoints.anthropic_lines import MAX_REQUESTS, MessageLines
+from forebay.producers.gateway.batch_endpoints.files import check_range
 from forebay.producers.gateway.batch_endpoints.making import (
     WINDOW,
     BatchOptions,
@@ -28,7 +29,6 @@ from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body, read, respond
 from forebay.routing.errors import UnknownJob
 
-MAX_REQUESTS = 100_000
 MAX_LISTED = 1_000
 JSONL = "application/x-jsonl"
 _ID = re.compile(r"msgbatch_([0-9a-f]{32})")
@@ -136,6 +136,7 @@ async def get_message_batch_results(request: Request, batch_id: str) -> Response
     if not batch.output_file:
         raise InvalidRequest("has no results: it has not ended, or has no requests", field="id")
     path = await by.gateway.on_thread(by.gateway.files.content, by.tenant, batch.output_file)
+    check_range(request, path.stat().st_size)
     return FileResponse(path, media_type=JSONL)
 
 

@@ -15,12 +15,15 @@ from forebay.producers.gateway.batch_work.line_format import (
     Translated,
     Unanswered,
     check_no_stream,
+    told_tools,
 )
 from forebay.producers.gateway.errors import Fault
 from forebay.producers.gateway.shapes import anthropic_error
 from forebay.producers.gateway.wire import read
 from forebay.routing.jobs import Answer
 
+#: Of one batch, as Anthropic limits them; the body of a request is bounded besides.
+MAX_REQUESTS, MAX_BYTES = 100_000, 256 * 1024 * 1024
 _TYPES = {"expired": "expired", "cancelled": "canceled"}
 
 
@@ -28,20 +31,21 @@ class MessageLines:
     """The lines for `/v1/messages`."""
 
     endpoint: ClassVar[str] = "/v1/messages"
+    max_requests: ClassVar[int] = MAX_REQUESTS
+    max_bytes: ClassVar[int] = MAX_BYTES
     errors_apart: ClassVar[bool] = False
 
     def translate(self, body: Any, desk: Desk) -> Translated:
         """Return the job of a request."""
         request = read(MessagesRequest, to_json(body))
         check_no_stream(request.stream)
-        made = jobs(
-            request.chat(), desk.target(request.model), request.forebay, desk.headers, desk.tenant
-        )
-        return Translated(made)
+        chat = request.chat()
+        made = jobs(chat, desk.target(request.model), request.forebay, desk.headers, desk.tenant)
+        return Translated(made, {"tools": chat.tools is not None})
 
-    def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002 - of the contract
+    def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a message."""
-        return message(answers[0])
+        return message(answers[0], told_tools(told))
 
     def answered(self, line_id: str, custom_id: str, body: Mapping[str, Any]) -> Any:  # noqa: ARG002 - of the contract
         """Return the result of a request with an answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -13,7 +14,7 @@ from typing_extensions import TypedDict
 from forebay.producers.gateway.access import caller
 from forebay.producers.gateway.batch_endpoints.upload import Upload, received
 from forebay.producers.gateway.documents import documented
-from forebay.producers.gateway.errors import InvalidRequest, NotSupported
+from forebay.producers.gateway.errors import InvalidRequest, NotSupported, RangeNotSatisfiable
 from forebay.producers.gateway.files.file_store import StoredFile
 from forebay.producers.gateway.files.paging import Page, page_of
 from forebay.producers.gateway.wire import Body, respond
@@ -21,6 +22,7 @@ from forebay.producers.gateway.wire import Body, respond
 MAX_LISTED = 10_000
 MIN_KEPT_S, MAX_KEPT_S = 3_600, 30 * 86_400  # of a file that says how long it is kept
 JSONL = "application/jsonl"
+_RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-\d{1,18})(?:,.*)?")
 
 router = APIRouter(prefix="/v1/files", tags=["Files"])
 
@@ -113,6 +115,7 @@ async def get_file_content(request: Request, file_id: str) -> Response:
     by = await caller(request, "read")
     file = await by.gateway.on_thread(by.gateway.files.get, by.tenant, file_id)
     path = await by.gateway.on_thread(by.gateway.files.content, by.tenant, file_id)
+    check_range(request, file.bytes)
     return FileResponse(path, media_type=JSONL, filename=file.name)
 
 
@@ -122,6 +125,20 @@ async def delete_file(request: Request, file_id: str) -> Response:
     by = await caller(request, "admin")
     await by.gateway.on_thread(by.gateway.files.delete, by.tenant, file_id)
     return respond({"id": file_id, "object": "file", "deleted": True}, {})
+
+
+def check_range(request: Request, size: int) -> None:
+    """Have a response send the whole file if the request's range is none, as HTTP says.
+
+    Raises:
+        RangeNotSatisfiable: The file ends before the range.
+    """
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
+    if match is None or int(match[1] or 0) > int(match[2] or size):
+        headers = request.scope["headers"]
+        request.scope["headers"] = [each for each in headers if each[0] != b"range"]
+    elif match[1] and int(match[1]) >= size:
+        raise RangeNotSatisfiable(f"begins after the last of {size} bytes", field="range")
 
 
 def file_object(file: StoredFile) -> FileObject:

@@ -15,6 +15,7 @@ from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.files.paging import Page, page_of
 from forebay.producers.gateway.wire import Body
 from forebay.routing.base import Egress
+from forebay.routing.errors import UnknownJob
 
 MAX_WINDOW = timedelta(days=30)
 WINDOW = "24h"
@@ -54,7 +55,11 @@ def linked(by: Caller, terms: Terms, name: str) -> Batch:
         UnknownJob: There is no such file.
     """
     gateway = by.gateway
-    content = gateway.files.content(by.tenant, terms.input_file)
+    try:
+        content = gateway.files.content(by.tenant, terms.input_file)
+    except UnknownJob as error:
+        error.field = "input_file_id"
+        raise
     batch_id = gateway.batches.new_id(by.tenant)
     os.link(content, gateway.files.batch_folder(batch_id) / name)
     return gateway.batches.create(batch_id, gateway.files.id, terms)
@@ -71,6 +76,7 @@ def page_of_batches(
     store = by.gateway.batches
     ids = store.ids(by.tenant, family)
     shown = [prefix + batch_id.partition(".")[2] for batch_id in ids]
-    page = page_of(ids, shown, after, limit, before=before)
+    field = "after_id" if family == "anthropic" else "after"
+    page = page_of(ids, shown, after, limit, before=before, field=field)
     batches = [batch for batch_id in page.items if (batch := store.find(batch_id))]
     return Page(batches, page.more, page.first_id, page.last_id)

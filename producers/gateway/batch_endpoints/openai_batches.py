@@ -43,7 +43,7 @@ class BatchRequest(Body):
     """The body of `POST /v1/batches`."""
 
     input_file_id: str = Field(max_length=100)
-    endpoint: Literal["/v1/chat/completions", "/v1/responses", "/v1/embeddings"]
+    endpoint: Literal["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/decisions"]
     completion_window: str = Field(min_length=2, max_length=20)
     metadata: Metadata | None = None
     output_expires_after: OutputExpiresAfter | None = None

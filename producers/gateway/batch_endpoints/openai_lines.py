@@ -1,4 +1,4 @@
-"""The lines of OpenAI's batches: chats, responses and embeddings."""
+"""The lines of OpenAI's batches: chats, responses, embeddings and decisions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from forebay.producers.gateway.asking.chats import jobs
 from forebay.producers.gateway.batch_work.line_format import (
@@ -14,17 +14,24 @@ from forebay.producers.gateway.batch_work.line_format import (
     Translated,
     Unanswered,
     check_no_stream,
+    told_tools,
 )
+from forebay.producers.gateway.decisions.decision_job import decision_job
+from forebay.producers.gateway.decisions.openai_reply import decision
+from forebay.producers.gateway.decisions.openai_request import DecisionRequest
 from forebay.producers.gateway.errors import Fault, NotSupported
 from forebay.producers.gateway.openai.chat_request import ChatRequest
 from forebay.producers.gateway.openai.embeddings import EmbeddingRequest, embedded, embedding_job
 from forebay.producers.gateway.openai.replies import completion
 from forebay.producers.gateway.openai.responses import reply as responses_reply
+from forebay.producers.gateway.openai.responses.asked import with_asked
 from forebay.producers.gateway.openai.responses.request import ResponsesRequest
 from forebay.producers.gateway.shapes import openai_error
 from forebay.producers.gateway.wire import read
 from forebay.routing.jobs import Answer
 
+#: Of one batch, as OpenAI limits them.
+MAX_REQUESTS, MAX_BYTES = 50_000, 200 * 1024 * 1024
 _WHY = {
     "expired": "this request had no answer before the completion window ended",
     "cancelled": "this request had no answer before the batch was cancelled",
@@ -35,6 +42,8 @@ class OpenAILines(ABC):
     """What all of OpenAI's lines have in common."""
 
     endpoint: ClassVar[str]
+    max_requests: ClassVar[int] = MAX_REQUESTS
+    max_bytes: ClassVar[int] = MAX_BYTES
     errors_apart: ClassVar[bool] = True
 
     @abstractmethod
@@ -68,15 +77,16 @@ class ChatLines(OpenAILines):
         """Return the jobs of a line: one for each choice."""
         request = read(ChatRequest, to_json(body))
         check_no_stream(request.stream)
-        made = jobs(
-            request.chat(), desk.target(request.model), request.forebay, desk.headers,
-            desk.tenant, request.n or 1,
-        )  # fmt: skip
-        return Translated(made)
+        if request.store:
+            raise NotSupported("must be false in a batch: its file has the answers", field="store")
+        chat = request.chat()
+        target, own = desk.target(request.model), request.forebay
+        made = jobs(chat, target, own, desk.headers, desk.tenant, request.n or 1)
+        return Translated(made, {"tools": chat.tools is not None})
 
-    def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002 - of the contract
+    def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a chat completion."""
-        return completion(answers, "flex")
+        return completion(answers, "flex", told_tools(told))
 
 
 class ResponseLines(OpenAILines):
@@ -90,23 +100,22 @@ class ResponseLines(OpenAILines):
         check_no_stream(request.stream)
         if request.background:
             raise NotSupported("must be false in a batch", field="background")
-        made = jobs(
-            request.chat(), desk.target(request.model), request.forebay, desk.headers, desk.tenant
-        )
-        told = {
-            "model": request.model, "instructions": request.instructions,
-            "metadata": request.metadata or {},
-        }  # fmt: skip
-        return Translated(made, told)
+        if request.previous_response_id is not None:
+            words = "is not supported in a batch: send the whole conversation as `input`"
+            raise NotSupported(words, field="previous_response_id")
+        chat = request.chat()
+        made = jobs(chat, desk.target(request.model), request.forebay, desk.headers, desk.tenant)
+        asked = from_json(request.model_dump_json(by_alias=True, exclude_unset=True))
+        del asked["input"]
+        return Translated(made, {"asked": asked, "tools": chat.tools is not None})
 
     def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a response object."""
         (answer,) = answers
-        whole = responses_reply.answered(responses_reply.empty(answer.id, told["model"]), answer)
-        return {
-            **whole, "background": False, "instructions": told["instructions"],
-            "metadata": told["metadata"],
-        }  # fmt: skip
+        body = ResponsesRequest.model_validate({**told["asked"], "input": "-"})
+        empty = responses_reply.empty(answer.id, body.model)
+        whole = responses_reply.answered(empty, answer, told_tools(told))
+        return {**with_asked(whole, body), "store": False}  # it is in the output alone
 
 
 class EmbeddingLines(OpenAILines):
@@ -125,7 +134,27 @@ class EmbeddingLines(OpenAILines):
         return embedded(answers[0], told["encoding_format"])
 
 
-FORMATS: tuple[OpenAILines, ...] = (ChatLines(), ResponseLines(), EmbeddingLines())
+class DecisionLines(OpenAILines):
+    """The lines for `/v1/decisions`."""
+
+    endpoint = "/v1/decisions"
+
+    def translate(self, body: Any, desk: Desk) -> Translated:
+        """Return the job of a line."""
+        request = read(DecisionRequest, to_json(body))
+        target = desk.target(request.model, "decide")
+        job = decision_job(request, target, desk.headers, desk.tenant)
+        asked = from_json(request.model_dump_json(by_alias=True, exclude_unset=True))
+        return Translated([job], {"asked": {**asked, "input": "-"}})
+
+    def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a decision."""
+        return decision(DecisionRequest.model_validate(told["asked"]), answers[0])
+
+
+FORMATS: tuple[OpenAILines, ...] = (
+    ChatLines(), ResponseLines(), EmbeddingLines(), DecisionLines(),
+)  # fmt: skip
 
 
 def _line(line_id: str, custom_id: str, response: Any, error: Any) -> Any:

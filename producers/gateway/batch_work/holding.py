@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from forebay.routing.errors import Unavailable
-from forebay.routing.store.lease import LEASE_S, Lease
+from forebay.routing.store.lease import Lease
 
 LOOK_EVERY_S = 1.0
 
@@ -29,7 +29,7 @@ class Holding:
         self, lease: Lease, stopping: threading.Event, leaves: Callable[[], bool] = lambda: False
     ) -> None:
         self._lease, self._stopping, self._leaves = lease, stopping, leaves
-        self._held_at = self._looked_at = time.monotonic()
+        self._looked_at = time.monotonic()
 
     def still(self) -> None:
         """Go on with the batch; call it often.
@@ -43,15 +43,12 @@ class Holding:
         if now - self._looked_at < LOOK_EVERY_S:
             return
         self._looked_at = now
-        self._renew(now)
-
-    def _renew(self, now: float) -> None:
-        """Renew the lease; without Redis, go on as long as nobody else can have taken it."""
-        try:
-            held = self._lease.hold() and not self._leaves()
-        except Unavailable:
-            held = now - self._held_at < LEASE_S / 2
-        else:
-            self._held_at = now
-        if not held:
+        if not self._lease.still() or self._is_leaving():
             raise LetGo
+
+    def _is_leaving(self) -> bool:
+        """Return whether the tenant moves away; without Redis, go on."""
+        try:
+            return self._leaves()
+        except Unavailable:
+            return False

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 from forebay.producers.gateway.asking.model_names import Target, target
+from forebay.producers.gateway.asking.tools import Tools
 from forebay.producers.gateway.errors import Fault, NotSupported
 from forebay.routing.base import Egress, Kind
 from forebay.routing.jobs import Answer, Job
@@ -65,10 +66,13 @@ class LineFormat(Protocol):
 
     Attributes:
         endpoint: the path of the live endpoint.
+        max_requests, max_bytes: of one batch.
         errors_apart: lines without an answer are written to a file of their own.
     """
 
     endpoint: ClassVar[str]
+    max_requests: ClassVar[int]
+    max_bytes: ClassVar[int]
     errors_apart: ClassVar[bool]
 
     def translate(self, body: Any, desk: Desk) -> Translated:
@@ -101,6 +105,11 @@ def check_jobs(jobs: Sequence[Job]) -> None:
         if getattr(job, name) is not None:
             words = "cannot be set for one line: set it for the whole batch"
             raise NotSupported(words, field=f"forebay.{name}")
+
+
+def told_tools(told: Mapping[str, Any]) -> Tools | None:
+    """Return the form of an answer that may call tools, if the line's request has any."""
+    return Tools(()) if told.get("tools") else None
 
 
 def check_no_stream(stream: bool | None) -> None:  # noqa: FBT001 - as the body has it

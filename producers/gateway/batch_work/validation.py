@@ -50,7 +50,7 @@ class Validated:
 
 
 class Mistake(Exception):
-    """A line is no request at all, so the whole batch fails.
+    """A line is no request at all, or there are too many, so the whole batch fails.
 
     Attributes:
         code: a stable name of the mistake.
@@ -79,9 +79,13 @@ def validate(folder: Path, form: LineFormat, desk: Desk, still: Callable[[], obj
     with ExitStack() as stack:
         rows = stack.enter_context((folder / ROWS).open("wb"))
         lines = stack.enter_context((folder / LINES).open("wb"))
-        for raw in _raw_rows(folder / INPUT, found):
+        for raw in _raw_rows(folder / INPUT, found, form.max_bytes):
             still()
             found.total += 1
+            if found.total > form.max_requests:
+                words = f"must have at most {form.max_requests} requests; make several batches"
+                _note(found, None, Mistake("too_many_tasks", words, "input_file_id"))
+                break
             try:
                 custom_id, body = _envelope(raw, form.endpoint, seen)
             except Mistake as mistake:
@@ -92,14 +96,18 @@ def validate(folder: Path, form: LineFormat, desk: Desk, still: Callable[[], obj
     return found
 
 
-def _raw_rows(path: Path, found: Validated) -> Iterator[RawRow | BadRow]:
+def _raw_rows(path: Path, found: Validated, max_bytes: int) -> Iterator[RawRow | BadRow]:
+    if path.stat().st_size > max_bytes:
+        words = f"must have at most {max_bytes} bytes; make several batches"
+        _note(found, None, Mistake("file_too_large", words, "input_file_id"))
+        return
     try:
         yield from JsonlSource(FileInput(path)).rows()
     except InvalidJob as error:
         _note(found, 1, Mistake("invalid_file", error.message))
 
 
-def _note(found: Validated, line: int, mistake: Mistake) -> None:
+def _note(found: Validated, line: int | None, mistake: Mistake) -> None:
     if len(found.errors) < MAX_ERRORS:
         entry = {"code": mistake.code, "line": line, "message": mistake.message}
         found.errors.append({**entry, "param": mistake.param})

@@ -10,17 +10,15 @@ from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.asking import ask
 from forebay.producers.gateway.asking.model_names import asked_of
-from forebay.producers.gateway.asking.options import NOTHING
-from forebay.producers.gateway.asking.terms import terms
 from forebay.producers.gateway.decisions import systemone_reply
+from forebay.producers.gateway.decisions.decision_job import decision_job
 from forebay.producers.gateway.decisions.openai_reply import Decision, decision
 from forebay.producers.gateway.decisions.openai_request import DecisionRequest
 from forebay.producers.gateway.decisions.systemone_reply import SystemOneResponse
 from forebay.producers.gateway.decisions.systemone_request import SystemOneRequest
 from forebay.producers.gateway.documents import documented
 from forebay.producers.gateway.wire import read, respond
-from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import Answer, Decide, Job
+from forebay.routing.jobs import Answer
 
 router = APIRouter(tags=["Decisions"])
 
@@ -55,12 +53,4 @@ async def create_systemone(request: Request) -> Response:
 
 async def _answer(request: Request, by: Caller, body: DecisionRequest | SystemOneRequest) -> Answer:
     wanted = await asked_of(by, body.model, "decide")
-    options = terms("decide", wanted, body.forebay or NOTHING, request.headers)
-    try:
-        decide = Decide.model_validate(body.decide())
-    except InvalidJob as error:
-        if error.field:
-            error.field = ".".join(body.path(error.field.split(".")))
-        raise
-    job = Job.model_validate({"tenant": by.tenant, "request": decide, **options})
-    return (await ask(request, by, [job]))[0]
+    return (await ask(request, by, [decision_job(body, wanted, request.headers, by.tenant)]))[0]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.asking import origin
+from forebay.producers.gateway.asking.token_usage import TokenUsage, token_usage
 from forebay.producers.gateway.decisions.openai_request import ChoiceQuestion, DecisionRequest
 from forebay.routing.jobs import Answer, Decisions, QuestionAnswer
 
@@ -54,22 +55,12 @@ class ScoreAnswer(TypedDict):
     confidence: float
 
 
-class DecisionUsage(TypedDict):
-    """The tokens of a decision."""
-
-    input_tokens: int
-    input_tokens_details: dict[str, int]
-    output_tokens: int
-    output_tokens_details: dict[str, int]
-    total_tokens: int
-
-
 class Decision(TypedDict):
     """The response of `POST /v1/decisions`: the answers in the order of the questions."""
 
     answers: list[PredicateAnswer | ChoiceAnswer | ScoreAnswer]
     model: str
-    usage: DecisionUsage
+    usage: TokenUsage
     forebay: origin.Origin
 
 
@@ -80,7 +71,7 @@ def decision(body: DecisionRequest, answer: Answer) -> Decision:
     return {
         "answers": [_answer(question, one) for question, one in pairs],
         "model": answer.model or "",
-        "usage": _usage(answer),
+        "usage": token_usage(answer),
         "forebay": origin.origin(answer),
     }
 
@@ -107,13 +98,3 @@ def _choice(question: ChoiceQuestion, answer: QuestionAnswer) -> ChoiceAnswer:
         "probabilities": [{"value": values[name], "probability": p} for name, p in shares],
         "confidence": answer.confidence,
     }  # fmt: skip
-
-
-def _usage(answer: Answer) -> DecisionUsage:
-    return {
-        "input_tokens": answer.tokens_in,
-        "input_tokens_details": {"cached_tokens": answer.tokens_cached, "cache_write_tokens": 0},
-        "output_tokens": answer.tokens_out,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": answer.tokens_in + answer.tokens_out,
-    }

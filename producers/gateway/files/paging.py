@@ -38,14 +38,28 @@ class Page(Generic[T]):
 
 
 def page_of(
-    items: Sequence[T], ids: Sequence[str], after: str, limit: int, *, before: str = ""
+    items: Sequence[T],
+    ids: Sequence[str],
+    after: str,
+    limit: int,
+    *,
+    before: str = "",
+    field: str = "after",
 ) -> Page[T]:
     """Return the items after (or before) the one of this id; from the start if it is empty.
+
+    Args:
+        items: all of them.
+        ids: their ids.
+        after: the id of the item before the page.
+        limit: the most items of the page.
+        before: the id of the item after the page.
+        field: how the wire format calls `after`.
 
     Raises:
         InvalidRequest: There is no item of this id.
     """
-    begin = _place(ids, after, "after") + 1 if after else 0
+    begin = _place(ids, after, field) + 1 if after else 0
     end = min(begin + limit, len(items))
     more = end < len(items)
     if before:

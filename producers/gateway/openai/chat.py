@@ -15,6 +15,7 @@ from forebay.producers.gateway.asking.streaming import Telling
 from forebay.producers.gateway.documents import EVENTS, MESSAGES, documented
 from forebay.producers.gateway.openai.chat_request import ChatRequest
 from forebay.producers.gateway.openai.chat_stream import streamed
+from forebay.producers.gateway.openai.completions.stored import store
 from forebay.producers.gateway.openai.replies import ChatCompletion, completion
 from forebay.producers.gateway.wire import read, respond
 
@@ -34,13 +35,19 @@ async def create_chat_completion(request: Request) -> Response:
     answer; the last chunk says in `forebay` if what was sent is the answer.
     """
     by = await caller(request, "submit")
-    body = read(ChatRequest, await request.body())
+    sent = await request.body()
+    body = read(ChatRequest, sent)
     wanted, chat = await asked_of(by, body.model), body.chat()
     asked = jobs(chat, wanted, body.forebay, request.headers, by.tenant, body.n or 1)
     if body.stream:
         tellings = [Telling.of(by, job, chat.tools) for job in asked]
         with_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return await streamed(request, tellings, body.model, with_usage=with_usage)
-    answers = await ask(request, by, asked)
+        stream = await streamed(request, tellings, body.model, with_usage=with_usage)
+        if body.store:
+            by.gateway.later(store(by, sent, body, [telling.job_id for telling in tellings]))
+        return stream
+    answers = await ask(request, by, asked, own=bool(body.store))
+    if body.store:
+        await store(by, sent, body, [answer.id for answer in answers])
     tier = "flex" if asked[0].priority == "bulk" else "default"
     return respond(completion(answers, tier, chat.tools), {**by.headers, **origin.headers(answers)})

@@ -18,7 +18,7 @@ from forebay.producers.gateway.openai.chat_tools import (
     ToolCall,
     ToolMode,
 )
-from forebay.producers.gateway.wire import Body, Ignored, Metadata, PartsText, only
+from forebay.producers.gateway.wire import AnyPartsText, Body, Ignored, Metadata, only
 
 MAX_CHOICES = 8  # each is a job of its own
 _NO_FUNCTIONS = "functions are called by `tools`; leave it out"
@@ -31,7 +31,7 @@ class Message(Body):
     """One message of the chat."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: PartsText | None = None
+    content: AnyPartsText | None = None
     name: Ignored = None
     refusal: str | None = None
     annotations: Ignored = None
@@ -79,7 +79,7 @@ class StreamOptions(Body):
 
 
 def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
-    """Return each message as its role and its text.
+    """Return each message as its role and its text, without those in which nobody says a word.
 
     Raises:
         InvalidRequest: A message has no content, or the result of a tool no call.
@@ -98,7 +98,9 @@ def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
             found.append(("assistant", said(message.content or "", calls)))
         else:
             role = "system" if message.role == "developer" else message.role
-            found.append((role, _text(message, field)))
+            text = _text(message, field)
+            if text or role == "user":
+                found.append((role, text))
     return found
 
 
@@ -165,7 +167,7 @@ class ChatRequest(Body):
     prediction: Ignored = None  # a hint that changes no answer
     moderation: Annotated[Any, only(why="nothing is moderated here; leave it out")] = None
     web_search_options: Annotated[Any, only(why="nothing is searched here; leave it out")] = None
-    store: Annotated[Any, only(False, why="completions cannot be listed; leave it out")] = None
+    store: bool | None = None
     reasoning_effort: Annotated[
         Any, only("none", why="models reason here as they are; leave it out")
     ] = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -13,7 +13,11 @@ from forebay.producers.gateway.access import caller
 from forebay.producers.gateway.asking.model_names import OWNER, names_of
 from forebay.producers.gateway.documents import documented
 from forebay.producers.gateway.errors import UnknownModel
+from forebay.producers.gateway.files.paging import page_of
+from forebay.producers.gateway.shapes import is_anthropic
 from forebay.producers.gateway.wire import respond
+
+MAX_LISTED, USUAL_PAGE = 1_000, 20  # names of a page, as Anthropic limits them
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -32,25 +36,31 @@ class Model(TypedDict):
 
 
 class ModelList(TypedDict):
-    """All such names, as one page."""
+    """A page of these names."""
 
     object: Literal["list"]
     data: list[Model]
     has_more: bool
-    first_id: str
-    last_id: str
+    first_id: str | None
+    last_id: str | None
 
 
 @router.get("/v1/models", **documented(None, ModelList))
-async def list_models(request: Request) -> Response:
-    """List the names that a request may have as its model: lanes, kinds of jobs and aliases."""
+async def list_models(
+    request: Request,
+    after_id: str = "",
+    before_id: str = "",
+    limit: Annotated[int | None, Query(ge=1, le=MAX_LISTED)] = None,
+) -> Response:
+    """List the names that a request may have as its model: lanes, kinds of jobs and aliases.
+
+    Anthropic's clients get pages of `limit` names, by default of 20; others get all names.
+    """
     by = await caller(request, "read")
     found = await names_of(by)
-    models: ModelList = {
-        "object": "list", "data": [_model(name) for name in found], "has_more": False,
-        "first_id": found[0], "last_id": found[-1],
-    }  # fmt: skip
-    return respond(models, {})
+    most = limit or (USUAL_PAGE if is_anthropic(request.scope) else MAX_LISTED)
+    page = page_of(found, found, after_id, most, before=before_id, field="after_id")
+    return respond(page.listed([_model(name) for name in page.items]), {})
 
 
 @router.get("/v1/models/{model:path}", **documented(None, Model))

@@ -102,13 +102,15 @@ class ChatCompletion(TypedDict):
     forebay: origin.Origin
 
 
-def completion(answers: Sequence[Answer], tier: str, tools: Tools | None = None) -> ChatCompletion:
-    """Return the response of a chat that was answered."""
+def completion(
+    answers: Sequence[Answer], tier: str, tools: Tools | None = None, *, created: int | None = None
+) -> ChatCompletion:
+    """Return the response of a chat that was answered; `created` is now unless it is given."""
     first = answers[0]
     return {
         "id": completion_id(first.id),
         "object": "chat.completion",
-        "created": int(time.time()),
+        "created": int(time.time()) if created is None else created,
         "model": first.model or "",
         "system_fingerprint": first.revision,
         "service_tier": tier,

@@ -36,6 +36,7 @@ from forebay.producers.gateway.fleets.gateways import Gateways
 from forebay.producers.gateway.fleets.publishing import publish_map
 from forebay.producers.gateway.native import health, jobs, tenants, webhooks
 from forebay.producers.gateway.openai import chat, embeddings, models
+from forebay.producers.gateway.openai.completions import endpoints as completions
 from forebay.producers.gateway.openai.responses import endpoints as responses
 from forebay.producers.gateway.server.background import Background
 from forebay.producers.gateway.server.envelope import Envelope
@@ -71,6 +72,7 @@ ROUTERS = (
     anthropic_batches.router,
     bulks.router,
     chat.router,
+    completions.router,
     responses.router,
     embeddings.router,
     decisions.router,

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 import uvicorn
 
 from forebay.producers.gateway.access import is_loopback
+from forebay.producers.gateway.server.connection import Connection
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.status.settings import StatusSettings
 from forebay.routing.errors import Misconfigured
@@ -43,7 +44,8 @@ def serve(host: str, port: int, processes: int) -> None:
                 os.environ["FOREBAY_STATUS_SECRET"] = secrets.token_hex(32)
         uvicorn.run(
             APPLICATION, factory=True, host=host, port=port, workers=processes,
-            timeout_graceful_shutdown=int(settings.gateway_grace_s), access_log=False,
+            http=Connection, access_log=False,
+            timeout_graceful_shutdown=int(settings.gateway_grace_s),
             log_config=None, log_level="info", server_header=False, date_header=False,
         )  # fmt: skip
 

@@ -23,7 +23,7 @@ from forebay.producers.gateway.webhooks.events import TEST, Events
 from forebay.producers.gateway.webhooks.posting import NotDelivered, post
 from forebay.producers.gateway.webhooks.webhook import Webhook
 from forebay.producers.gateway.webhooks.webhook_store import WebhookStore
-from forebay.routing.errors import ForebayError, UnknownJob
+from forebay.routing.errors import ForebayError, RedisUnavailable, UnknownJob
 from forebay.routing.logs import Event, event, place
 from forebay.routing.store.lease import Lease
 
@@ -94,17 +94,25 @@ class Courier:
         return outcome
 
     def _take_ends(self) -> None:
-        """Make deliveries of what has ended."""
+        """Make deliveries of what has ended; a tenant whose ends cannot be read stops no other."""
         for tenant in self._store.tenants():
-            webhooks = self._store.list(tenant)
-            for end in self._deliveries.ends(tenant):
-                made = [
-                    delivery_of(end, kind, webhook)
-                    for kind in self._events.types(end)
-                    for webhook in webhooks
-                    if kind in webhook.events and webhook.disabled is None
-                ]
-                self._deliveries.make(tenant, end, made)
+            try:
+                self._take_ends_of(tenant)
+            except RedisUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - the tenant may have written anything there
+                _log(error)
+
+    def _take_ends_of(self, tenant: str) -> None:
+        webhooks = self._store.list(tenant)
+        for end in self._deliveries.ends(tenant):
+            made = [
+                delivery_of(end, kind, webhook)
+                for kind in self._events.types(end)
+                for webhook in webhooks
+                if kind in webhook.events and webhook.disabled is None
+            ]
+            self._deliveries.make(tenant, end, made)
 
     async def _begin_due(self) -> None:
         room = MAX_AT_ONCE - len(self._under_way)

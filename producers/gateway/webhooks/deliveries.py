@@ -25,6 +25,8 @@ JITTER = 0.2  # of each wait, so that receivers that come back are not met by al
 UNDER_WAY_S = 60.0  # after which a delivery that was begun is tried again: its gateway died
 KEEP_S = 3 * 86_400
 MAX_ENDS_TAKEN = 500
+MAX_ENDS_BYTES = 256 * 1024 * 1024  # of all ends that wait; more is no list of ends
+MAX_ENTRY = 2**64 - 1  # of each half of the id of an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,15 @@ class Deliveries:
         self._redis = client
 
     def ends(self, tenant: str) -> list[End]:
-        """Return ends of a tenant that no delivery was made of, the oldest first."""
+        """Return ends of a tenant that no delivery was made of, the oldest first.
+
+        The tenant's own user of Redis may have written more, which is dropped if it fills memory.
+        """
+        key = ends_key(tenant)
         with reaching_redis():
-            entries: Any = self._redis.xrange(ends_key(tenant), count=MAX_ENDS_TAKEN)
+            if (self._redis.memory_usage(key) or 0) > MAX_ENDS_BYTES:
+                self._redis.delete(key)
+            entries: Any = self._redis.xrange(key, count=MAX_ENDS_TAKEN)
         found = []
         for entry, stored in entries:
             named = decoded(stored)
@@ -157,5 +165,5 @@ class Deliveries:
 
 def _after(entry: str) -> str:
     """Return the least id of an entry that comes after this one."""
-    ms, _, number = entry.partition("-")
-    return f"{ms}-{int(number) + 1}"
+    ms, number = map(int, entry.split("-"))
+    return f"{ms}-{number + 1}" if number < MAX_ENTRY else f"{min(ms + 1, MAX_ENTRY)}-0"

@@ -62,8 +62,9 @@ def clear(source: redis.Redis, tenant: str) -> None:
 
 
 def _own_keys(client: redis.Redis, tenant: str) -> Iterator[str]:
-    """Yield the keys of bulks and of the gateway's batches."""
+    """Yield the keys of bulks, of the gateway's batches and of its stored completions."""
     yield f"fb:bulks:{tenant}"
+    yield f"fb:completions:{tenant}"
     for pattern in (f"fb:bulk:{tenant}.*", f"fb:batch:{tenant}.*", f"fb:batches:{tenant}:*"):
         for page in copying.scan(client, pattern):
             yield from page

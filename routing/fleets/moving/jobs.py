@@ -11,7 +11,7 @@ from forebay.routing.fleets.moving import copying
 from forebay.routing.store.connection import reaching_redis
 
 PREFIX = "fb:job:"
-BESIDE = ("fb:content:", "fb:answer:", "fb:draft:")
+BESIDE = ("fb:content:", "fb:answer:", "fb:draft:", "fb:asked:")
 #: What a job leaves behind that is not carried: the answer cache is the fleet's own.
 LEFT = ("fb:cached:", "fb:watchers:")
 

@@ -18,8 +18,6 @@ local PARKED_MS = 10000 -- how long a shard of a paused bulk is put aside
 local MAX_SKIPPED = 50 -- jobs that cannot be worked are ended here, at most so many in one claim
 local MAX_SKIPPED_SHARDS = 500 -- likewise shards: more than one bulk that is fed has waiting
 local MAX_MOVED = 200 -- jobs that are moved to their lane in one claim
-local MAX_RECORD_BYTES, MAX_RECORD_FIELDS = 1048576, 200 -- of a job; its tenant may have written more
-local MAX_CONTENT_BYTES = 100663296 -- of a request or a draft: the largest, sealed
 local MAX_BYTES = 65536 -- a worker of many jobs must be done with them long before its leases end
 local clock = {} -- class -> the virtual time of its last claim
 local MIN_ADMITTED = 15 -- tenants that get their turn besides one for each job
@@ -175,21 +173,14 @@ end
 
 -- Return whether a job is larger than a job can be. Its tenant may have made it so, and a worker that
 -- read it could run out of memory.
-local function is_too_large(id)
-  if number(redis.pcall('HLEN', job_key(id))) > MAX_RECORD_FIELDS then
-    return true
-  end
-  local bytes = redis.pcall('MEMORY', 'USAGE', job_key(id), 'SAMPLES', 0)
-  if type(bytes) == 'number' and bytes > MAX_RECORD_BYTES then
-    return true
-  end
+local function is_oversized(id)
   for _, family in ipairs({ 'fb:content:', 'fb:draft:' }) do
     local length = redis.pcall('STRLEN', family .. id)
-    if type(length) == 'number' and length > MAX_CONTENT_BYTES then
+    if type(length) == 'number' and length > MAX_SEALED_BYTES then
       return true
     end
   end
-  return false
+  return is_too_large(job_key(id))
 end
 
 -- Take the doorbell of a job from the list; the first job's was taken by the worker that it called.
@@ -275,9 +266,9 @@ while #claims < tonumber(count) and bytes < MAX_BYTES and moved < MAX_MOVED and 
   if not id then
     break
   end
-  local large, job, record = is_too_large(id), nil, nil
+  local large, job, record = is_oversized(id), nil, nil
   if large then
-    job = read(id)
+    job = read_large(id)
   else
     job, record = read_all(id)
   end

@@ -63,7 +63,7 @@ end
 local step = redis.call('SCAN', cursor, 'MATCH', 'fb:job:*', 'COUNT', per_step)
 for _, key in ipairs(step[2]) do
   local id = string.sub(key, #'fb:job:' + 1)
-  local job = is_id(id) and read(id)
+  local job = is_id(id) and (is_too_large(key) and read_large or read)(id)
   local bytes = job and (counted[tenant_of(id)] or { 0, 0 })
   if job then
     counted[tenant_of(id)] = { bytes[1], bytes[2] + math.max(0, job.bytes) }

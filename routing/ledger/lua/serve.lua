@@ -2,7 +2,7 @@
 -- Record that a worker serves these queues for the next `for_ms`, also while memory is full.
 -- `kept_ms`: how long Redis remembers that a queue was served, and a worker that is gone. `about`:
 -- what the worker says of itself; without it, a worker that serves no longer is forgotten.
--- -> the number of queues
+-- -> since when Redis has had its data, in ms; empty if this user of Redis may not know it
 local worker, for_ms, kept_ms, about = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = now_ms()
 if about ~= '' then
@@ -20,4 +20,7 @@ for i = 5, #ARGV do
   redis.call('PEXPIRE', key, math.max(0, for_ms) + kept_ms)
   redis.pcall('SADD', 'fb:queues', ARGV[i])
 end
-return #ARGV - 4
+-- A sweeper's user of Redis that was made before this version may not write it.
+redis.pcall('SET', 'fb:born', now, 'NX')
+local born = redis.pcall('GET', 'fb:born')
+return type(born) == 'string' and born or ''

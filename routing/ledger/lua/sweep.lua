@@ -18,7 +18,9 @@ local back, dead, due, expired, rung, moved = 0, 0, 0, 0, 0, {}
 -- key of the wrong type is in the way, does not stop the others; it is tried again in a minute.
 local function each(set, move)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, limit)) do
-    if not pcall(move, id, read(id)) then
+    if not is_id(id) then
+      redis.call('ZREM', set, id) -- a producer may have written it
+    elseif not pcall(move, id, read(id)) then
       redis.call('ZADD', set, 'XX', now + POSTPONED_MS, id)
     end
   end

@@ -59,7 +59,10 @@ if running == call_id then
   redis.call('DEL', job)
 end
 if type(job_state) == 'string' then
-  redis.call('HINCRBY', job_key(known[2]), 'cost_nusd', amount) -- for the receipt
+  local sum = redis.pcall('HINCRBY', job_key(known[2]), 'cost_nusd', amount) -- for the receipt
+  if type(sum) ~= 'number' then -- its tenant wrote what cannot be added to
+    redis.call('HSET', job_key(known[2]), 'cost_nusd', amount)
+  end
   if new_state == 'settled' and known[7] and known[7] ~= '' then
     redis.call('HSET', job_key(known[2]), 'payer', known[7]) -- so that no other claim pays again
   end

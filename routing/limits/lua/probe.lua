@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Let the call of one job probe faults whose pauses have passed, also while memory is full. The probe
+-- Let the calls of one job probe faults whose pauses have passed, also while memory is full. The probe
 -- of a job that lost its claim is over: its worker died, or made no call.
 -- `pause`...: the keys of all faults that the call meets.
 -- -> {0, 0} if this job probes them all, else {number of a fault (from 0), ms until it is worth asking again}
@@ -11,7 +11,7 @@ local id, probe_ms = ARGV[1], ARGV[2]
 for number = 3, #ARGV do
   local prober, its_token = string.match(redis.call('GET', ARGV[number]) or '', '^probe (%S+) (%S+)$')
   local left_ms = redis.call('PTTL', ARGV[number])
-  if left_ms > 0 and (not prober or held(prober, its_token)) then
+  if left_ms > 0 and prober ~= id and (not prober or held(prober, its_token)) then
     return { number - 3, left_ms }
   end
 end

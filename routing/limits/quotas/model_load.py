@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import redis
 
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.tables import ModelRules
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import digest, with_scripts
+from forebay.routing.store.scripts import run
 
 #: Calls of one model at once while the policy sets no limit.
 MAX_CALLS = 256
@@ -80,7 +80,8 @@ class ModelLoad:
             rules.requests_per_minute or 0,
             rules.tokens_per_minute or 0,
         )
-        reply = self._run("take_slot", model, call_id, *holder, *limits, tokens)
+        with reaching_redis():
+            reply = run(self._redis, "take_slot", model, call_id, *holder, *limits, tokens)
         if reply[0]:
             return Slot(model, call_id, *holder, rules, tokens)
         wait_s, lacking = reply[1] / 1_000, reply[2].decode()
@@ -108,10 +109,11 @@ class ModelLoad:
             Unavailable: Redis cannot be reached. The slot is free once the job's claim is.
         """
         back = 0 if used is None else slot.tokens - used
-        rest_ms, is_new, for_all = self._run(
-            "give_slot", slot.model, slot.call_id, slot.job_id, slot.token, ending,
-            int((retry_after or 0) * 1_000), slot.rules.max_calls or MAX_CALLS, back,
-        )  # fmt: skip
+        with reaching_redis():
+            rest_ms, is_new, for_all = run(
+                self._redis, "give_slot", slot.model, slot.call_id, slot.job_id, slot.token, ending,
+                int((retry_after or 0) * 1_000), slot.rules.max_calls or MAX_CALLS, back,
+            )  # fmt: skip
         rest_s = float(rest_ms) / 1_000
         if rest_s and is_new:
             whose = "" if for_all else f" for the calls of {slot.job_id.partition('.')[0]}"
@@ -153,10 +155,6 @@ class ModelLoad:
         until_ms = [float(rest or 0) for rest in found]
         rests_ms = map(max, until_ms[::2], until_ms[1::2])
         return max(0.0, min(rests_ms, default=0.0) / 1_000 - _seconds(now))
-
-    def _run(self, script: str, *args: Any) -> Any:
-        with reaching_redis():
-            return with_scripts(self._redis, lambda: self._redis.evalsha(digest(script), 0, *args))
 
 
 def _seconds(time: tuple[int, int]) -> float:

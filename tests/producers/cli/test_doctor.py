@@ -1,10 +1,12 @@
 """The checks of the submitting side: against a real server in many states, and without one."""
 
 import json
+import re
+import sys
 
 import pytest
 
-from forebay.producers.cli import doctor
+from forebay.producers.cli import display, doctor
 from forebay.producers.cli import main as cli
 from forebay.routing.diagnostics import Finding
 from forebay.routing.errors import Misconfigured
@@ -234,6 +236,37 @@ def test_the_exit_code_says_whether_a_check_fails(capsys, monkeypatch, config):
     out = capsys.readouterr().out
     assert "fail  durability           NOT durable" in out
     assert "-> CONFIG SET appendonly yes" in out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("FOREBAY_GATEWAY_MAX_BODY", "8MB", "must be a whole number, without a unit"),
+        ("FOREBAY_STATUS_SECRET", "short", "must have at least 24 characters, not 5"),
+        ("FOREBAY_TENANT", "A B", "must be lower-case letters, digits, - and _, at most 63"),
+        ("FOREBAY_SLOTS", "four", "must be a whole number, without a unit"),
+    ],
+)
+def test_a_wrong_setting_is_reported_once(capsys, monkeypatch, config, variable, value, says):
+    config("appendonly", "yes")
+    monkeypatch.setenv(variable, value)
+    assert cli.run(["doctor", "--json"]) == 1
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert [each["seen"] for each in checks if each["state"] == "fail"] == [f"{variable}: {says}"]
+
+
+def test_long_findings_are_folded_on_a_terminal(capfd, monkeypatch):
+    seen = ", ".join(f"package{n} 1.{n}" for n in range(20))
+    long = Finding("packages", "ok", seen, "mend " * 20)
+    monkeypatch.setenv("COLUMNS", "80")
+    display.finding(long)
+    assert len(capfd.readouterr().out.splitlines()) == 2
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    display.finding(long)
+    first, *others = re.sub(r"\x1b\[\d*m", "", capfd.readouterr().out).splitlines()
+    assert first.startswith("ok    packages             package0 1.0, package1")
+    assert 60 < max(map(len, [first, *others])) <= 80
+    assert all(line.startswith(" " * 27) for line in others)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.routing.jobs import Answer, new_id
+from forebay.routing.jobs import Answer, Job, Receipt, Summarize, new_id
 from patience import slowdown
 
 pytestmark = pytest.mark.slow
@@ -74,6 +74,21 @@ def test_status_says_the_position_and_whether_a_worker_serves_the_queue(forebay,
     assert "waiting for route, 2 of 2" in forebay("status", job_id.strip())[1]
     _, out, _ = forebay("status", job_id.strip(), "--json")
     assert json.loads(out)["position"] == 1
+
+
+def test_status_says_why_a_job_waits_for_a_retry_and_why_it_failed(forebay, ledger):
+    (job_id,) = ledger.create([Job(tenant="acme", request=Summarize(text="t"))])
+    ledger.serve("w", ["route"], 60)
+    claim = ledger.claim("route")
+    ledger.retry(claim, "throttled", delay_s=0.0)
+    claim = ledger.claim("route")
+    ledger.retry(claim, "throttled", delay_s=60)
+    assert "waiting for a retry in route after throttled" in forebay("status", job_id)[1]
+    (dead,) = ledger.create([Job(tenant="acme", request=Summarize(text="t"))])
+    claim = ledger.claim("route")
+    why = {"status": "failed", "error": "too_long", "error_note": "is long"}
+    ledger.settle(claim, Receipt(**claim.record.heading(), **why))
+    assert forebay("status", dead)[1].startswith("failed (too_long: is long), ")
 
 
 def test_a_cancelled_job_ends_as_cancelled_and_can_be_forgotten(forebay, redis):

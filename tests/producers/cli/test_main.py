@@ -172,12 +172,14 @@ def test_help_needs_neither_celery_nor_redis_nor_pydantic():
     assert not {"celery", "redis", "pydantic", "rich", "boto3"} & loaded
 
 
-def test_every_command_takes_json_and_has_help_that_fits_its_line(forebay):
+def test_every_command_takes_json_and_has_help_that_fits_80_columns(forebay, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     commands, seen = [()], set()
     while commands:
         command = commands.pop()
         code, text, _ = forebay(*command, "--help")
         assert (code, f"Usage: {' '.join(('forebay', *command))}" in text) == (0, True)
+        assert [line for line in text.splitlines() if len(line) > 80] == []
         children = re.findall(
             r"^  ([a-z][a-z-]*)  +(\S.*)",
             text.partition("Commands:" if command else "Options:")[2],

@@ -162,6 +162,17 @@ def test_the_models_are_listed(anthropic_client):
     models = {model.id: model for model in anthropic_client.models.list()}
     assert {"auto", "forebay/classify"} <= set(models)
     assert models["auto"].display_name == "auto"
+    names = list(models)
+    assert [model.id for model in anthropic_client.models.list(limit=3)] == names
+    first = anthropic_client.models.list(limit=2)
+    assert ([model.id for model in first.data], first.has_more) == (names[:2], True)
+    before = anthropic_client.models.list(before_id=names[3], limit=2)
+    assert ([model.id for model in before.data], before.has_more) == (names[1:3], True)
+    for query, field in (({"limit": 0}, "limit"), ({"after_id": "x"}, "after_id"),
+                         ({"before_id": "x"}, "before_id")):  # fmt: skip
+        with pytest.raises(anthropic.BadRequestError) as refused:
+            anthropic_client.models.list(**query)
+        assert refused.value.body["error"]["field"] == field
     assert anthropic_client.models.retrieve("local").id == "local"
     with pytest.raises(anthropic.NotFoundError) as caught:
         anthropic_client.models.retrieve("claude-nine")

@@ -13,6 +13,7 @@ from forebay.producers.client import Client
 from forebay.producers.gateway.api_keys import KeyStore
 from forebay.producers.gateway.batches.batch import Terms
 from forebay.producers.gateway.batches.batch_store import BatchStore
+from forebay.producers.gateway.openai.completions.completion_list import CompletionList
 from forebay.producers.gateway.webhooks.deliveries import Deliveries, Delivery, End
 from forebay.producers.gateway.webhooks.webhook_store import WebhookStore
 from forebay.routing.bulk.bulks import Bulks
@@ -23,6 +24,7 @@ from forebay.routing.fleets.moving.move import Move, back, plan
 from forebay.routing.fleets.moving.state import STEPS, move_of
 from forebay.routing.jobs import Job, Summary, new_id
 from forebay.routing.ledger.ends import tell_end
+from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.settings import Settings
@@ -53,6 +55,7 @@ def test_answers_keys_and_dead_letters_are_found_in_the_new_fleet(two):
     with two.client() as client:
         with working(two.ledger("west")):
             done = client.submit(ask("a"), idempotency_key="once")
+            Transitions(two.redis["west"]).run("keep_asked", done, b"what was asked")
             dead = client.submit(ask("bad"))
             assert client.result(done, timeout=20).content == Summary(text="A")
             while client.status(dead).state != "failed":
@@ -60,6 +63,7 @@ def test_answers_keys_and_dead_letters_are_found_in_the_new_fleet(two):
         go(two)
         assert client.result(done, timeout=5).content == Summary(text="A")
         assert client.submit(ask("a"), idempotency_key="once") == done
+        assert two.redis["east"].get(f"fb:asked:{done}") == b"what was asked"
         assert [job.id for job in client.dead()] == [dead]
         assert client.dead_content(dead).request == ask("bad")
         new = client.submit(ask("b"))
@@ -242,6 +246,8 @@ def test_what_else_belongs_to_the_tenant_goes_along_and_nothing_of_others(two):
     hook, secret = hooks.add("acme", "https://example.com/hook")
     terms = Terms(family="bulk", endpoint="")
     batches = [BatchStore(west).create(f"{tenant}.1", "disk", terms).id for tenant in keys]
+    for tenant in keys:
+        CompletionList(west, 60).add(f"{tenant}.{'0' * 32}", 1)
     Bulks(two.ledger("west")).create("acme.1", {"source": "x"}, 500)
     west.hincrby("fb:bulk:acme.1", "rows_done", 7)
     due = Delivery("d1", "acme", hook.id, "job.done", "acme.2", "done", 1, "evt_1")
@@ -256,6 +262,10 @@ def test_what_else_belongs_to_the_tenant_goes_along_and_nothing_of_others(two):
     assert Deliveries(east).due(9) == [due]
     assert (BatchStore(east).open(), BatchStore(west).open()) == ([batches[0]], [batches[1]])
     assert BatchStore(east).ids("acme", "bulk") == ["acme.1"]
+    assert CompletionList(east, 60).job_ids("acme") == [f"acme.{'0' * 32}"]
+    assert (
+        CompletionList(east, 60).job_ids("acme2") == CompletionList(west, 60).job_ids("acme") == []
+    )
     bulk = Bulks(two.ledger("east")).get("acme.1")
     assert (bulk.max_nusd, dict(bulk.counters)) == (500, {"rows_done": 7})
     assert (Deliveries(west).due(9), hooks.tenants()) == ([], [])

@@ -162,7 +162,8 @@ def test_a_running_router_follows_a_better_version(lanes, redis, command, capsys
     assert json.loads(capsys.readouterr().out)["calibrations"] == {EVERYBODY: 1}
     status.status()
     words = capsys.readouterr().out
-    assert "calibration 1 for all tenants: learned from 600 audits (probability, score)" in words
+    assert "calibration 1 for all tenants, made on " in words
+    assert "  learned from 600 audits: the verdict's probability, the verdict's score\n" in words
     routed = lanes.ask(job.request)
     assert lanes.ledger.record(routed.id).verdict.version == f"{MODEL}+1"
     command("--rollback", "0")

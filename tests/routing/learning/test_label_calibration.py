@@ -13,15 +13,18 @@ from hypothesis import strategies as st
 from forebay.routing.jobs import Classification, Classify, Decide, Job
 from forebay.routing.learning.audit_maker import label_outcomes
 from forebay.routing.learning.audits import Audit, LabelOutcome
+from forebay.routing.learning.job_types import question_digests
 from forebay.routing.learning.label_calibration import (
     LabelCalibration,
     at_temperature,
+    label_groups,
     raw_shares,
     tempered,
 )
 from forebay.routing.questions.decisions import Decisions, answer_to
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.workers.commands import calibrate
+from forebay.workers.training.calibration.fit_label_calibration import Labelled, fit_labels
 
 pytest_plugins = ["waterfall"]
 
@@ -82,14 +85,58 @@ def test_each_question_of_a_decision_is_corrected_and_its_score_with_it():
     assert after["heat"].score < before["heat"].score
     assert after.probability < before.probability
     assert [name for name, _ in raw_shares(after)] == ["yes", "blue"]
-    assert [each.right for each in label_outcomes(before, after)] == [1.0, 1.0]
+    outcomes = label_outcomes(before, after, {"open": "a1", "colour": "b2"})
+    assert [(each.right, each.question) for each in outcomes] == [(1.0, "a1"), (1.0, "b2")]
+
+
+def test_a_question_of_its_own_temperature_is_corrected_by_it_and_can_be_undone():
+    job = Job(request=Decide(state="a door", questions=QUESTIONS[:2]))
+    before = Decisions(
+        answers=(
+            answer_to(job.request.questions[0], {"yes": 8, "no": 2}),
+            answer_to(job.request.questions[1], {"red": 1, "blue": 8, "green": 1}),
+        )
+    )
+    after = at_temperature(job, before, 2.0, {"open": 1.5})
+    alone = at_temperature(job, before, 2.0)
+    assert after["open"].probability < alone["open"].probability
+    assert after["colour"] == alone["colour"]
+    assert [share["yes"] for _, share in raw_shares(after)[:1]] == [pytest.approx(0.8, abs=1e-4)]
+    assert "temperature" not in after["colour"].model_dump()
+
+
+def test_the_same_question_in_another_job_has_the_same_digest_and_its_text_is_not_in_it():
+    one, both = (
+        question_digests(Job(request=Decide(state="a door", questions=chosen)), b"key")
+        for chosen in (QUESTIONS[:1], QUESTIONS[:2])
+    )
+    assert one["open"] == both["open"] != both["colour"]
+    assert question_digests(CLASSIFY, b"key") == {}
+
+
+def test_each_question_is_calibrated_by_what_audits_showed_of_it():
+    """Two questions of one job: the first is right as often as it says, the second is not."""
+    draw = random.Random(4)
+    rows = []
+    for number in range(400):
+        for question, chance in (("good", 0.9), ("bad", 0.5)):
+            groups = label_groups("decide", "m", "t", question)
+            right = float(draw.random() < chance)
+            rows.append(Labelled(f"acme.{number:032x}", 0.0, (0.9, 0.1), groups, right))
+    learned = fit_labels(rows)
+    good, bad = (
+        tempered({"a": 0.9, "b": 0.1}, learned.temperature(label_groups("decide", "m", "t", name)))
+        for name in ("good", "bad")
+    )
+    assert good["a"] == pytest.approx(0.9, abs=0.04)
+    assert bad["a"] < 0.6
 
 
 def test_an_audit_keeps_probabilities_without_names():
     other = Classification(label="b")
-    (outcome,) = label_outcomes(SURE, other)
+    (outcome,) = label_outcomes(SURE, other, {})
     assert outcome == LabelOutcome(shares=(0.8, 0.15, 0.05), right=0.0)
-    assert label_outcomes(Classification(label="a"), other) == ()
+    assert label_outcomes(Classification(label="a"), other, {}) == ()
 
 
 def test_a_group_that_is_not_known_changes_nothing():

@@ -57,3 +57,23 @@ def test_only_the_first_note_of_a_job_that_exists_is_kept(redis, job_id):
     assert redis.get(f"fb:asked:{job_id}") == b"first"
     assert keep(redis, "default." + "0" * 32, b"note") == 0
     assert not redis.exists("fb:asked:default." + "0" * 32)
+
+
+def change(redis, job_id, note):
+    return Transitions(redis).run("change_asked", job_id, note)
+
+
+def test_a_note_is_replaced_keeps_its_time_and_is_counted_anew(ledger, redis, job_id):
+    assert change(redis, job_id, b"none yet") == 0
+    before = held(redis)
+    keep(redis, job_id, b"x" * 100)
+    ledger.cancel(job_id)
+    redis.expire(f"fb:asked:{job_id}", 30)
+    after = held(redis)
+    assert change(redis, job_id, b"y" * 5_000) == 1
+    assert redis.get(f"fb:asked:{job_id}") == b"y" * 5_000
+    assert held(redis) == after + 4_900
+    assert 28 <= redis.ttl(f"fb:asked:{job_id}") <= 30
+    ledger.forget(job_id)
+    assert held(redis) == 0 <= before
+    assert change(redis, job_id, b"gone") == 0

@@ -219,3 +219,12 @@ def test_doorbells_of_jobs_that_ended_unworked_do_not_pile_up(ledger, redis):
     put(ledger, job())
     ledger.sweep()
     assert redis.llen("route") == 1_001
+
+
+def test_a_draft_of_the_wrong_type_costs_no_other_job_its_claim(ledger, redis):
+    first, forged, last = put(ledger, job("a"), job("b"), job("c"))
+    redis.hset(f"fb:job:{forged}", "attempts", 9)
+    redis.lpush(f"fb:draft:{forged}", "no answer")
+    assert {claim.id for claim in ledger.claim_many("route", 5)} == {first, last}
+    assert ledger.record(forged).state == "failed"
+    assert not redis.exists(f"fb:draft:{forged}", f"fb:answer:{forged}")

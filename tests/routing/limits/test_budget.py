@@ -55,6 +55,7 @@ def test_money_is_passed_on_to_the_next_call_of_the_job_in_one_step(budget):
     reserve(budget, "a", 100, **job)
     with pytest.raises(Throttled, match="may still be running"):
         reserve(budget, "b", 60, **job)
+    budget._redis.script_flush()  # as a restart of Redis does
     for _ in range(2):  # as after an error of the connection
         budget.reserve(
             "b", "one", "acme", 60, limits_at=limits, term_s=60, settling=Settlement("a", 40)
@@ -71,6 +72,15 @@ def test_a_call_is_settled_even_if_the_next_one_is_too_dear(budget):
         budget.reserve("b", "one", "acme", 61, limits_at=limits, term_s=60, settling=settling)
     assert budget.spent("acme") == (40, 0)
     assert budget.find("a").state == "settled"
+
+
+@pytest.mark.parametrize("forged", ["x", "1.5", "9223372036854775807"])
+def test_a_call_is_settled_once_whatever_its_tenant_writes_into_the_record(budget, redis, forged):
+    reserve(budget, "a", 100, job="acme.1")
+    redis.hset("fb:job:acme.1", mapping={"state": "running", "cost_nusd": forged})
+    assert [budget.settle("a", 70), budget.settle("a", 70)] == ["closed", "again"]
+    assert budget.spent("acme") == budget.spent() == (70, 0)
+    assert redis.hget("fb:job:acme.1", "cost_nusd") == b"70"
 
 
 def test_a_call_is_settled_once(budget):

@@ -55,3 +55,16 @@ def test_the_spillway_may_be_shut_for_the_jobs_of_one_tenant(redis, frontier):
     Spillway(redis).shut("unavailable", 30, "acme")
     other = LEAVES.model_copy(update={"tenant": "beta"})
     assert [frontier.state(job, RULES).spillway for job in (LEAVES, other)] == ["shut", "open"]
+
+
+def test_threads_that_decide_by_two_policies_keep_out_of_each_others_way(frontier, monkeypatch):
+    other, left = Policy.model_validate({"defaults": {"daily_budget_usd": 2.0}}), frontier._left
+
+    def meanwhile(*key):
+        with monkeypatch.context() as patch:
+            patch.setattr(frontier, "_left", left)
+            assert frontier.state(LEAVES, other).budget_left_nusd == 2_000_000_000
+        return left(*key)
+
+    monkeypatch.setattr(frontier, "_left", meanwhile)
+    assert frontier.state(LEAVES, RULES).budget_left_nusd == 1_000_000_000

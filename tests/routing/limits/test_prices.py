@@ -127,7 +127,7 @@ BANDS = "must begin with a band above = 0, and ascend"
             "output = 2",
             "output = 2, outptu = 3",
             "[models.m] bands[0].outptu",
-            "is not a known key, correct its spelling or remove it",
+            "is not a known key, did you mean output?",
         ),
         ("above = 0", "above = 5", "[models.m] bands", BANDS),
         ("[{ above = 0, input = 1, output = 2 }]", "[]", "[models.m] bands", BANDS),

@@ -42,6 +42,13 @@ def test_one_job_probes_a_fault_while_it_has_its_claim(spillway, worked):
     assert (waits.wait_s, waits.fault.code) == (5.0, "misconfigured")
 
 
+def test_a_job_that_probes_may_call_again(spillway, worked):
+    """Such as another model, or the same one in other words."""
+    prober = worked()
+    assert [spillway.admit(MODEL, prober.id).wait_s for _ in range(2)] == [0, 0]
+    assert spillway.admit(MODEL, worked().id).wait_s == 5
+
+
 @pytest.mark.parametrize("ending", ["the worker died", "no call was made"])
 def test_another_job_probes_once_the_first_has_lost_its_claim(spillway, worked, ledger, ending):
     prober = worked()

@@ -111,7 +111,9 @@ def test_a_replayed_job_is_no_longer_among_the_dead_and_a_damaged_record_is_left
 
 def test_a_user_of_one_tenant_is_told_that_all_tenants_need_the_operator(ledger, redis, redis_url):
     job_id = kill(ledger)
-    rules = ["on", ">pw", "~fb:job:acme.*", "~fb:dead:acme", "+hgetall", "+zrevrange", "+time"]
+    ledger.load_scripts()
+    rules = ["on", ">pw", "~fb:job:acme.*", "~fb:dead:acme", "+hlen", "+hgetall", "+zrevrange",
+             "+time", "+evalsha", "+memory|usage"]  # fmt: skip
     redis.execute_command("ACL", "SETUSER", "tenant", *rules)
     try:
         with redis_py.Redis.from_url(redis_url.replace("://", "://tenant:pw@")) as weak:

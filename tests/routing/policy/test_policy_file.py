@@ -65,19 +65,27 @@ def test_budgets_are_converted_to_billionths_of_a_dollar(usd, nusd):
 
 
 UNKNOWN = "is not a known key, correct its spelling or remove it"
+MEANT = "is not a known key, did you mean {}?"
+ELSEWHERE = "is a key of another table, move or remove it"
 PROBABILITY = "must be less than or equal to 1"
 SHARE = 'must be a number from 0 to 1, or "none"'
 MONEY = "must be greater than or equal to 0"
 TENANT_FORM = (
     "must be lower-case letters, digits, - and _, at most 63, and begin with a letter or a digit"
 )
+POOL_FORM = TENANT_FORM.replace("63", "41")
+BUCKET_FORM = "must be the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens"
 WAIT = "must be 'wait' or 'degrade'"
 HOURS = ", ".join(["0"] * 24)
 
 MISTAKES = [
     ("[defaults]\nforce_deny = 'yes'\n", "[defaults] force_deny", "must be true or false"),
-    ("[defaults]\n\n# no such key\nmodle = []\n", "[defaults] modle", UNKNOWN),
-    ("[default]\nforce_deny = true\n", "default", UNKNOWN),
+    ("[defaults]\n\n# no such key\nmodle = []\n", "[defaults] modle", MEANT.format("models")),
+    ("[default]\nforce_deny = true\n", "default", MEANT.format("defaults")),
+    ("[defaults]\nnothing_like_it = 1\n", "[defaults] nothing_like_it", UNKNOWN),
+    ("[tenants.a]\nmodel_prefixes = []\n", "[tenants.a] model_prefixes", ELSEWHERE),
+    ("[defaults.pools]\nclassify = 'A B'\n", "[defaults.pools] classify", POOL_FORM),
+    ("[batch]\nbucket = 'b'\n", "[batch] bucket", BUCKET_FORM),
     ("[defaults.thresholds]\nembed = 0.5\n", "[defaults.thresholds] embed", UNKNOWN),
     ("[defaults.thresholds]\ngenerate = 1.5\n", "[defaults.thresholds] generate", PROBABILITY),
     ("[defaults]\nthresholds = { generate = 7 }\n", "[defaults.thresholds] generate", PROBABILITY),
@@ -110,7 +118,7 @@ MISTAKES = [
     (
         "[defaults]\nmodels = [\n  'anthropic.a',\n  'two words',\n]\n",
         "[defaults] models[1]",
-        "must match pattern '^[A-Za-z0-9][A-Za-z0-9.:/_-]{0,199}$'",
+        "must be a model's id: letters, digits, and .:/_-",
     ),
     ('[defaults]\nwhen_shut = """\n[fleet]\n"""\n', "[defaults] when_shut", WAIT),
     ("[fleet]\ndaily_budget_usd = -0.5\n", "[fleet] daily_budget_usd", MONEY),

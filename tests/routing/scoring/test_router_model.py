@@ -113,7 +113,7 @@ def test_a_verdict_contains_no_content():
 
 def test_the_verdicts_of_this_version_do_not_drift():
     """If weights or features change, change the version too."""
-    assert MODEL.version == "text-a4aeef5d"
+    assert MODEL.version == "text-fa53fa36"
     drift = {
         "hello": chat("Hello, how are you?"),
         "proof": chat("Prove that the square root of 2 is irrational."),
@@ -123,11 +123,11 @@ def test_the_verdicts_of_this_version_do_not_drift():
     }
     verdicts = {name: MODEL.verdict(job) for name, job in drift.items()}
     assert {name: (round(v.probability, 3), round(v.score, 3)) for name, v in verdicts.items()} == {
-        "hello": (0.501, 0.231),
-        "proof": (0.433, 0.254),
-        "labels": (0.844, 0.097),
-        "fields": (0.666, 0.22),
-        "story": (0.817, 0.112),
+        "hello": (0.501, 0.234),
+        "proof": (0.433, 0.26),
+        "labels": (0.844, 0.096),
+        "fields": (0.666, 0.225),
+        "story": (0.817, 0.116),
     }
 
 
@@ -258,7 +258,7 @@ def test_a_missing_file_or_one_that_is_not_json_raises_one_clear_error(tmp_path)
     with pytest.raises(Misconfigured, match="No such file"):
         RouterModel.load(tmp_path / "none.json")
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(Misconfigured, match="Invalid JSON"):
+    with pytest.raises(Misconfigured, match=r"broken\.json: holds no JSON, or is cut short"):
         RouterModel.load(tmp_path / "broken.json")
 
 

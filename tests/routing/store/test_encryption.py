@@ -147,7 +147,8 @@ def filled(redis, settings: Settings) -> None:
     claim = ledger.claim("route")
     ledger.settle(claim, answer(claim))
     cache = AnswerCache(redis, b"0123456789abcdef", 60, ledger.seal)
-    assert cache.put(job(cache=True), "deny", answer(claim, model="m", revision="r"))
+    one = job(cache=True).model_copy(update={"id": claim.id})
+    assert cache.put(one, "deny", answer(claim, model="m", revision="r"))
 
 
 def test_without_keys_the_search_finds_every_content(redis):

@@ -15,6 +15,7 @@ from forebay.routing.settings import Settings
 from forebay.routing.store.encryption import Seal
 from forebay.routing.store.text_stream import TextWriter, read_piece, stream_key
 from locallane import BELL
+from patience import until
 
 SEAL = Seal.of(Settings(content_keys=Fernet.generate_key().decode()))
 JOB = f"acme.{'0' * 32}"
@@ -43,6 +44,15 @@ def test_pieces_arrive_in_order_sealed_and_for_a_while(writer, redis):
         fields for _, fields in redis.xrange(stream_key(JOB)) if b"piece" in fields[b"text"]
     ]
     assert 0 < redis.pttl(stream_key(JOB)) <= 120_000
+
+
+def test_half_a_character_keeps_no_other_text_from_its_reader(writer, redis):
+    take = writer.open(JOB)
+    take("\ud83d")  # as a server may cut an emoji
+    until(lambda: redis.exists(stream_key(JOB)))
+    take("and so on")
+    writer.close()
+    assert [piece.text for piece in pieces(redis)] == ["?", "and so on"]
 
 
 def test_tokens_travel_sealed_with_their_text(writer, redis):

@@ -1,6 +1,8 @@
 """A billed answer whose usage or fields are malformed: booked once, kept if it can be read."""
 
+import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,6 +58,34 @@ def test_a_malformed_answer_is_paid_once_and_booked(lane, mock, redis, fault, ca
     assert type(again) is type(outcome)
     assert len(mock.calls) == 1
     assert Budget(redis).spent() == (settled, 0)
+
+
+DEEP = b"[" * 10**5 + b"]" * 10**5
+#: Changes to the bytes of a body: JSON that Python's reader refuses, though it is whole and billed.
+UNREADABLE_BYTES = {
+    "a number of thousands of digits": (b'"outputTokens": ', b'"outputTokens": ' + b"9" * 5_000),
+    "a latency of thousands of digits": (b'"latencyMs": ', b'"latencyMs": ' + b"9" * 5_000),
+    "bytes that are no text": (b'"text": "', b'"text": "\xff\xfe'),
+    "an object nested too deep": (b'"latencyMs": ', b'"x": %b, "y": ' % DEEP),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new"), UNREADABLE_BYTES.values(), ids=UNREADABLE_BYTES)
+def test_an_answer_that_no_reader_of_json_takes_is_paid_once_and_booked(
+    lane, mock, redis, monkeypatch, old, new
+):
+    def spoiled(body):
+        data = json.dumps(body).encode().replace(old, new)
+        return SimpleNamespace(encode=lambda: data)
+
+    patched = SimpleNamespace(dumps=spoiled, loads=json.loads)
+    monkeypatch.setattr("mock_bedrock.handler.json", patched)
+    outcome = lane.work(request=ASK, lane="bedrock")
+    assert isinstance(outcome, Answered | Failed)
+    settled, reserved = Budget(redis).spent()
+    assert 0 < settled <= worst_case(lane.claim.job())
+    assert reserved == 0
+    assert len(mock.calls) == 1
 
 
 def test_the_receipt_of_an_estimated_answer_has_its_cost_and_why_bedrock_answered(lane, mock):

@@ -149,6 +149,14 @@ def test_scores_that_are_all_impossible_are_even():
     assert content.probability == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("broken", LABELS)
+def test_a_score_that_is_no_number_makes_no_probability_that_is_none(broken):
+    scores = {**dict.fromkeys(LABELS, -1.0), broken: math.nan}
+    content = parse_answer(CLASSIFY, "late", option_logprobs=scores)
+    assert content == Classification.model_validate(content.model_dump())
+    assert content.probability == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize(
     "text", ['{"n": 3}', ' {"n":3}\n', '```json\n{"n": 3}\n```', '```\n{"n": 3}```']
 )

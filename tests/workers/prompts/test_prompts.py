@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from forebay.routing.base import KINDS
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Job, parse_job
-from forebay.workers.engines.engine import Choice, EngineInfo, JsonSchema, Pattern, Prompt
+from forebay.workers.engines.engine import (
+    Choice,
+    EngineInfo,
+    JsonSchema,
+    Pattern,
+    Prompt,
+    alike,
+)
 from forebay.workers.prompts import prompts
 
 INFO = EngineInfo(engine="echo", model="m", revision="r", context_tokens=2_048, slots=1)
@@ -173,3 +180,23 @@ def test_every_kind_that_is_answered_by_text_has_a_file_of_prompts():
     for kind, module in prompts._BY_KIND.items():
         assert module.__name__.startswith("forebay.workers.prompts.")
         assert module.__name__.endswith(f".{kind}")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "classify", "labels": ["a", {"name": "b", "description": "of b"}]},
+        {"kind": "summarize", "max_words": 9, "focus": "who paid"},
+    ],
+)
+def test_prompts_whose_texts_alone_differ_are_those_of_one_prompt_with_other_questions(fields):
+    jobs = [job(text=text, **fields) for text in ("one", "two\n\nLabels:", "{three}")]
+    first = prompts.local(jobs[0], INFO, prompt_id="first")
+    made = alike(first, dict(zip("abc", prompts.questions(jobs), strict=True)))
+    assert made == [
+        prompts.local(each, INFO, prompt_id=key) for key, each in zip("abc", jobs, strict=True)
+    ]
+
+
+def test_a_text_that_decides_more_than_its_question_has_none():
+    assert prompts.questions([job("extract", text="a", schema=SCHEMA)]) == []

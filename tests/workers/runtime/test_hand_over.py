@@ -9,8 +9,13 @@ import pytest
 import redis
 
 from forebay.producers.client import Client
-from forebay.routing.jobs import Summarize
+from forebay.routing.broker.doorbell import packaged_template
+from forebay.routing.jobs import Job, Summarize
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
+from forebay.workers.runtime import drain
+from forebay.workers.runtime.claims.in_flight import InFlight
+from forebay.workers.runtime.drain import DRAINED, WEDGED, Drain
 from local.fleet import Fleet
 
 pytestmark = pytest.mark.slow
@@ -64,3 +69,24 @@ def test_a_worker_that_stops_rings_for_jobs_whose_doorbell_was_lost(tmp_path):
                 worker.send(signal.SIGTERM)
                 assert worker.wait(30)
                 assert server.llen("route") == 1
+
+
+class Ended(BaseException):
+    """Raised where the process would end."""
+
+
+@pytest.mark.parametrize("exit_code", [DRAINED, WEDGED])
+def test_a_worker_that_outlasts_its_grace_period_rings_for_others(redis, monkeypatch, exit_code):
+    def end(code):
+        raise Ended(code)
+
+    monkeypatch.setattr(drain.os, "_exit", end)
+    ledger, in_flight = Ledger(redis, Settings(), packaged_template()), InFlight(2)
+    ledger.create([Job(request=Summarize(text="parcel")) for _ in range(2)])
+    held = ledger.claim("route")
+    redis.delete("route")  # Celery's consumer took the doorbells along
+    stuck = Drain(ledger, in_flight, 0.0, lambda: None, lambda: ["route"])
+    stuck.begin(exit_code)
+    with in_flight.holding(held), pytest.raises(Ended):
+        stuck._run()
+    assert redis.llen("route") == 2, "one for the job that was given back, one for the other"

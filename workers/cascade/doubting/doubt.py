@@ -14,6 +14,7 @@ from forebay.routing.learning.doubt_calibration import doubt_groups
 from forebay.routing.learning.job_types import digest
 from forebay.routing.learning.versions import Models
 from forebay.routing.scoring.doubt_model import DoubtModel, Evidence, tie_break
+from forebay.routing.scoring.relatives import near_relatives
 from forebay.workers.cascade.doubting.ranking import Ranking
 from forebay.workers.cascade.stages import ComparedAnswer, DoubtedAnswer
 from forebay.workers.checks import final_answer
@@ -110,6 +111,7 @@ def evidence(compared: ComparedAnswer) -> Evidence:
         verdict_score=verdict.score if verdict else 0.0,
         agreements=tuple(each.agreement or 0.0 for each in readable),
         own=tuple(each.raw.revision == answer.raw.revision for each in readable),
+        near=tuple(near_relatives(answer.raw.model, each.raw.model) for each in readable),
         bounded=bool(readable) and _is_bounded(content),
         low_logprob=answer.raw.low_logprob,
         label_probability=(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import redis
 
 from forebay.routing.jobs import Classification, Decisions, Job
 from forebay.routing.learning.calibration import Calibrations
-from forebay.routing.learning.job_types import digest
+from forebay.routing.learning.job_types import digest, question_digests
 from forebay.routing.learning.label_calibration import at_temperature, label_groups
 from forebay.workers.cascade.stages import RawAnswer
 
@@ -27,6 +25,11 @@ class LabelProbabilities:
         calibration = self._calibrations.of(job.tenant)
         if calibration is None or calibration.labels is None:
             return raw
-        groups = label_groups(job.kind, raw.model, digest(job, self._secret))
-        temperature = calibration.labels.temperature(groups)
-        return replace(raw, content=at_temperature(job, raw.content, temperature))
+        group = job.kind, raw.model, digest(job, self._secret)
+        temperature = calibration.labels.temperature(label_groups(*group))
+        of_questions = {
+            name: calibration.labels.temperature(label_groups(*group, question)) / temperature
+            for name, question in question_digests(job, self._secret).items()
+        }
+        content = at_temperature(job, raw.content, temperature, of_questions)
+        return raw._replace(content=content)

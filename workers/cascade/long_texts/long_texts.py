@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from forebay.routing.errors import BadAnswer, Expired, Lost, TooLong
@@ -52,8 +51,8 @@ class LongTexts:
         with self._running(prompt_id, run):
             text = condenser.condensed(request.text, _room(self._answerer.info))
             [raw] = run.ask([request.model_copy(update={"text": text})])
-        return replace(
-            raw, tokens_in=run.tokens_in, tokens_out=run.tokens_out, parts=condenser.parts
+        return raw._replace(
+            tokens_in=run.tokens_in, tokens_out=run.tokens_out, parts=condenser.parts
         )
 
     def cancel(self, prompt_id: str) -> None:

@@ -21,6 +21,7 @@ from forebay.workers.commands.drift.record import (
     Run,
     default_file,
     read_record,
+    require_writable,
     write_record,
 )
 from forebay.workers.engines.host.supervisor import open_engine
@@ -54,6 +55,7 @@ def drift(
     known = None if pin else read_record(file)
     if known is not None and known.panel != panel_digest(jobs):
         raise Misconfigured("has other jobs than were pinned; give --pin", field="--panel")
+    require_writable(file)
     run = _answered(jobs)
     if known is None:
         write_record(file, DriftRecord(panel=panel_digest(jobs), pinned=run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryFile
 
 from pydantic import ValidationError
 
@@ -112,15 +113,35 @@ def read_record(path: Path) -> DriftRecord | None:
         raise Misconfigured(hint, field=str(path)) from None
 
 
+def require_writable(path: Path) -> None:
+    """Check that a record can be written, before a panel is answered, which may take minutes.
+
+    Raises:
+        Misconfigured: It cannot.
+    """
+    if path.is_dir():
+        raise Misconfigured("is a folder; name the file in it", field=str(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
 def write_record(path: Path, record: DriftRecord) -> None:
-    """Write the record. It holds the panel's answers, so only its owner may read it.
+    """Write the record in one step. It holds the panel's answers: only its owner may read it.
 
     Raises:
         Misconfigured: The file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(record.model_dump_json(indent=1) + "\n")
+        with NamedTemporaryFile("w", dir=path.parent, delete=False) as file:  # its mode is 0o600
+            file.write(record.model_dump_json(indent=1) + "\n")
+        Path(file.name).replace(path)
     except OSError as error:
-        raise Misconfigured(f"cannot be written: {error.strerror}", field=str(path)) from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> Misconfigured:
+    return Misconfigured(f"cannot be written: {error.strerror}", field=str(path))

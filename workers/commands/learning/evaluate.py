@@ -27,6 +27,7 @@ from forebay.workers.commands.options import (
     Weak,
     model_names,
     read_dataset,
+    second_names,
 )
 from forebay.workers.training.fitting.weights_folder import ROUTER_MODEL
 
@@ -73,36 +74,41 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Measure routers. APGR, CPT, PGR, AUC and ECE with 95 % bootstrap confidence intervals.
 
-    \b
     --labels N fits the router model on N random prompts and evaluates it on the rest; --folds K
     evaluates it on all prompts by cross-validation. Without either, packaged weights or those of
     --weights are evaluated as they are (zero-shot). Fitting is the same as by `router train`: if
     the column `source` has several values, differences between the sources are ignored.
+
     --second and --preds also evaluate what can be told after the local answer: the plain rule
     (escalate if local answers differ), the packaged doubt model, and a cascade model, which is
     fitted to the file by cross-validation (with K folds, or 5).
+
     Bootstrap samples without a gap between weak and strong are left out of the intervals of
     metrics that are divided by the gap. If more than one in forty samples has no gap, those
     metrics have no interval (null).
-    """  # noqa: D301 - \b is Click's
+    """
     if sum(given is not None for given in (weights, labels, folds)) > 1:
         raise Misconfigured("give one of --weights, --labels and --folds", field="--weights")
     _require_together(second, preds, cascade)
+    from forebay.workers.training.evaluation import curves as plots
     from forebay.workers.training.evaluation import evaluation
 
+    if curves:
+        plots.require_drawable(curves)
     data = read_dataset(prompts, outcomes, weak, strong, no_job_type=no_job_type)
+    total = len(data)
     evaluated = _evaluated(data, weights, labels, folds, seed, encoder=encoder)
     routers = evaluation.rankings_before_answer(evaluated, seed)
     if decision_model:
         routers["decision model"] = _by_decisions(evaluated, decision_model)
     if second and preds:
-        answers = _answers(evaluated, model_names(weak)[0], model_names(second), preds)
+        answers = _answers(evaluated, weak, second, preds)
         routers |= _rankings_after_answer(evaluated, answers, folds or CASCADE_FOLDS, seed)
         if cascade:
             routers["cascade model"] = _by_model(evaluated, answers, cascade)
     if curves:
-        _draw(routers, curves)
-    _report(evaluation.report(evaluated.data, routers, seed), as_json=as_json)
+        plots.draw(routers, curves)
+    _report(evaluation.report(evaluated.data, routers, seed, total), as_json=as_json)
 
 
 def _require_together(second: str | None, preds: Path | None, cascade: Path | None) -> None:
@@ -117,6 +123,7 @@ def _evaluated(
     *, encoder: bool,
 ) -> EvaluatedFile:  # fmt: skip
     from forebay.workers.engines.batching.embedding import SentenceEncoder
+    from forebay.workers.training.data.dataset import MAX_PROMPTS
     from forebay.workers.training.evaluation import evaluation
 
     if encoder and labels is None and folds is None:
@@ -125,17 +132,21 @@ def _evaluated(
     if labels is not None:
         if labels >= len(data):
             raise Misconfigured(f"must be less than the {len(data)} prompts", field="--labels")
+        if labels > (most := len(data.to_fit(seed))):
+            raise Misconfigured(f"must be at most {most}: more take too long", field="--labels")
         return evaluation.with_labels(data, labels, seed, opened)
     if folds is not None:
-        return evaluation.with_folds(data, folds, seed, opened)
+        return evaluation.with_folds(data.to_fit(seed), folds, seed, opened)
     model = RouterModel.load(weights / ROUTER_MODEL if weights else None)
-    return evaluation.zero_shot(data, model)
+    return evaluation.zero_shot(data.sample(MAX_PROMPTS, seed), model)
 
 
-def _answers(evaluated: EvaluatedFile, weak: str, second: list[str], preds: Path) -> Answers:
+def _answers(evaluated: EvaluatedFile, weak: str, second: str, preds: Path) -> Answers:
     from forebay.workers.training.data import local_answers
 
-    return local_answers.read(preds, evaluated.data.uids, weak, second)
+    local = model_names(weak, "--weak")
+    others = second_names(second, local)
+    return local_answers.read(preds, evaluated.data.uids, local[0], others)
 
 
 def _rankings_after_answer(
@@ -180,12 +191,6 @@ def _by_model(evaluated: EvaluatedFile, answers: Answers, path: Path) -> Ranked:
     return cascade_rankings.fitted_elsewhere(evaluated.data, evaluated.readings, answers, model)
 
 
-def _draw(routers: dict[str, Ranked], file: Path) -> None:
-    from forebay.workers.training.evaluation.curves import draw
-
-    draw(routers, file)
-
-
 def _report(report: dict[str, Any], *, as_json: bool) -> None:
     typer.echo(json.dumps(report) if as_json else _table(report))
 
@@ -195,6 +200,8 @@ def _table(report: dict[str, Any]) -> str:
     from forebay.workers.training.data.ranking_metrics import NAMES
 
     lines = [f"n {report['n']}   weak {report['weak']}   strong {report['strong']}", ""]
+    if report["n"] < report["total"]:
+        lines.insert(0, f"evaluated on {report['n']} of {report['total']} prompts")
     lines.append(f"{'':16}" + "".join(f"{name:>8}" for name in NAMES) + "   apgr, 95 %")
     for router, figures in report["routers"].items():
         cells = "".join(f"{'-' if figures[n] is None else figures[n]:>8}" for n in NAMES)

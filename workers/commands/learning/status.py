@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from textwrap import wrap
 from typing import Any
 
 import redis
@@ -15,7 +16,7 @@ import typer
 
 from forebay.routing.base import NANO
 from forebay.routing.books.targets.refusals import refusals
-from forebay.routing.learning.calibration import Calibration, Calibrations
+from forebay.routing.learning.calibration import Calibration, Calibrations, in_words
 from forebay.routing.learning.confidence import Confidence, confidences
 from forebay.routing.learning.versions import Models
 from forebay.routing.limits.budget import Budget
@@ -31,6 +32,7 @@ from forebay.workers.commands.learning.pace import override_text
 from forebay.workers.commands.options import Json
 
 DAY_S = 86_400
+COLUMNS = 80  # of a line
 #: What the score of a threshold is, by stage.
 STAGES = {"before": "score", "after": "doubt"}
 PACE_COLUMNS = ("kind", "answer", "jobs", "went up", "aim", "goes up from")
@@ -129,10 +131,10 @@ def _target(pace: PacePolicy) -> dict[str, float | None]:
 
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:
-    yield _model_line("router", document["version"], document["models"]["router"])
-    yield _model_line("doubt", document["doubt_version"], document["models"]["doubt"])
+    yield from _model_lines("router", document["version"], document["models"]["router"])
+    yield from _model_lines("doubt", document["doubt_version"], document["models"]["doubt"])
     for scope, learned in document["learned"].items():
-        yield _learned_line(scope, learned)
+        yield from _learned_lines(scope, learned)
     if not document["learned"]:
         yield "no calibration is in force; forebay calibrate learns one from audits"
     for row in document["tenants"]:
@@ -142,26 +144,30 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         yield "no job with egress allowed has been seen yet"
 
 
-def _model_line(name: str, version: str, published: dict[str, Any]) -> str:
+def _model_lines(name: str, version: str, published: dict[str, Any]) -> Iterator[str]:
     number = published["version"]
-    kept = [f"{n} ({each})" for n, each in published["kept"].items() if n != number]
-    others = f"; kept: {', '.join(kept)}" if kept else ""
-    if not number:
-        return f"{name} model {version}: packaged{others}"
-    made = datetime.fromtimestamp(published["made"], UTC)
-    return (
-        f"{name} model {version}: version {number}, published on {made:%Y-%m-%d %H:%M} UTC{others}"
-    )
+    if number:
+        made = datetime.fromtimestamp(published["made"], UTC)
+        origin = f"version {number}, published on {made:%Y-%m-%d %H:%M} UTC"
+    else:
+        origin = "packaged"
+    yield f"{name} model {version}: {origin}"
+    if kept := [f"{n} ({each})" for n, each in published["kept"].items() if n != number]:
+        yield from _wrapped(f"kept versions: {', '.join(kept)}")
 
 
-def _learned_line(scope: str, learned: dict[str, Any]) -> str:
+def _learned_lines(scope: str, learned: dict[str, Any]) -> Iterator[str]:
     name = "all tenants" if scope == EVERYBODY else scope
     made = datetime.fromtimestamp(learned["made"], UTC)
-    parts = f" ({', '.join(learned['parts'])})" if learned["parts"] else ""
+    yield f"calibration {learned['version']} for {name}, made on {made:%Y-%m-%d %H:%M} UTC"
     source = f"{learned['audits']} audits" if learned["audits"] else "audits"
-    return (
-        f"calibration {learned['version']} for {name}: learned from {source}{parts} "
-        f"on {made:%Y-%m-%d %H:%M} UTC"
+    parts = f": {in_words(learned['parts'])}" if learned["parts"] else ""
+    yield from _wrapped(f"learned from {source}{parts}")
+
+
+def _wrapped(words: str) -> list[str]:
+    return wrap(
+        words, COLUMNS, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
     )
 
 

@@ -29,6 +29,7 @@ from forebay.workers.commands.options import (
 from forebay.workers.training.fitting.weights_folder import (
     ENCODER_MODEL,
     ROUTER_MODEL,
+    prepare,
     versioned,
     write,
 )
@@ -63,27 +64,30 @@ def train(
 ) -> None:
     """Fit the router model's weights. The same files and options give the same bytes.
 
-    \b
-    --labels N fits on N random prompts instead of all. --folds K is the number of folds for the
-    out-of-fold predictions on which the three text models are stacked. If the column `source` of
-    the prompts has several values, the prompts are a mixture of benchmarks: differences between
-    the sources are kept out of the weights, so that these carry over to texts from elsewhere, and
-    the shares of the three models are chosen by leaving out one source after the other.
-    Leave that column out to fit weights for texts like those of the file.
+    The files are Parquet, or CSV or JSON Lines (.csv, .jsonl, .csv.gz, .jsonl.gz).
+
+    --labels N fits on N random prompts instead of all, which are at most 50,000. --folds K is the
+    number of folds for the out-of-fold predictions on which the three text models are stacked. If
+    the column `source` has several values, the weights are fitted for texts from elsewhere: without
+    what differs between sources, in shares that are best on sources left out. Without that column
+    they are fitted for texts like those of the file.
+
     --encoder writes encoder_model.json too: set FOREBAY_ROUTER_ENCODER to it, and routers read each
     text by the sentence encoder as well. `forebay calibrate` gives this reading a weight in the
     score if it is better on audits that were held back.
+
     --publish has the fleet use the weights; `forebay router publish` does it later, and undoes it.
-    """  # noqa: D301 - \b is Click's
+    """
     from forebay.workers.training.fitting.choose_parts import with_chosen
     from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
     from forebay.workers.training.fitting.fit_router import fit
     from forebay.workers.training.fitting.hyperparameters import Hyperparameters
 
+    prepare(out)
     data = read_dataset(prompts, outcomes, weak, strong, no_job_type=no_job_type)
-    data = _sample(data, labels, seed)
+    total, data = len(data), _sample(data, labels, seed)
     parameters = Hyperparameters.of(data, folds=folds or 4, seed=seed)
-    note = _note(data, model_names(weak), model_names(strong), seed)
+    note = _note(data, model_names(weak, "--weak"), model_names(strong, "--strong"), seed)
     features = FeatureMatrix.of(data.prompts)
     parameters, evidence = with_chosen(data, features, parameters)
     fitted = fit(data, features, parameters, note=note, evidence=evidence)
@@ -91,7 +95,8 @@ def train(
     if encoder:
         write(out, ENCODER_MODEL, versioned("encoder", _encoder_weights(data, seed, note)))
     path = write(out, ROUTER_MODEL, weights)
-    _report(weights, path, len(data), _published(path) if publish else None, as_json=as_json)
+    published = _published(path) if publish else None
+    _report(weights, path, (len(data), total), published, as_json=as_json)
 
 
 def _encoder_weights(data: Dataset, seed: int, note: list[str]) -> EncoderWeights:
@@ -112,7 +117,7 @@ def _sample(data: Dataset, labels: int | None, seed: int) -> Dataset:
     if labels is not None and labels < len(data):
         data = data.take(np.random.default_rng(seed).permutation(len(data))[:labels])
     require_enough(len(data))
-    return data
+    return data.to_fit(seed)
 
 
 def _note(data: Dataset, weak: list[str], strong: list[str], seed: int) -> list[str]:
@@ -133,11 +138,13 @@ def _published(path: Path) -> int:
 
 
 def _report(
-    weights: Weights, path: Path, count: int, published: int | None, *, as_json: bool
+    weights: Weights, path: Path, counts: tuple[int, int], published: int | None, *, as_json: bool
 ) -> None:
+    fitted, total = counts
     document: dict[str, Any] = {
-        "version": weights.version, "prompts": count, "path": str(path),
+        "version": weights.version, "prompts": fitted, "total": total, "path": str(path),
         "bytes": path.stat().st_size, "published": published,
     }  # fmt: skip
-    words = f", in force as version {published}" if published else ""
+    words = f", fitted to {fitted} of {total} prompts" if fitted < total else ""
+    words += f", in force as version {published}" if published else ""
     typer.echo(json.dumps(document) if as_json else f"{weights.version}: {path}{words}")

@@ -18,10 +18,11 @@ from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
 from forebay.workers.commands.learning.evaluate import Folder
 from forebay.workers.commands.learning.train import Out
-from forebay.workers.commands.options import Json, Preds, Second, Seed, model_names
+from forebay.workers.commands.options import Json, Preds, Second, Seed, model_names, second_names
 from forebay.workers.training.fitting.weights_folder import (
     CASCADE_MODEL,
     ROUTER_MODEL,
+    prepare,
     versioned,
     write,
 )
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from forebay.routing.scoring.cascade_model import Weights
 
 Prompts = Annotated[
-    Path | None, typer.Option("--prompts", metavar="FILE", help="Parquet: uid, prompt.")
+    Path | None, typer.Option("--prompts", metavar="FILE", help="Columns uid, prompt.")
 ]
 Outcomes = Annotated[
-    Path | None, typer.Option("--outcomes", metavar="FILE", help="Parquet: uid, model, score.")
+    Path | None, typer.Option("--outcomes", metavar="FILE", help="Columns uid, model, score.")
 ]
 Weak = Annotated[str | None, typer.Option("--weak", metavar="MODEL", help="The local model.")]
 Strong = Annotated[
@@ -58,14 +59,14 @@ def train_cascade(
 ) -> None:  # fmt: skip
     """Fit the model that ranks answers with second opinions.
 
-    \b
     Fit to files: --prompts, --outcomes, --weak, --strong, --second and --preds, as `eval` takes
     them; --weights names the folder of the router model that the fleet uses, if that is not the
     packaged one. Or fit to --audits of this fleet, which know less about the answers.
+
     Set FOREBAY_CASCADE_MODEL to the file that is written, and FOREBAY_CASCADE_KINDS to the kinds
     that it is to rank. A worker uses it for answers with as many second opinions as
     it was fitted to: one, or two (FOREBAY_SECOND_OPINIONS).
-    """  # noqa: D301 - \b is Click's
+    """
     files = {
         "--prompts": prompts, "--outcomes": outcomes, "--weak": weak, "--strong": strong,
         "--second": second, "--preds": preds,
@@ -73,6 +74,7 @@ def train_cascade(
     given = [name for name, value in {**files, "--weights": weights}.items() if value is not None]
     if audits and given:
         raise Misconfigured("cannot be given with --audits", field=given[0])
+    prepare(out)
     fitted = (
         _of_audits(tenant, seed, stand_in=stand_in) if audits else _of_files(files, weights, seed)
     )
@@ -90,10 +92,12 @@ def _of_files(files: dict[str, Path | str | None], weights: Path | None, seed: i
     missing = [name for name, value in files.items() if value is None]
     if missing:
         raise Misconfigured("is needed, or --audits", field=missing[0])
-    weak, strong, second = (model_names(str(files[f"--{n}"])) for n in ("weak", "strong", "second"))
+    weak, strong = (model_names(str(files[name]), name) for name in ("--weak", "--strong"))
+    second = second_names(str(files["--second"]), weak)
     texts, scores, preds = (Path(str(files[f"--{n}"])) for n in ("prompts", "outcomes", "preds"))
     data = dataset.read(texts, scores, weak, strong, job_type=False)
     dataset.require_enough(len(data))
+    data = data.to_fit(seed)
     answers = local_answers.read(preds, data.uids, weak[0], second)
     model = RouterModel.load(weights / ROUTER_MODEL if weights else None)
     readings = [model.read(text) for text in data.prompts]

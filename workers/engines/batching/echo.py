@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from forebay.routing.base import made
 from forebay.routing.errors import ForebayError, InvalidJob
 from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.batching.echo_directives import Directives, without_directives
@@ -70,13 +71,15 @@ class _Sequence:
 
     def completion(self) -> Completion:
         """Return the words so far as a completion."""
-        return Completion(
+        finish = self._finish()
+        return made(
+            Completion,
             id=self.prompt.id,
             text="".join(self.words[: self.words_out]),
             tokens_in=self.tokens_in,
             tokens_out=self.words_out,
-            finish=self._finish(),
-            stop_sequence=self.stop_sequence if self._finish() == "stop" else None,
+            finish=finish,
+            stop_sequence=self.stop_sequence if finish == "stop" else None,
             low_logprob=math.log(self.directives.confidence) if self.words_out else None,
             option_logprobs=self._option_logprobs(),
             token_logprobs=self.tokens(),

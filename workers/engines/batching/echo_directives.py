@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
-from typing import Self
 
 from forebay.routing.errors import InvalidJob
 
@@ -37,14 +36,14 @@ class Directives:
     fail: bool = False
 
     @classmethod
-    def of(cls, text: str) -> Self:
+    def of(cls, text: str) -> Directives:
         """Read the directives in a text.
 
         Raises:
             InvalidJob: A directive is unknown, or its value is not a number.
         """
         if _OPENING not in text:
-            return cls()
+            return _NONE
         given = {name: value.strip() for name, value in _DIRECTIVE.findall(text)}
         if not given.keys() <= {directive.name for directive in fields(cls)}:
             raise InvalidJob("holds an unknown echo directive", field="messages")
@@ -62,6 +61,9 @@ class Directives:
     def answer(self, temperature: float) -> str | None:
         """Return the text that the directives ask for at this temperature, if any."""
         return self.warm if temperature > 0 and self.warm is not None else self.say
+
+
+_NONE = Directives()
 
 
 def without_directives(text: str) -> str:

@@ -103,10 +103,10 @@ class Child:
             case protocol.Submit(key=key, prompt=prompt):
                 on_text = partial(self._tell, key) if prompt.stream else None
                 engine.submit(prompt, on_text).add_done_callback(partial(self._reply, key))
-            case protocol.SubmitAlike(keys=keys, ids=ids):
-                by_id = dict(zip(ids, keys, strict=True))
-                engine.submit_all(
-                    command.prompts(), lambda one, end: self._tell_end(by_id[one], end)
+            case protocol.SubmitAlike(prompt=prompt, contents=contents, keys=keys):
+                by_id = dict(zip(contents, keys, strict=True))
+                engine.submit_alike(
+                    prompt, contents, lambda one, end: self._tell_end(by_id[one], end)
                 )
             case protocol.Cancel(prompt_id=prompt_id):
                 engine.cancel(prompt_id)

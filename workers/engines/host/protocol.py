@@ -14,7 +14,6 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import Field, TypeAdapter
 
-from forebay.routing.base import changed
 from forebay.routing.errors import ForebayError, PassingError, from_code
 from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import (
@@ -23,7 +22,6 @@ from forebay.workers.engines.engine import (
     EngineInfo,
     Frame,
     Prompt,
-    Turn,
     Vectors,
 )
 
@@ -60,29 +58,15 @@ class SubmitAlike(Frame):
     Each is replied to like a `Submit`.
 
     Attributes:
-        keys: the requests' keys.
         prompt: a prompt that is like the others.
-        ids: the ids of the prompts.
-        contents: what stands in the last message of each prompt.
+        contents: what the last turn of each prompt holds, by the prompt's id.
+        keys: the requests' keys, in the same order.
     """
 
     op: Literal["submit_alike"] = "submit_alike"
-    keys: tuple[str, ...]
     prompt: Prompt
-    ids: tuple[str, ...]
-    contents: tuple[str, ...] = Field(repr=False)
-
-    def prompts(self) -> list[Prompt]:
-        """Return the prompts, in the order of the keys."""
-        *before, last = self.prompt.messages
-        return [
-            changed(
-                self.prompt,
-                id=prompt_id,
-                messages=(*before, Turn(role=last.role, content=content)),
-            )
-            for prompt_id, content in zip(self.ids, self.contents, strict=True)
-        ]
+    contents: dict[str, str] = Field(repr=False)
+    keys: tuple[str, ...]
 
 
 class Cancel(Frame):

@@ -27,13 +27,8 @@ def _shared(prompt: Prompt) -> tuple[Any, ...]:
 
 
 def _commands(alike: list[tuple[str, Prompt]]) -> list[Frame]:
-    ids = tuple(prompt.id for _, prompt in alike)
-    if len(alike) == 1 or len(set(ids)) < len(ids):  # an id that repeats is refused by itself
+    contents = {prompt.id: prompt.messages[-1].content for _, prompt in alike}
+    if len(alike) == 1 or len(contents) < len(alike):  # an id that repeats is refused by itself
         return [protocol.Submit(key=key, prompt=prompt) for key, prompt in alike]
-    together = protocol.SubmitAlike(
-        keys=tuple(key for key, _ in alike),
-        prompt=alike[0][1],
-        ids=ids,
-        contents=tuple(prompt.messages[-1].content for _, prompt in alike),
-    )
-    return [together]
+    keys = tuple(key for key, _ in alike)
+    return [protocol.SubmitAlike(prompt=alike[0][1], contents=contents, keys=keys)]

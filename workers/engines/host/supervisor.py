@@ -10,7 +10,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, cast
@@ -102,9 +102,19 @@ class SupervisedEngine(Engine):
 
     def submit_all(self, prompts: Sequence[Prompt], on_end: TakeEnd) -> None:
         """See `Engine.submit_all`: they go to the process in one write."""
-        keys = [f"p{next(self._keys)}" for _ in prompts]
-        takes = (partial(cast("Any", on_end), prompt.id) for prompt in prompts)
-        self._request_all(submissions(keys, prompts), dict(zip(keys, takes, strict=True)))
+        takes = self._takes([prompt.id for prompt in prompts], on_end)
+        self._request_all(submissions(list(takes), prompts), takes)
+
+    def submit_alike(self, prompt: Prompt, contents: Mapping[str, str], on_end: TakeEnd) -> None:
+        """See `Engine.submit_alike`: what they have in common goes to the process once."""
+        takes = self._takes(contents, on_end)
+        command = protocol.SubmitAlike(prompt=prompt, contents=dict(contents), keys=tuple(takes))
+        self._request_all([command], takes)
+
+    def _takes(self, prompt_ids: Iterable[str], on_end: TakeEnd) -> dict[str, TakeAnswer]:
+        """Return what takes the ends of prompts, by new keys for their requests."""
+        on_end_of = cast("Any", on_end)
+        return {f"p{next(self._keys)}": partial(on_end_of, prompt_id) for prompt_id in prompt_ids}
 
     def cancel(self, prompt_id: str) -> None:
         """See `Engine.cancel`."""

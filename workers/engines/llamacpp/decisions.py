@@ -7,7 +7,7 @@ are to be scored, and no other.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forebay.routing.errors import InvalidJob
@@ -42,9 +42,15 @@ def question(turns: Sequence[Turn], options: Sequence[str]) -> dict[str, Any]:
 
 
 def answered(
-    prompt: Prompt, reply: dict[str, Any], context_tokens: int, took_s: float
+    prompt: Prompt,
+    options: Mapping[str, str],
+    reply: dict[str, Any],
+    context_tokens: int,
+    took_s: float,
 ) -> Completion:
     """Return the reply as a completion: the best option, and how probable each is.
+
+    `options` are those of the prompt, by how the model was asked about them.
 
     Raises:
         TooLong: The state and the question are longer than the context.
@@ -55,7 +61,10 @@ def answered(
             raise too_long(prompt.messages, int(error.get("n_prompt_tokens", 0)), context_tokens)
         raise InvalidJob("is not answered by the decision model", field="messages")
     answer, usage = reply["answers"][_NAME], reply.get("usage", {})
-    scores = {option: math.log(max(_MIN_PROBABILITY, p)) for option, p in _probabilities(answer)}
+    scores = {
+        options.get(asked, asked): math.log(max(_MIN_PROBABILITY, p))
+        for asked, p in _probabilities(answer)
+    }
     return Completion(
         id=prompt.id,
         text=max(scores, key=scores.__getitem__),

@@ -123,11 +123,12 @@ class LlamaGenerator:
 
     def _decide(self, prompt: Prompt) -> Completion:
         """Have a decision model score the options in one pass."""
-        body = decisions.question(prompt.messages, decisions.options_of(prompt))
+        disarmed = self._special_tokens.disarmed
+        options = {disarmed(option): option for option in decisions.options_of(prompt)}
         begun = time.monotonic()
-        reply = self._server.decide(body)
+        reply = self._server.decide(decisions.question(prompt.messages, tuple(options)))
         took_s = time.monotonic() - begun
-        return decisions.answered(prompt, reply, self._server.context_tokens, took_s)
+        return decisions.answered(prompt, options, reply, self._server.context_tokens, took_s)
 
     def _generate(
         self, run: _Run, body: dict[str, Any], stops: Sequence[str] = ()

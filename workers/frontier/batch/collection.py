@@ -8,6 +8,7 @@ from functools import partial
 
 from forebay.routing.bedrock_batches.batch_record import BatchRecord
 from forebay.routing.bedrock_batches.batches import BedrockBatches
+from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Answer
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
@@ -99,10 +100,8 @@ class Collection:
 
     def _book(self, call: str, reply: PricedReply, claim: Claim | None) -> None:
         """Book a result together with its answer, if its job still waits and the answer will do."""
-        attempt, answer, draft = None, None, b""
-        if claim is not None:
-            attempt = Attempt.of(claim)
-            answer = answer_of(attempt, reply)
+        attempt, draft = _opened(claim), b""
+        answer = answer_of(attempt, reply) if attempt else None
         if answer is not None:
             draft = self._ledger.seal.close(answer.model_dump_json().encode())
         settle = partial(
@@ -146,6 +145,17 @@ class Collection:
         if progress.succeeded is not None:
             return progress.succeeded
         return 0 if progress.status == FAILED and not answered else float("inf")
+
+
+def _opened(claim: Claim | None) -> Attempt | None:
+    """Return the attempt at a job; `None` if it has ended, or its content is damaged.
+
+    The cost of its record is booked all the same, and the other records are not kept waiting.
+    """
+    try:
+        return Attempt.of(claim) if claim else None
+    except InvalidJob:
+        return None
 
 
 def _tell(batch: BatchRecord, progress: Progress, answered: int, unknown: int) -> None:

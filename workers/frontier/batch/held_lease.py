@@ -6,7 +6,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from forebay.routing.errors import Lost, Unavailable
+from forebay.routing.errors import Lost
 from forebay.routing.store.lease import LEASE_S, Lease
 
 RENEW_EVERY_S = LEASE_S / 3
@@ -46,10 +46,6 @@ class HeldLease:
 
     def _renew(self) -> None:
         while not self._over.wait(RENEW_EVERY_S):
-            try:
-                held = self._lease.hold()
-            except Unavailable:
-                held = False
-            if not held:
+            if not self._lease.still():
                 self._lost.set()
                 return

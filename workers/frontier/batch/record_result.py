@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
+
+from forebay.workers.frontier.response_json import read_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,8 @@ class RecordResult:
 
 def read_result(line: bytes) -> RecordResult | None:
     """Return the result in a line; `None` if nothing can be learned from it."""
-    try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(fields, dict) or not isinstance(fields.get("recordId"), str):
+    fields = read_object(line)
+    if fields is None or not isinstance(fields.get("recordId"), str):
         return None
     body = fields.get("modelOutput")
     usable = isinstance(body, dict) and bool({"output", "usage"} & body.keys())

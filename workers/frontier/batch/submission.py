@@ -11,6 +11,8 @@ from forebay.routing.logs import Event, event
 from forebay.workers.frontier.batch.departure import Departure
 from forebay.workers.frontier.bedrock.batch_service import BatchService
 
+TOO_LATE = "not begun in time"
+
 log = logging.getLogger(__name__)
 
 
@@ -24,26 +26,34 @@ class Submission:
 
     def submit(self, batch: BatchRecord) -> None:
         """Have Bedrock begin the batch; leave it as it is if that is not possible yet."""
-        if self._batches.now_ms() - batch.at > batch.turnaround_ms:
-            self._give_up(batch)
+        late = self._batches.now_ms() - batch.at > batch.turnaround_ms
+        if late and batch.state == "uploaded":
+            self._departure.abandon(batch, TOO_LATE)
+            return
+        asked = self._batches.advance(batch, "creating")
+        if asked is None:  # another process goes on with it
             return
         try:
-            arn = self._service.find(batch) if batch.state == "creating" else ""
-            if not arn:
-                asked = self._batches.advance(batch, "creating")
-                if asked is None:  # another process goes on with it
-                    return
-                batch = asked
-                arn = self._service.create(batch)
-        except Throttled as error:  # it was not begun
-            self._batches.advance(batch, "uploaded")
-            _tell(batch, error)
-        except Unavailable as error:  # it may have been begun
+            arn = self._service.find(asked) if batch.state == "creating" else ""
+        except ForebayError as error:  # nobody knows if it was begun
+            _tell(asked, error)
+            if late:
+                self._departure.abandon(asked, Departure.LOST)
+            return
+        if late and not arn:
+            self._departure.abandon(asked, TOO_LATE)
+        elif arn := arn or self._created(asked):
+            self._begun(asked, arn)
+
+    def _created(self, batch: BatchRecord) -> str:
+        """Create the batch, and return its ARN; empty if it has none yet."""
+        try:
+            return self._service.create(batch)
+        except (Throttled, Unavailable) as error:  # it may have been begun
             _tell(batch, error)
         except ForebayError as error:
             self._departure.fail(batch, error)
-        else:
-            self._begun(batch, arn)
+        return ""
 
     def _begun(self, batch: BatchRecord, arn: str) -> None:
         at = self._batches.now_ms()
@@ -55,11 +65,6 @@ class Submission:
                     jobs=batch.records,
                 ),
             )  # fmt: skip
-
-    def _give_up(self, batch: BatchRecord) -> None:
-        """End a batch that could not be begun in time."""
-        began = batch.state == "creating"
-        self._departure.abandon(batch, Departure.LOST if began else "not begun in time")
 
 
 def _tell(batch: BatchRecord, error: ForebayError) -> None:

@@ -5,7 +5,6 @@ boto3 drops or rejects fields of an unexpected type, so the body is read before 
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from typing import Any, cast, get_args
@@ -13,6 +12,7 @@ from typing import Any, cast, get_args
 from forebay.routing.limits.prices import Tier, Usage
 from forebay.workers.engines.engine import Ending
 from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, Reply
+from forebay.workers.frontier.response_json import read_object
 
 STAND_IN_MARK = "x-forebay-stand-in"  # header of every answer that the mock of Bedrock makes
 BODY = "forebay-body"  # key of the body, as it came, in boto3's response
@@ -94,11 +94,8 @@ def _body(data: bytes) -> dict[str, Any]:
     Raises:
         OutcomeUnknown: The data is no JSON object with an answer or a usage.
     """
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict) or not {"output", "usage"} & body.keys():
+    body = read_object(data)
+    if body is None or not {"output", "usage"} & body.keys():
         raise OutcomeUnknown("Bedrock's response is cut short, or is no answer of Converse")
     return body
 
@@ -150,10 +147,11 @@ def _usage(counts: Any) -> Usage | None:
             cache_write_5m=written - written_1h,
             cache_write_1h=written_1h,
         )
-        _count(counts, "totalTokens", 0)
+        total = _count(counts, "totalTokens", usage.input + usage.output)
     except (TypeError, KeyError, AttributeError, ValueError):
         return None
-    return usage if usage.prompt and sum(count for _, count in parts) <= written else None
+    agree = sum(count for _, count in parts) <= written and usage.input + usage.output <= total
+    return usage if usage.prompt and agree else None
 
 
 def _count(counts: dict[str, Any], name: str, default: int | None = None) -> int:

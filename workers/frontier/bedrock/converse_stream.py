@@ -7,7 +7,6 @@ type. The usage is the last event: a stream that is cut before it may have been 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from forebay.workers.engines.engine import TakeText
 from forebay.workers.frontier.bedrock.converse_errors import from_stream
 from forebay.workers.frontier.bedrock.converse_reply import BODY, MAX_TEXT_CHARS
 from forebay.workers.frontier.provider import OutcomeUnknown
+from forebay.workers.frontier.response_json import read_object
 
 _CUT = "Bedrock's stream was cut short"
 
@@ -74,11 +74,7 @@ def _error(message: EventStreamMessage, model: str, *, begun: bool) -> ForebayEr
 
 
 def _fields(message: EventStreamMessage) -> dict[str, Any]:
-    try:
-        fields = json.loads(message.payload)
-    except (ValueError, RecursionError):
-        fields = None
-    return fields if isinstance(fields, dict) else {}
+    return read_object(message.payload) or {}
 
 
 #: What a stream's last event about the text may say of it.

@@ -22,7 +22,7 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import BookBounds, Budget, Settlement
 from forebay.routing.limits.prices import Prices
-from forebay.routing.limits.spillway import ACCOUNT, PROBE_EVERY_S, Spillway
+from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
@@ -46,7 +46,7 @@ from forebay.workers.frontier.provider import (
 )
 
 MAX_RESERVING_S = 30.0  # if reserving took longer, the reservation's term may run out in the call
-MAX_BOOKING_S = 60.0  # how long booking a cost waits for Redis
+MAX_BOOKING_S = 60.0  # how long booking a cost, or releasing what was reserved, waits for Redis
 
 log = logging.getLogger(__name__)
 
@@ -146,8 +146,8 @@ class Calls:
         try:
             self._prepare(call, claim, job, rules, sub_budget)
             ending = self._call(call, on_text)
-        except BaseException as error:  # no call was made, or this thread is being ended
-            self._slots.give(slot, error)
+        except BaseException:  # no call was made, or this thread is being ended
+            self._slots.give(slot)
             raise
         rest_s = self._slots.give(slot, ending)
         if not isinstance(ending, Reply):
@@ -165,11 +165,15 @@ class Calls:
             NoAnswer: The call must not be made.
         """
         began = time.monotonic()
-        self._reserve(call, claim, job, rules, sub_budget)
+        try:
+            self._reserve(call, claim, job, rules, sub_budget)
+        except Unavailable:  # it may have taken effect
+            self._release(call)
+            raise
         region = self._providers.of(call.terms).region
         self._write_down(call, call.leaving(claim, job, rules, region, sub_budget, self._secret))
         if time.monotonic() - began > MAX_RESERVING_S:  # this process was stopped meanwhile
-            self._budget.release(call.id)
+            self._release(call)
             raise NoAnswer(Unavailable("too late to call"), Reason.SPILLWAY_SHUT)
 
     def _call(self, call: Call, on_text: TakeText | None) -> Reply | ForebayError:
@@ -213,9 +217,9 @@ class Calls:
         patiently(reserve, patience_s=MAX_BOOKING_S)
 
     def _release(self, call: Call) -> None:
-        """Give back what is reserved; if Redis is away, it stays reserved for its term."""
+        """Give back what is reserved, waiting up to `MAX_BOOKING_S` for Redis; then it stays so."""
         with suppress(Unavailable):
-            self._budget.release(call.id)
+            patiently(partial(self._budget.release, call.id), patience_s=MAX_BOOKING_S)
 
     def _reserve(
         self,
@@ -275,25 +279,15 @@ class Calls:
             self._recovered(call)
             return NoAnswer(error, Reason.BEDROCK_FAILED, another=True, estimated=cost.estimated)
         if billed(error) == "no":
-            self._budget.release(call.id)
+            self._release(call)
         if scope := fault_of(error, call.model):
-            return self._shut(scope, error, rules)
+            self._spillway.fail(scope, error.code, str(error), rules.all_models())
+            # If it is the account's, only a model that another service serves is still open.
+            return NoAnswer(error, Reason.SPILLWAY_SHUT, another=True, waits=True)
         if not isinstance(error, PassingError):
             return NoAnswer(error, Reason.BEDROCK_FAILED, another=True)
         error.retry_after = error.retry_after or rest_s or None
         return NoAnswer(error, Reason.SPILLWAY_SHUT, another=True)
-
-    def _shut(self, scope: str, error: ForebayError, rules: Policy) -> NoAnswer:
-        """Shut the spillway for the scope of a fault that is no job's own.
-
-        If it is the last model of the policy that was open, the whole spillway is shut for a while.
-        """
-        self._spillway.fail(scope, error.code, str(error))
-        faulty = {fault.scope for fault in self._spillway.faults()}
-        if scope != ACCOUNT and faulty >= rules.all_models():
-            self._spillway.shut(error.code, PROBE_EVERY_S)
-        # After a fault of the account, only a model that another service serves is still open.
-        return NoAnswer(error, Reason.SPILLWAY_SHUT, another=True, waits=True)
 
     def _recovered(self, call: Call) -> None:
         if call.probe:

@@ -15,6 +15,8 @@ from forebay.workers.frontier.calling.call import Call
 
 log = logging.getLogger(__name__)
 
+MAX_EXCESS = 2  # times its worst case that a call may cost; more is no usage of this call
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -42,14 +44,14 @@ class Cost:
 def cost_of(call: Call, usage: Usage | None, tier: Tier | None, *, stand_in: bool) -> Cost:
     """Return the cost by the prices that were in force when the call was planned.
 
-    It is the worst case if the usage cannot be priced.
+    It is the worst case if the usage cannot be priced, or cannot be that of this call.
     """
     if usage is not None and tier is not None:
         try:
             nusd = call.prices.cost(call.base, usage, tier=tier)
         except Misconfigured:
             nusd = MAX_NUSD + 1
-        if nusd <= MAX_NUSD:
+        if nusd <= min(MAX_NUSD, MAX_EXCESS * call.worst_nusd):
             return Cost(nusd, usage=usage, tier=tier, stand_in=stand_in)
     log.error(
         "the usage of call %s of %s cannot be priced; its worst case of $%.6f is booked",

@@ -46,10 +46,11 @@ class Slots:
                 raise _no_slot(slot)
             time.sleep(jittered(slot.wait_s))
 
-    def give(self, slot: Slot, ending: Reply | BaseException) -> float:
-        """Give a slot back, whatever the call ended with; return for how long the model rests.
+    def give(self, slot: Slot, ending: Reply | ForebayError | None = None) -> float:
+        """Give a slot back with the call's ending; return for how long the model rests.
 
-        A slot that cannot be given back now is free once the job's claim is.
+        Without an ending no call was made. A slot that cannot be given back now is free once the
+        job's claim is.
         """
         retry_after = ending.retry_after if isinstance(ending, PassingError) else None
         with suppress(Unavailable):
@@ -77,16 +78,16 @@ def _no_slot(slot: Slot) -> NoAnswer:
     return NoAnswer(used_up, Reason.AT_LIMIT, another=True)
 
 
-def _kind(ending: Reply | BaseException) -> Ending:
+def _kind(ending: Reply | ForebayError | None) -> Ending:
     """Return what an ending says about the model: an answer of whatever sort is a good sign."""
+    if ending is None:
+        return "unused"
     if isinstance(ending, Throttled) and not isinstance(ending, ModelNotReady):
         return "throttled"
-    if isinstance(ending, Unavailable):
-        return "failed"
-    return "ok" if isinstance(ending, Reply | ForebayError) else "unused"
+    return "failed" if isinstance(ending, Unavailable) else "ok"
 
 
-def _used(ending: Reply | BaseException) -> int | None:
+def _used(ending: Reply | ForebayError | None) -> int | None:
     """Return the tokens that a call used; `None` if unknown."""
     if isinstance(ending, Reply | BilledFailure):
         usage = ending.usage

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeGuard
@@ -10,6 +9,7 @@ from typing import Any, TypeGuard
 from forebay.routing.limits.prices import Tier, Usage
 from forebay.workers.engines.engine import Ending, TakeText
 from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, Reply
+from forebay.workers.frontier.response_json import read_object
 
 STAND_IN_MARK = "x-forebay-stand-in"  # header of every answer of a mock
 MAX_TOKENS = 10_000_000  # of each count; no model's context comes near
@@ -21,11 +21,8 @@ _CUT = "the response is cut short, or is no chat completion"
 
 def whole_body(data: bytes) -> dict[str, Any]:
     """Return the JSON object of a whole response; raise `OutcomeUnknown` if it is none."""
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict) or not {"choices", "usage"} & body.keys():
+    body = read_object(data)
+    if body is None or not {"choices", "usage"} & body.keys():
         raise OutcomeUnknown(_CUT)
     return body
 
@@ -97,11 +94,8 @@ def read_reply(
 
 
 def _chunk(data: bytes) -> dict[str, Any]:
-    try:
-        chunk = json.loads(data)
-    except (ValueError, RecursionError):
-        chunk = None
-    if not isinstance(chunk, dict) or "error" in chunk:
+    chunk = read_object(data)
+    if chunk is None or "error" in chunk:
         raise OutcomeUnknown("the stream broke off with an error")
     return chunk
 

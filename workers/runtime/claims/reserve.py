@@ -14,7 +14,7 @@ from forebay.routing.base import Kind
 from forebay.routing.errors import ForebayError
 from forebay.routing.ledger.claim import Claim, Selection
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.logs import Event, event
+from forebay.routing.logs import Event, event, place
 from forebay.workers.runtime.claims.in_flight import InFlight
 
 log = logging.getLogger(__name__)
@@ -94,12 +94,24 @@ class Reserve:
 
     def _run(self) -> None:
         while not self._in_flight.closed:
-            with ExitStack() as held:
-                with self._looking:
-                    claim = self._look(held)
-                if claim is not None:
-                    held.callback(self._count, claim, -1)
-                    self._work(claim)
+            try:
+                self._take_one()
+            except Exception as error:  # noqa: BLE001 - such as an outcome that Redis refuses
+                log.error(  # noqa: TRY400 - the message may hold content
+                    "a thread of the reserve goes on after %s at %s",
+                    type(error).__name__,
+                    place(error),
+                    extra=event(Event.JOB_BROKE),
+                )
+
+    def _take_one(self) -> None:
+        """Look until a job is found, and work it."""
+        with ExitStack() as held:
+            with self._looking:
+                claim = self._look(held)
+            if claim is not None:
+                held.callback(self._count, claim, -1)
+                self._work(claim)
 
     def _look(self, held: ExitStack) -> Claim | None:
         """Look until a job is found, and hold it.

@@ -26,7 +26,7 @@ from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
 from forebay.routing.overview.workers import Workers
 from forebay.routing.policy.policy_file import Policy, PolicyFile
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import reaching_redis, text_of
 from forebay.workers.telemetry.metrics.batch_metrics import batch_metrics
 from forebay.workers.telemetry.metrics.families import family, gauge, gauge_by
 from forebay.workers.telemetry.metrics.labels import largest
@@ -108,7 +108,7 @@ class LedgerMetrics(Collector):
             ids: Any = self._redis.zrange("fb:leases", 0, MAX_RUNNING - 1)
             delayed: Any = self._redis.zcard("fb:later")
         running = family("jobs_running", "Jobs that workers hold", "queue")
-        counts = Counter(record.queue for record in self._ledger.records(_decoded(ids)))
+        counts = Counter(record.queue for record in self._ledger.records(list(map(text_of, ids))))
         for queue, count in sorted(counts.items()):
             running.add_metric([queue], count)
         yield running
@@ -143,7 +143,8 @@ class LedgerMetrics(Collector):
         if time.monotonic() - self._walked_at <= WALK_EVERY_S:
             return
         with reaching_redis():
-            found = _decoded(list(self._redis.scan_iter(match="fb:[dm][eo]*", count=KEYS_PER_SCAN)))
+            keys = self._redis.scan_iter(match="fb:[dm][eo]*", count=KEYS_PER_SCAN)
+            found = list(map(text_of, keys))
             dead = [key for key in found if key.startswith(DEAD)]
             with self._redis.pipeline(transaction=False) as pipe:
                 for key in dead:
@@ -239,7 +240,3 @@ def _left(policy: Policy, owner: str, owners: dict[str, tuple[int, int]]) -> flo
 def _budget_nusd(policy: Policy, owner: str) -> int | None:
     rules = policy.fleet if owner == FLEET else policy.tenant(owner)
     return rules.daily_budget_nusd
-
-
-def _decoded(values: list[bytes]) -> list[str]:
-    return [value.decode() for value in values]

@@ -45,7 +45,8 @@ def labelled(audits: Sequence[Audit]) -> list[Labelled]:
     return [
         Labelled(
             audit.job, audit.made, label.shares,
-            label_groups(audit.kind, audit.answered_by or "", audit.type), label.right,
+            label_groups(audit.kind, audit.answered_by or "", audit.type, label.question),
+            label.right,
         )
         for audit in audits
         for label in audit.labels

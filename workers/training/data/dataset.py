@@ -1,9 +1,8 @@
-"""Prompts and the scores of models' answers to them, read from two parquet files and checked."""
+"""Prompts and the scores of models' answers to them, read from two files and checked."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.routing.errors import Misconfigured
-from forebay.workers.training.data.columns import columns
+from forebay.routing.scoring.hashed_ngrams import MAX_CHARS_READ
+from forebay.workers.training.data.columns import Table, columns
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 MIN_PROMPTS = 20  # fewer are too few to fit to
+#: Prompts that are fitted to, or evaluated on. Of more, a random sample is taken.
+MAX_PROMPTS = 50_000
+#: Characters of all prompts that are fitted to. The n-grams of so many take 2 GB of memory.
+MAX_CHARS = 15_000 * MAX_CHARS_READ
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +66,18 @@ class Dataset:
             self.scale,
         )
 
+    def sample(self, count: int, seed: int) -> Dataset:
+        """Return so many random prompts, or all if there are not more."""
+        if count >= len(self):
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+    def to_fit(self, seed: int) -> Dataset:
+        """Return as many random prompts as a fit can hold in memory, or all."""
+        sample = self.sample(MAX_PROMPTS, seed)
+        read = sum(min(len(prompt), MAX_CHARS_READ) for prompt in sample.prompts)
+        return sample.sample(len(sample) * MAX_CHARS // max(read, MAX_CHARS), seed)
+
 
 def read(
     prompts: Path,
@@ -74,9 +90,9 @@ def read(
     """Read the prompts that at least one weak and one strong model answered.
 
     Args:
-        prompts: parquet with `uid`, `prompt`, `job_type` if job types are used, optionally
+        prompts: the file with `uid`, `prompt`, `job_type` if job types are used, optionally
             `source`.
-        outcomes: parquet with `uid`, `model`, `score`. If a model answered a prompt several times,
+        outcomes: the file with `uid`, `model`, `score`. If a model answered a prompt several times,
             the mean of the scores counts.
         weak: names of local models; a prompt's score is the mean over those that answered it.
         strong: names of frontier models, likewise.
@@ -87,7 +103,7 @@ def read(
     """
     required = ["uid", "prompt", *(["job_type"] if job_type else [])]
     table = columns(prompts, required, optional=["source"])
-    _require_unique(prompts, table["uid"])
+    _require_unique(table)
     scores = _scores(outcomes)
     weak_means, strong_means = (_means(outcomes, scores, models) for models in (weak, strong))
     rows = [
@@ -127,10 +143,12 @@ def require_enough(count: int, folds: int | None = None) -> None:
         )
 
 
-def _require_unique(path: Path, uids: Sequence[str]) -> None:
-    repeated = [uid for uid, count in Counter(uids).items() if count > 1]
-    if repeated:
-        raise Misconfigured(f"column 'uid' names {len(repeated)} prompts twice", field=str(path))
+def _require_unique(table: Table) -> None:
+    seen: set[str] = set()
+    for row, uid in enumerate(table["uid"]):
+        if uid in seen:
+            raise table.wrong(row, "column 'uid' names a prompt for the second time")
+        seen.add(uid)
 
 
 def _scores(path: Path) -> dict[str, dict[str, float]]:
@@ -141,10 +159,7 @@ def _scores(path: Path) -> dict[str, dict[str, float]]:
     table = columns(path, ["uid", "model", "score"])
     scores: dict[str, dict[str, list[float]]] = {}
     for uid, model, score in zip(table["uid"], table["model"], table["score"], strict=True):
-        if score is None or not isinstance(score, int | float) or not 0 <= score < float("inf"):
-            wrong = "column 'score' must be a number of 0 or more"
-            raise Misconfigured(f"{wrong} (model {model})", field=str(path))
-        scores.setdefault(model, {}).setdefault(uid, []).append(float(score))
+        scores.setdefault(model, {}).setdefault(uid, []).append(score)
     return {
         model: {uid: fmean(each) for uid, each in by_uid.items()}
         for model, by_uid in scores.items()

@@ -20,10 +20,14 @@ Texts = Sequence[str | None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """The answers of the weak model and of the others, a row for each prompt; `None` if missing."""
+    """The answers of the weak model and of the others, a row for each prompt; `None` if missing.
+
+    `names` are those of the models, the weak one's first.
+    """
 
     first: Texts
     others: Sequence[Texts]
+    names: Sequence[str]
 
     def agreements(self) -> Floats:
         """Return how far the first answer agrees with each other one, 0 to 1: rows by models."""
@@ -62,7 +66,7 @@ def read(path: Path, uids: Sequence[str], first: str, others: Sequence[str]) -> 
         if not any(row):
             missing = f"column 'pred' has no answer of {model!r} to any of these prompts"
             raise Misconfigured(missing, field=str(path))
-    return Answers(rows[0], rows[1:])
+    return Answers(rows[0], rows[1:], (first, *others))
 
 
 def _agreements(one: Texts, other: Texts) -> list[float]:

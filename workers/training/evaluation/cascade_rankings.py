@@ -14,12 +14,13 @@ from sklearn.model_selection import KFold
 from forebay.routing.learning.agreement_rates import SHRINKAGE
 from forebay.routing.scoring.cascade_model import CascadeModel, Weights, with_verdict
 from forebay.routing.scoring.doubt_model import DoubtModel, Evidence, tie_break
+from forebay.routing.scoring.relatives import near_relatives
 from forebay.routing.scoring.router_model import Reading
 from forebay.workers.checks import final_answer
 from forebay.workers.training.data.dataset import Dataset, Floats, Ints, require_enough
 from forebay.workers.training.data.local_answers import Answers
 from forebay.workers.training.data.ranking_metrics import Ranked
-from forebay.workers.training.fitting.fit_cascade import boosted, fit
+from forebay.workers.training.fitting.fit_cascade import boosted, fit, require_ranks
 
 _TIE_BREAK = 1e-3  # the most that the verdict adds to a score, to order equal disagreements
 
@@ -39,13 +40,14 @@ def shipped(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
     """
     doubt, agreements = DoubtModel.load(), answers.agreements()
     sums = agreements.sum(axis=0) + SHRINKAGE * doubt.usual_rate
+    near = tuple(near_relatives(answers.names[0], other) for other in answers.names[1:])
     rates = tuple((sums / (len(agreements) + SHRINKAGE)).tolist())
     chances = np.array(
         [
             doubt.probability(
                 Evidence(
                     "generate", reading.probability, reading.gap, tuple(agreed), rates,
-                    bounded=not final_answer.is_number(text or ""),
+                    near=near, bounded=not final_answer.is_number(text or ""),
                 )
             )
             for reading, agreed, text in zip(
@@ -81,7 +83,12 @@ def learned(
 def fitted_to(
     data: Dataset, readings: list[Reading], answers: Answers, seed: int, *, note: Sequence[str]
 ) -> Weights:
-    """Return the weights of a cascade model that is fitted to all of these answers."""
+    """Return the weights of a cascade model that is fitted to all of these answers.
+
+    Raises:
+        Misconfigured: The frontier's answers are better by the same everywhere.
+    """
+    require_ranks(data.gap, "--outcomes")
     named = cascade_features(data, readings, answers)
     rows = np.array([list(each.values()) for each in named])
     return fit(tuple(named[0]), rows, data.gap, answers.agreements(), seed=seed, note=note)

@@ -15,14 +15,24 @@ FORMATS = {".png", ".svg"}
 POINTS = 201
 
 
+def require_drawable(path: Path) -> None:
+    """Check the name and the folder of the file, before an evaluation that may take minutes.
+
+    Raises:
+        Misconfigured: The name ends in neither .png nor .svg, or there is no such folder.
+    """
+    if path.suffix not in FORMATS:
+        raise Misconfigured("must end in .png or .svg", field="--curves")
+    if not path.parent.is_dir():
+        raise Misconfigured(f"there is no folder {path.parent}", field="--curves")
+
+
 def draw(routers: Mapping[str, Ranked], path: Path) -> None:
     """Draw the curves into a PNG or SVG file.
 
     Raises:
-        Misconfigured: The name ends in neither .png nor .svg, or the file cannot be written.
+        Misconfigured: The file cannot be written.
     """
-    if path.suffix not in FORMATS:
-        raise Misconfigured("must end in .png or .svg", field="--curves")
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     shares = np.linspace(0, 1, POINTS)

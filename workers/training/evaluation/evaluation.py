@@ -13,7 +13,13 @@ from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.router_model import Reading, RouterModel, Weights
 from forebay.workers.engines.batching.embedding import SentenceEncoder
 from forebay.workers.models.encoder_reading import EncoderReading, vectors_of
-from forebay.workers.training.data.dataset import Dataset, Floats, Ints, require_enough
+from forebay.workers.training.data.dataset import (
+    MAX_PROMPTS,
+    Dataset,
+    Floats,
+    Ints,
+    require_enough,
+)
 from forebay.workers.training.data.ranking_metrics import MIN_GAP, NAMES, Ranked
 from forebay.workers.training.fitting import fit_encoder
 from forebay.workers.training.fitting.choose_parts import with_chosen
@@ -55,10 +61,11 @@ def with_labels(
     data: Dataset, labels: int, seed: int, encoder: SentenceEncoder | None = None
 ) -> EvaluatedFile:
     """Fit a model to this many random prompts and evaluate it on the rest."""
-    order = np.random.default_rng(seed).permutation(len(data))
-    _require_gap(data.take(order[labels:]))
-    inputs = _Inputs.of(data, encoder)
-    return _fit_and_read(data, order[:labels], order[labels:], seed, inputs)
+    order = np.random.default_rng(seed).permutation(len(data))[: labels + MAX_PROMPTS]
+    fitted, held_out = order[:labels], order[labels:]
+    _require_gap(data.take(held_out))
+    matrix = FeatureMatrix.of([data.prompts[row] for row in fitted])
+    return _fit_and_read(data, fitted, held_out, seed, matrix, _Vectors.of(data, encoder))
 
 
 def with_folds(
@@ -67,9 +74,9 @@ def with_folds(
     """Evaluate by cross-validation: each fold by a model that was fitted to the other folds."""
     require_enough(len(data), folds)
     _require_gap(data)
-    inputs = _Inputs.of(data, encoder)
+    matrix, vectors = FeatureMatrix.of(data.prompts), _Vectors.of(data, encoder)
     parts = [
-        (held_out, _fit_and_read(data, fitted, held_out, seed, inputs))
+        (held_out, _fit_and_read(data, fitted, held_out, seed, matrix.take(fitted), vectors))
         for fitted, held_out in KFold(folds, shuffle=True, random_state=seed).split(data.prompts)
     ]
     order = np.argsort(np.concatenate([held_out for held_out, _ in parts]))
@@ -83,17 +90,15 @@ def with_folds(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Inputs:
-    """The inputs from all prompts, made once: n-grams and features, and the encoder's vectors."""
+class _Vectors:
+    """The encoder's vectors of all prompts, made once, if its reading is evaluated."""
 
-    matrix: FeatureMatrix
     encoder: SentenceEncoder | None
     vectors: Floats | None
 
     @classmethod
-    def of(cls, data: Dataset, encoder: SentenceEncoder | None) -> _Inputs:
-        vectors = vectors_of(encoder, list(data.prompts)) if encoder else None
-        return cls(FeatureMatrix.of(data.prompts), encoder, vectors)
+    def of(cls, data: Dataset, encoder: SentenceEncoder | None) -> _Vectors:
+        return cls(encoder, vectors_of(encoder, list(data.prompts)) if encoder else None)
 
     def encoded(self, data: Dataset, fitted: Ints, held_out: Ints, seed: int) -> list[float] | None:
         """Return the reading of the held-out prompts by weights fitted to the others."""
@@ -112,14 +117,14 @@ def _require_gap(data: Dataset) -> None:
 
 
 def _fit_and_read(
-    data: Dataset, fitted: Ints, held_out: Ints, seed: int, inputs: _Inputs
+    data: Dataset, fitted: Ints, held_out: Ints, seed: int, matrix: FeatureMatrix, vectors: _Vectors
 ) -> EvaluatedFile:
+    """Fit a model to some rows, of which the matrix has the features, and read the others by it."""
     train, test = data.take(fitted), data.take(held_out)
-    matrix = inputs.matrix.take(fitted)
     parameters, _ = with_chosen(train, matrix, Hyperparameters.of(train, seed=seed))
     weights: Weights = fit(train, matrix, parameters)
     means = _type_means(train, test) if train.types else None
-    encoded = inputs.encoded(data, fitted, held_out, seed)
+    encoded = vectors.encoded(data, fitted, held_out, seed)
     return EvaluatedFile(test, _readings(RouterModel(weights), test), means, encoded)
 
 
@@ -176,10 +181,14 @@ def _ranked(data: Dataset, readings: list[Reading]) -> Ranked:
     return Ranked(gaps, data.weak, data.strong, chances)
 
 
-def report(data: Dataset, routers: Mapping[str, Ranked], seed: int) -> dict[str, Any]:
-    """Return a JSON document: the number of prompts, both means, every router's metrics."""
+def report(data: Dataset, routers: Mapping[str, Ranked], seed: int, total: int) -> dict[str, Any]:
+    """Return a JSON document: the number of prompts, both means, every router's metrics.
+
+    `total` is the number of prompts in the files.
+    """
     return {
         "n": len(data),
+        "total": total,
         "weak": round(float(data.weak.mean()) * data.scale, DIGITS),
         "strong": round(float(data.strong.mean()) * data.scale, DIGITS),
         "routers": {name: _figures(ranked, seed) for name, ranked in routers.items()},

@@ -10,7 +10,7 @@ import numpy as np
 from forebay.routing.errors import Misconfigured
 from forebay.routing.learning.audits import Audit
 from forebay.routing.scoring.cascade_model import MAX_FEATURES, Weights, with_verdict
-from forebay.workers.training.fitting.fit_cascade import fit
+from forebay.workers.training.fitting.fit_cascade import fit, require_ranks
 
 MIN_AUDITS = 100
 
@@ -21,7 +21,7 @@ def fit_audits(audits: Sequence[Audit], seed: int) -> Weights:
     If most of them had two further answers, weights for two are fitted, to these alone.
 
     Raises:
-        Misconfigured: There are too few of them.
+        Misconfigured: There are too few of them, or all have the same outcome.
     """
     others = 2 if 2 * sum(bool(audit.agreements) for audit in audits) > len(audits) else 1
     audits = [audit for audit in audits if len(_agreements(audit)) == others]
@@ -32,6 +32,7 @@ def fit_audits(audits: Sequence[Audit], seed: int) -> Weights:
     names = sorted({name for row in rows for name in row})[:MAX_FEATURES]
     matrix = np.array([[row.get(name, 0.0) for name in names] for row in rows])
     gap = np.array([audit.gap for audit in audits])
+    require_ranks(gap, "--audits")
     agreements = np.array([_agreements(audit) for audit in audits])
     note = [f"Fitted on {len(audits)} audits."]
     return fit(names, matrix, gap, agreements, seed=seed, note=note)

@@ -1,8 +1,8 @@
 """Chooses how much n-grams, features and trees count, by leaving out one source after the other.
 
-Each source is predicted by base models that were fitted to the others. Of the mixtures whose mean
-APGR is within one standard error of the best, the one with the least share of n-grams and features
-is taken (the one-standard-error rule): words tell the sources apart, which does not carry over.
+Each source is predicted by base models that were fitted to the others. The stated mixture stays
+unless another one is better by more than chance: a few sources are little to choose by, and of
+twenty mixtures some look better.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+from scipy.stats import t
 
 from forebay.routing.scoring.router_model import Evidence, Parts
 from forebay.workers.training.data.dataset import Dataset, Floats
@@ -24,6 +25,8 @@ from forebay.workers.training.fitting.hyperparameters import MIXED, Hyperparamet
 GRAMS, FEATURES = (0.0, 0.2, 0.4, 0.7, 1.0), (0.0, 0.3, 0.6, 1.0)
 MIN_PROMPTS = 100  # of a source that is left out; the APGR of fewer is noise
 MIN_SOURCES = 3  # that can be left out; with fewer, `MIXED` is taken
+#: The chance that any of the mixtures is taken although none is better than the stated one.
+MAX_CHANCE = 0.05
 MIN_GAP = 0.01  # between local and frontier scores of a source; without one no APGR is defined
 DECIMALS = 3
 
@@ -35,7 +38,7 @@ def choose(
     left_out = _usable(data)
     if len(left_out) < MIN_SOURCES:
         return MIXED, ()
-    candidates = [(*pair, 1.0) for pair in product(GRAMS, FEATURES)]
+    candidates: list[Parts] = [(*pair, 1.0) for pair in product(GRAMS, FEATURES)]
     reached = np.array(
         [_reached(data, matrix, parameters, name, candidates) for name in left_out]
     ).T
@@ -43,7 +46,7 @@ def choose(
         Evidence(parts=parts, apgr=dict(zip(left_out, row.round(DECIMALS).tolist(), strict=True)))
         for parts, row in zip(candidates, reached, strict=True)
     )
-    return candidates[simplest_of_best(candidates, reached)], evidence
+    return candidates[best_by_more_than_chance(reached, candidates.index(MIXED))], evidence
 
 
 def with_chosen(
@@ -56,16 +59,18 @@ def with_chosen(
     return replace(parameters, parts=parts), evidence
 
 
-def simplest_of_best(candidates: Sequence[Parts], reached: Floats) -> int:
-    """Return the place of the simplest mixture that is within one standard error of the best.
+def best_by_more_than_chance(reached: Floats, stated: int) -> int:
+    """Return the place of the best mixture, or that of the stated one if none is clearly better.
 
-    The standard error is that of the mean difference to the best over the sources.
+    A one-sided paired t-test over the sources, for as many comparisons as there are other mixtures
+    (Bonferroni).
     """
-    means = reached.mean(axis=1)
-    best = int(means.argmax())
-    errors = (reached[best] - reached).std(axis=1, ddof=1) / np.sqrt(reached.shape[1])
-    near = [at for at in range(len(candidates)) if means[best] - means[at] <= errors[at]]
-    return min(near, key=lambda at: (sum(candidates[at][:2]), -means[at]))
+    others, sources = len(reached) - 1, reached.shape[1]
+    gains = reached - reached[stated]
+    errors = gains.std(axis=1, ddof=1) / np.sqrt(sources)
+    least = t.ppf(1 - MAX_CHANCE / others, sources - 1) * errors
+    clear = np.where(gains.mean(axis=1) > least, gains.mean(axis=1), 0.0)
+    return int(clear.argmax()) if clear.any() else stated
 
 
 def _usable(data: Dataset) -> list[str]:

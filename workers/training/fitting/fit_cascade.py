@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.ensemble import GradientBoostingRegressor
 
+from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.cascade_model import Weights, plain_score, rank
 from forebay.routing.scoring.trees import Forest
 from forebay.workers.training.data.dataset import Floats
@@ -41,6 +42,17 @@ def fit(
         version="new", note=tuple(note), others=agreements.shape[1], features=tuple(names),
         trees=packed, learned=learned, plain=_quantiles(plain),
     )  # fmt: skip
+
+
+def require_ranks(gap: Floats, field: str) -> None:
+    """Check that there is something to rank.
+
+    Raises:
+        Misconfigured: The frontier's answers are better by the same everywhere.
+    """
+    if not np.ptp(gap):
+        found = "the frontier's answers are all better than the local ones by the same"
+        raise Misconfigured(f"{found}: there is nothing to rank", field=field)
 
 
 def boosted(rows: Floats, target: Floats, seed: int) -> list[GradientBoostingRegressor]:

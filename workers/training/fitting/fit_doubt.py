@@ -19,6 +19,7 @@ from forebay.routing.errors import Misconfigured
 from forebay.routing.learning.agreement_rates import SHRINKAGE
 from forebay.routing.scoring.doubt_model import MAX_RATE, MIN_RATE, Line, Weights
 from forebay.routing.scoring.logit import logit
+from forebay.routing.scoring.relatives import near_relatives
 from forebay.workers.checks import final_answer
 from forebay.workers.training.calibration.fit_doubt_calibration import map_fit
 from forebay.workers.training.data import local_answers
@@ -27,6 +28,8 @@ from forebay.workers.training.data.dataset import Floats, read, require_enough
 
 #: What is stated, not fitted: no file tells it. See `Weights`.
 UNBOUNDED, USUAL_RATE, FURTHER, OWN = -0.8, 0.5, 0.75, 0.3
+#: What the agreement of near relatives counts, measured on pairs of families that were left out.
+NEAR = 0.55
 #: Two models are a pair if their mean scores differ by no more than this. Nobody takes the opinion
 #: of a far weaker model, and a far stronger one would give the answer itself.
 MAX_APART = 0.12
@@ -37,13 +40,17 @@ DECIMALS = 4
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One answer: its agreement with another, the usual agreement, and whether it is wrong."""
+    """One answer: its agreement with another, the usual agreement, and whether it is wrong.
+
+    `share` is what agreement with this other model counts.
+    """
 
     uid: str
     agreement: float
     rate: float
     bounded: bool
     wrong: float
+    share: float
 
 
 def fit(prompts: Path, outcomes: Path, models: Sequence[str]) -> Weights:
@@ -69,7 +76,7 @@ def fit(prompts: Path, outcomes: Path, models: Sequence[str]) -> Weights:
 
 def _types(prompts: Path) -> dict[str, str]:
     table = columns(prompts, ["uid"], optional=["job_type"])
-    types = table.get("job_type") or [""] * len(table["uid"])
+    types = table["job_type"] if "job_type" in table else [""] * len(table)
     return {uid: name or "" for uid, name in zip(table["uid"], types, strict=True)}
 
 
@@ -83,11 +90,12 @@ def _samples(
     answers = local_answers.read(outcomes, data.uids, first, [second])
     agreements = answers.agreements()[:, 0]
     answered = [row for row, text in enumerate(answers.first) if text]
+    share = NEAR if near_relatives(first, second) else 1.0
     rates = _rates([types[data.uids[row]] for row in answered], agreements[answered])
     for row, rate in zip(answered, rates.tolist(), strict=True):
         bounded = not final_answer.is_number(answers.first[row] or "")
         wrong = 1 - float(data.weak[row])
-        yield Sample(data.uids[row], float(agreements[row]), rate, bounded, wrong)
+        yield Sample(data.uids[row], float(agreements[row]), rate, bounded, wrong, share)
 
 
 def _rates(types: Sequence[str], agreements: Floats) -> Floats:
@@ -99,17 +107,18 @@ def _rates(types: Sequence[str], agreements: Floats) -> Floats:
 
 def _fitted(samples: Sequence[Sample]) -> Weights:
     agreement = np.array([sample.agreement for sample in samples])
+    counted = agreement * [sample.share for sample in samples]
     rates = [logit(max(MIN_RATE, min(MAX_RATE, sample.rate))) for sample in samples]
     unbounded = np.array([0.0 if sample.bounded else UNBOUNDED for sample in samples])
-    inputs = np.column_stack([agreement, agreement * rates, 1 - agreement, (1 - agreement) * rates])
+    inputs = np.column_stack([counted, counted * rates, 1 - agreement, (1 - agreement) * rates])
     prior = np.array([*AGREED, *DIFFERED])
     widths = np.array([*WIDTHS, *WIDTHS])
-    offset = inputs @ prior + agreement * unbounded
+    offset = inputs @ prior + counted * unbounded
     wrong = np.array([sample.wrong for sample in samples])
     added = widths * map_fit(sp.csr_matrix(inputs * widths), offset, wrong)
     agreed, slope, differed, other_slope = np.round(prior + added, DECIMALS).tolist()
     return Weights(
         version="new", agreed=Line(at_even=agreed, slope=min(0.0, slope)),
         differed=Line(at_even=differed, slope=min(0.0, other_slope)), unbounded=UNBOUNDED,
-        usual_rate=USUAL_RATE, further=FURTHER, own=OWN,
+        usual_rate=USUAL_RATE, further=FURTHER, own=OWN, near=NEAR,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from forebay.routing.scoring.router_model import Parts
 from forebay.workers.training.data.dataset import Dataset
 
-#: The parts for several sources, if they are too few or too small to choose by.
+#: The parts for several sources, unless others are clearly better (`choose_parts`).
 MIXED: Parts = (0.2, 0.3, 1.0)
 
 
@@ -40,7 +40,7 @@ class Hyperparameters:
         """Choose for this data: for similar texts, or for other texts if it has several sources.
 
         Words tell the sources apart, which helps on these sources and misleads elsewhere. With
-        several sources they therefore get a small part, which `choose_parts` replaces. An average
+        several sources they therefore get a small part. An average
         over seeds of fewer trees carries over better than as many trees of one seed (see the model
         card).
         """

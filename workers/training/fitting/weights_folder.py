@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TypeVar
 
 from forebay.routing.errors import Misconfigured
@@ -24,17 +26,36 @@ def versioned(name: str, weights: _Weights) -> _Weights:
     return weights.model_copy(update={"version": f"{name}-{digest}"})
 
 
-def write(folder: Path, name: str, weights: WeightsFile) -> Path:
-    """Write weights into a folder, created if missing. The same weights give the same bytes.
+def prepare(folder: Path) -> None:
+    """Create the folder if it is missing. Called before a fit, which may take minutes.
 
     Raises:
-        Misconfigured: The folder or the file cannot be written.
+        Misconfigured: No file can be written there.
     """
-    path = folder / name
-    document = weights.model_dump(mode="json")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document, indent=1) + "\n")
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise Misconfigured(f"cannot be written: {error.strerror}", field="--out") from None
+        raise _unwritable(error) from None
+
+
+def write(folder: Path, name: str, weights: WeightsFile) -> Path:
+    """Write weights into a folder, in one step. The same weights give the same bytes.
+
+    Raises:
+        Misconfigured: The file cannot be written.
+    """
+    path, draft = folder / name, folder / f".{name}.{os.getpid()}"
+    document = weights.model_dump(mode="json")
+    try:
+        draft.write_text(json.dumps(document, indent=1) + "\n")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise _unwritable(error) from None
     return path
+
+
+def _unwritable(error: OSError) -> Misconfigured:
+    return Misconfigured(f"cannot be written: {error.strerror}", field="--out")

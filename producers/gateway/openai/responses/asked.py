@@ -8,8 +8,9 @@ from typing_extensions import TypedDict
 
 from forebay.producers.gateway.openai.responses.items import (
     InputCall,
-    InputMessage,
     InputOutput,
+    InputReasoning,
+    Item,
     NamedFunction,
 )
 from forebay.producers.gateway.openai.responses.reply import ResponseObject, response_id
@@ -17,10 +18,10 @@ from forebay.producers.gateway.openai.responses.request import ResponsesRequest
 
 
 class InputItem(TypedDict):
-    """An item of a response's input: a message, a call of a tool or its output."""
+    """An item of a response's input: a message, a call of a tool, its output, or a thought."""
 
     id: str
-    type: Literal["message", "function_call", "function_call_output"]
+    type: Literal["message", "function_call", "function_call_output", "reasoning"]
     status: Literal["completed"]
     role: NotRequired[Literal["system", "developer", "user", "assistant"]]
     content: NotRequired[list[dict[str, Any]]]
@@ -28,6 +29,7 @@ class InputItem(TypedDict):
     name: NotRequired[str]
     arguments: NotRequired[str]
     output: NotRequired[str]
+    summary: NotRequired[list[Any]]
 
 
 def with_asked(response: ResponseObject, body: ResponsesRequest | None) -> ResponseObject:
@@ -42,7 +44,7 @@ def with_asked(response: ResponseObject, body: ResponsesRequest | None) -> Respo
         "temperature": body.temperature, "top_p": body.top_p,
         "max_output_tokens": body.max_output_tokens, "store": body.kept,
         "text": {"format": body.form.model_dump(by_alias=True, exclude_none=True)},
-        "truncation": "disabled", "previous_response_id": None,
+        "truncation": "disabled", "previous_response_id": body.previous_response_id,
         "service_tier": "flex" if body.service_tier == "flex" else "default",
     }  # fmt: skip
 
@@ -60,7 +62,9 @@ def input_items(job_id: str, body: ResponsesRequest) -> list[InputItem]:
     return [_item(f"{given}_in{number}", item) for number, item in enumerate(body.input)]
 
 
-def _item(given: str, item: InputMessage | InputCall | InputOutput) -> InputItem:
+def _item(given: str, item: Item) -> InputItem:
+    if isinstance(item, InputReasoning):
+        return {"id": f"rs_{given}", "type": item.type, "status": "completed", "summary": []}
     if isinstance(item, InputCall):
         return {
             "id": f"fc_{given}", "type": item.type, "status": "completed",

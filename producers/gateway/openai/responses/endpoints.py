@@ -25,6 +25,7 @@ from forebay.producers.gateway.openai.responses.asked import (
     input_items,
     with_asked,
 )
+from forebay.producers.gateway.openai.responses.conversation import conversation
 from forebay.producers.gateway.openai.responses.replay import Replay
 from forebay.producers.gateway.openai.responses.reply import ResponseObject
 from forebay.producers.gateway.openai.responses.request import ResponsesRequest
@@ -35,7 +36,6 @@ from forebay.routing.errors import ForebayError, UnknownJob
 from forebay.routing.jobs import Job, JobStatus
 
 MAX_ITEMS_LISTED = 100
-RESULT_S = 30.0  # how long reading the answer of an ended job may take
 _NO_INPUT = "what this response was asked is not kept any more"
 
 router = APIRouter(tags=["OpenAI"])
@@ -80,19 +80,20 @@ async def create_response(request: Request) -> Response:
     by = await caller(request, "submit")
     body = read(ResponsesRequest, await request.body())
     body.check()
-    wanted = await asked_of(by, body.model)
-    chat = body.chat()
+    wanted, before = await asked_of(by, body.model), await conversation(by, body)
+    chat = body.chat(before.items)
     (job,) = jobs(chat, wanted, body.forebay, request.headers, by.tenant)
+    before.check(job)
     if body.background:
         return await _in_background(by, body, job)
     if not body.kept and job.idempotency_key is not None:
         raise NotSupported("cannot be false with an idempotency key", field="store")
     if body.stream:
         return await _as_stream(Telling.of(by, job, chat.tools), body)
-    (answer,) = await ask(request, by, [job])
+    (answer,) = await ask(request, by, [job], own=body.kept)
     if body.kept:
         await keep(by, answer.id, body)
-    else:
+    elif answer.id == job.id:  # otherwise it is the answer of an earlier job
         by.gateway.later(by.gateway.client(by.tenant).forget(answer.id))
     response = reply.answered(reply.empty(answer.id, body.model), answer, chat.tools)
     return respond(with_asked(response, body), {**by.headers, **origin.headers([answer])})
@@ -103,8 +104,9 @@ async def count_input_tokens(request: Request) -> Response:
     """Estimate the tokens of an input from its length; it is checked, and not answered."""
     by = await caller(request, "submit")
     body = read(ResponsesRequest, await request.body())
-    wanted = await asked_of(by, body.model)
-    (job,) = jobs(body.chat(), wanted, body.forebay, request.headers, by.tenant)
+    wanted, before = await asked_of(by, body.model), await conversation(by, body)
+    chat = body.chat(before.items)
+    (job,) = jobs(chat, wanted, body.forebay, request.headers, by.tenant)
     tokens = max(1, estimate_in(job))
     return respond({"object": "response.input_tokens", "input_tokens": tokens}, by.headers)
 
@@ -190,6 +192,8 @@ async def _in_background(by: Caller, body: ResponsesRequest, job: Job) -> Respon
     await keep(by, job_id, body)
     if body.stream:
         return await _replayed(by, job_id, body)
+    if job_id != job.id:  # the first job under the idempotency key, which may have ended
+        return respond(await _current(by, job_id), {**by.headers, "forebay-job-id": job_id})
     response = with_asked(reply.empty(job_id, body.model), body)
     return respond(response, {**by.headers, "forebay-job-id": job_id})
 
@@ -221,7 +225,7 @@ async def _current(by: Caller, job_id: str) -> ResponseObject:
     if status.receipt is None:
         return response
     try:
-        answer = await by.gateway.client(by.tenant).result(job_id, timeout=RESULT_S)
+        answer = await by.gateway.client(by.tenant).result(job_id, timeout=reply.RESULT_S)
         tools = body.usable_tools() if body else form_of(text_of(answer.content))
         return reply.answered(response, answer, tools)
     except ForebayError as error:

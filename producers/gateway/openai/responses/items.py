@@ -10,17 +10,17 @@ from pydantic_core import PydanticCustomError
 
 from forebay.producers.gateway.asking.tools import Call, Tool, ToolName, arguments_of, result, said
 from forebay.producers.gateway.errors import InvalidRequest
-from forebay.producers.gateway.wire import Body, Ignored, PartsText
+from forebay.producers.gateway.wire import AnyPartsText, Body, Ignored
 
 MAX_ITEMS = 200
-_TYPES = frozenset({"message", "function_call", "function_call_output"})
+_TYPES = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 
 
 class InputMessage(Body):
     """One message of the input: a message of the caller's, or an earlier output."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: PartsText
+    content: AnyPartsText
     type: Literal["message"] = "message"
     id: Ignored = None
     status: Ignored = None
@@ -43,8 +43,19 @@ class InputOutput(Body):
 
     type: Literal["function_call_output"]
     call_id: str
-    output: PartsText
+    output: AnyPartsText
     id: Ignored = None
+    status: Ignored = None
+
+
+class InputReasoning(Body):
+    """What another model thought before an earlier output; no model here takes it up."""
+
+    type: Literal["reasoning"]
+    id: Ignored = None
+    summary: Ignored = None
+    content: Ignored = None
+    encrypted_content: Ignored = None
     status: Ignored = None
 
 
@@ -89,7 +100,8 @@ def _type(item: Any) -> str:
 Item = Annotated[
     Annotated[InputMessage, Tag("message")]
     | Annotated[InputCall, Tag("function_call")]
-    | Annotated[InputOutput, Tag("function_call_output")],
+    | Annotated[InputOutput, Tag("function_call_output")]
+    | Annotated[InputReasoning, Tag("reasoning")],
     Discriminator(_type),
 ]
 Input = Annotated[
@@ -99,8 +111,14 @@ Input = Annotated[
 ]
 
 
-def turns(items: Sequence[InputMessage | InputCall | InputOutput]) -> list[tuple[str, str]]:
+def turns(items: Sequence[Item], before: Sequence[Item] = ()) -> list[tuple[str, str]]:
     """Return each item as its role and its text; calls in a row are one turn.
+
+    Thoughts are left out, and messages in which nobody says a word.
+
+    Args:
+        items: the input.
+        before: the conversation that it continues.
 
     Raises:
         InvalidRequest: The output belongs to no call before it, or arguments are no object.
@@ -108,16 +126,20 @@ def turns(items: Sequence[InputMessage | InputCall | InputOutput]) -> list[tuple
     names: dict[str, str] = {}
     found: list[tuple[str, str]] = []
     calls: list[Call] = []
-    for number, item in enumerate(items):
+    for number, item in enumerate([*before, *items], -len(before)):
         if isinstance(item, InputCall):
             names[item.call_id] = item.name
             given = arguments_of(item.arguments, f"input.{number}.arguments")
             calls.append(Call(item.name, given))
             continue
+        if isinstance(item, InputReasoning):
+            continue
         if calls:
             found.append(("assistant", said("", calls)))
             calls = []
-        found.append(_turn(item, names, number))
+        role, text = _turn(item, names, number)
+        if text or role == "user":
+            found.append((role, text))
     return found
 
 

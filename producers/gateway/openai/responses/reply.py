@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.chats import reply_of, tokens_of, was_cut
+from forebay.producers.gateway.asking.token_usage import TokenUsage, token_usage
 from forebay.producers.gateway.asking.tools import Call, Tools
 from forebay.producers.gateway.errors import fault_of
 from forebay.producers.gateway.openai.replies import ChosenLogprob, scored
@@ -19,6 +20,7 @@ from forebay.routing.errors import ForebayError, UnknownJob
 from forebay.routing.jobs import Answer, JobStatus
 from forebay.routing.receipts import TokenLogprob
 
+RESULT_S = 30.0  # how long reading the answer of an ended job may take
 _ID = re.compile(r"resp_([0-9a-f]{32})")
 ResponseState = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 _STATES: dict[str, ResponseState] = {
@@ -57,16 +59,6 @@ class OutputCall(TypedDict):
     status: Literal["completed"]
 
 
-class ResponseUsage(TypedDict):
-    """The tokens of a response."""
-
-    input_tokens: int
-    input_tokens_details: dict[str, int]
-    output_tokens: int
-    output_tokens_details: dict[str, int]
-    total_tokens: int
-
-
 class ResponseError(TypedDict):
     """Why there is no answer."""
 
@@ -91,7 +83,7 @@ class ResponseObject(TypedDict):
     parallel_tool_calls: bool
     tool_choice: str | dict[str, str]
     tools: list[Any]
-    usage: ResponseUsage | None
+    usage: TokenUsage | None
     temperature: NotRequired[float | None]
     top_p: NotRequired[float | None]
     max_output_tokens: NotRequired[int | None]
@@ -99,7 +91,7 @@ class ResponseObject(TypedDict):
     truncation: NotRequired[Literal["disabled"]]
     store: NotRequired[bool]
     service_tier: NotRequired[str]
-    previous_response_id: NotRequired[None]
+    previous_response_id: NotRequired[str | None]
     forebay: NotRequired[origin.Origin]
 
 
@@ -142,7 +134,7 @@ def answered(base: ResponseObject, answer: Answer, tools: Tools | None = None) -
         **base, "status": state, "model": answer.model or base["model"],
         "output": [*output_calls(base["id"], calls)] if calls else [message],
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-        "usage": _usage(answer), "forebay": origin.origin(answer),
+        "usage": token_usage(answer), "forebay": origin.origin(answer),
     }  # fmt: skip
 
 
@@ -186,13 +178,3 @@ def output_calls(given: str, calls: Sequence[Call]) -> list[OutputCall]:
         }
         for number, call in enumerate(calls)
     ]  # fmt: skip
-
-
-def _usage(answer: Answer) -> ResponseUsage:
-    return {
-        "input_tokens": answer.tokens_in,
-        "input_tokens_details": {"cached_tokens": answer.tokens_cached, "cache_write_tokens": 0},
-        "output_tokens": answer.tokens_out,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": answer.tokens_in + answer.tokens_out,
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from forebay.producers.gateway.openai.chat_tools import ToolMode
 from forebay.producers.gateway.openai.responses.items import (
     FunctionTool,
     Input,
+    Item,
     NamedFunction,
     turns,
 )
@@ -95,7 +97,7 @@ class ResponsesRequest(Body):
     safety_identifier: Ignored = None
     user: Ignored = None
     max_tool_calls: Annotated[Any, only(why=_NO_LIMIT)] = None
-    previous_response_id: Annotated[Any, only(why=_NO_MEMORY)] = None
+    previous_response_id: str | None = None
     conversation: Annotated[Any, only(why=_NO_MEMORY)] = None
     context_management: Annotated[Any, only([], why=_NO_MEMORY)] = None
     prompt: Annotated[Any, only(why="no prompts are stored here; leave it out")] = None
@@ -139,15 +141,15 @@ class ResponsesRequest(Body):
             raise NotSupported("cannot be combined with tools", field="include")
         return self.top_logprobs or 0
 
-    def chat(self) -> Chat:
-        """Return what the body says about the chat.
+    def chat(self, before: Sequence[Item] = ()) -> Chat:
+        """Return what the body says about the chat, which continues a conversation.
 
         Raises:
             InvalidRequest: The schema of the answer is missing.
         """
         system = [("system", self.instructions)] if self.instructions else []
         return Chat(
-            messages=[*system, *turns(self.input)],
+            messages=[*system, *turns(self.input, before)],
             max_tokens=self.max_output_tokens,
             temperature=self.temperature,
             top_p=self.top_p,

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from forebay.producers.gateway.status.views.fleet_view import BudgetLine, FleetView
-from forebay.producers.gateway.status.views.wording import counted, dollars, percent, span
+from forebay.producers.gateway.status.views.wording import counted, dollars, moment, percent, span
+from forebay.routing.lanes import start_command
 from forebay.routing.overview.snapshot import Snapshot
+from forebay.routing.overview.workers import emptied_at
 
 LATE_S = 600.0  # a job that has waited so long is late
 FULL = 0.85  # share of Redis' memory above which new jobs are refused by default
@@ -49,6 +51,10 @@ def _of_fleet(view: FleetView) -> Iterator[Problem]:
         yield Problem(
             "bad", f"No sweeper runs in {where}: lost jobs are not given back", hint, "workers"
         )
+    if since := emptied_at(fleet.workers):
+        words = f"Redis lost its data at {moment(int(since * 1000))}"
+        hint = "put its append-only file back, or submit again: forebay doctor"
+        yield Problem("bad", words, hint, "workers")
     for name in fleet.unreached:
         words = f"The fleet {name} cannot be reached, and is not counted here"
         yield Problem("bad", words, "forebay doctor says why", "workers")
@@ -73,8 +79,9 @@ def _of_queues(view: FleetView) -> Iterator[Problem]:
     for line in view.queues:
         waiting = sum(line.waiting.values())
         if waiting and not line.workers:
+            hint = f"start one: {start_command(line.queue)}"
             words = f"No worker serves {line.queue}, where {counted(waiting, 'job')} wait"
-            yield Problem("bad", words.replace("1 job wait", "1 job waits"), "", "queues")
+            yield Problem("bad", words.replace("1 job wait", "1 job waits"), hint, "queues")
         elif waiting and line.oldest_s > LATE_S:
             words = f"The oldest job in {line.queue} has waited {span(line.oldest_s)}"
             yield Problem("warn", words, "", "queues")

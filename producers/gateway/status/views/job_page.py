@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from forebay.producers.explain import doubt_maker
 from forebay.producers.gateway.status.views.wording import counted, moment, percent, span
 from forebay.routing.errors import gist
 from forebay.routing.ledger.record import ENDED, Record
 
 Tone = Literal["plain", "good", "warn", "bad"]
+LANES = {"local": "locally", "bedrock": "by Bedrock"}
 _TONES: dict[str, Tone] = {"done": "good", "failed": "bad", "expired": "bad", "cancelled": "warn"}
 
 
@@ -105,7 +107,7 @@ def _verdict(verdict: dict[str, Any]) -> Step:
     held = verdict["held"]
     limit = f", threshold {verdict['threshold']:.3f}" if held else ""
     words = f"{percent(verdict['probability'])} likely that the local answer will do"
-    compared = f"{held} compared{limit}" if held else "compared with no threshold"
+    compared = f"its {held} decides{limit}" if held else "no threshold applies"
     gain = f"{verdict['score']:+.3f} to gain on Bedrock"
     return Step("Router's verdict", words, details=(gain, compared, f"by {verdict['version']}"))
 
@@ -123,7 +125,7 @@ def _doubt(doubt: dict[str, Any]) -> Step:
     words = f"{percent(doubt['probability'])} likely that the local answer is wrong{limit}"
     second = doubt["agreement"]
     agreed = () if second is None else (f"{percent(second)} agreement with {doubt['second']}",)
-    return Step("Doubt", words, details=(*agreed, f"by {doubt['version']}"))
+    return Step("Doubt", words, details=(*agreed, f"by {doubt_maker(doubt)}"))
 
 
 def _checks(checks: list[dict[str, Any]]) -> Step:
@@ -141,12 +143,14 @@ def _now(record: Record, told: dict[str, Any]) -> Step:
     if record.state not in ENDED:
         verb = "Waits in" if record.state == "waiting" else "Is worked in"
         tries = f"attempt {record.attempts}" if record.attempts else "not tried yet"
-        return Step(f"{verb} {record.queue}", tries, tone=tone)
+        error = record.error
+        held_up = (f"after {error}: {told['error_note'] or gist(error)}",) if error else ()
+        return Step(f"{verb} {record.queue}", tries, tone=tone, details=held_up)
     ended = f"{moment(record.ended)}, {span((record.ended - record.created) / 1000)} in all"
     if made := told["made"]:
         marks = [name for name in ("degraded", "cached") if made[name]]
         marks += ["made by the mock of Bedrock"] if made["stand_in"] else []
-        title = f"Answered on {made['lane']}" + (f" ({', '.join(marks)})" if marks else "")
+        title = f"Answered {LANES[made['lane']]}" + (f" ({', '.join(marks)})" if marks else "")
         model = f"{made['model']} {made['revision']}"
         tone = "warn" if made["degraded"] else "good"
         return Step(title, ended, tone=tone, details=(model,))

@@ -118,3 +118,32 @@ def test_a_closed_descriptor_is_given_back(path):
         with pytest.raises(InvalidJob):
             DurableFile(path, resume_at=9)
     assert open_files() == before
+
+
+def _replace(path):
+    path.unlink()
+    path.write_bytes(b"abc")
+
+
+LOSSES = {
+    "was removed": Path.unlink,
+    "was replaced": _replace,
+    "was changed": lambda path: path.write_bytes(b"a"),  # cut, in place
+}
+
+
+@pytest.mark.parametrize("how", LOSSES)
+@pytest.mark.parametrize("step", [lambda file: file.append(b"d"), DurableFile.finish])
+def test_a_file_that_somebody_takes_away_meanwhile_is_told_and_not_called_written(path, how, step):
+    file = DurableFile(path)
+    file.append(b"abc")
+    LOSSES[how](path)
+    with pytest.raises(InvalidJob, match=f"{how} while it was written: begin again") as caught:
+        step(file)
+    assert str(path) in str(caught.value)
+    file.close()
+
+
+def test_a_file_that_is_gone_is_not_resumed(path):
+    with pytest.raises(InvalidJob, match="is gone: begin again with overwrite"):
+        DurableFile(path, resume_at=3)

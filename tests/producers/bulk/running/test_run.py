@@ -830,3 +830,41 @@ def test_asyncio_takes_rows_from_an_async_iterable(client, lanes, tmp_path):
     url = f"redis://{arguments['host']}:{arguments['port']}/0"
     asyncio.run(main())
     assert [row["row"] for row in lines(tmp_path / "out.jsonl")] == list(range(1, 66))
+
+
+def test_an_output_that_is_removed_while_it_is_written_is_no_end(client, rows, tmp_path):
+    out = tmp_path / "out.jsonl"
+    with client.bulk(rows, out=out, **CLASSIFY) as bulk:
+        while not out.stat().st_size:
+            bulk.next_rows()
+        out.unlink()
+        with pytest.raises(InvalidJob, match="was removed while it was written"):
+            bulk.wait(60)
+    assert client.bulk_progress(bulk.id).state == "running"
+    with pytest.raises(InvalidJob, match="is gone: begin again with overwrite"):
+        client.resume_bulk(bulk.id)
+
+
+def test_a_bulk_that_was_moved_goes_on_where_it_is(client, rows, tmp_path):
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        bulk.next_rows()
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for each in tmp_path.glob("out.*"):
+        each.rename(moved / each.name)
+    with client.resume_bulk(moved / "out.jsonl") as again:
+        assert (again.id, again.out) == (bulk.id, moved / "out.jsonl")
+        again.wait(60)
+    assert labels(moved / "out.jsonl") == [LABELS[n % 3] for n in range(120)]
+    assert [each.name for each in tmp_path.glob("out*")] == []
+    assert client.bulk_progress(bulk.id).out == str(moved / "out.jsonl")
+
+
+def test_the_record_tells_the_truth_although_redis_lost_its_counts(client, lanes, rows, tmp_path):
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        while bulk.progress().written < 50:
+            bulk.next_rows()
+        lanes.redis.flushall()
+        end = bulk.wait(60)
+    assert (end.state, end.over, end.local, end.done) == ("done", 120, 120, 120)
+    assert client.bulk_progress(bulk.id).local == 120

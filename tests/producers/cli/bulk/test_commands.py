@@ -2,9 +2,12 @@
 
 import csv
 import json
+import os
+import signal
 
 import pytest
 
+from forebay.producers.bulk.handle import BulkHandle
 from forebay.producers.cli import main
 
 pytest_plugins = ["waterfall", "answering"]
@@ -83,6 +86,45 @@ def test_a_dry_run_says_how_many_bad_rows_it_does_not_print(forebay, folder):
     code, out, _ = forebay(*arguments(folder, "--dry-run"))
     assert (code, out.count("column body: must be text")) == (1, 20)
     assert "and 5 more bad rows" in out
+    found = json.loads(forebay(*arguments(folder, "--dry-run", "--json"))[1])["first_bad"]
+    assert found[0] == {
+        "file": str(folder / "rows.jsonl"), "row": 61, "line": 61, "column": "body",
+        "reason": "must be text",
+        "key": None,
+    }  # fmt: skip
+
+
+def _send_once(number):
+    """Return a function that sends this process a signal the first time it is called."""
+    left = [number]
+
+    def send(*_):
+        while left:
+            os.kill(os.getpid(), left.pop())
+
+    return send
+
+
+@pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGHUP])
+def test_the_end_of_the_session_detaches_as_ctrl_c_does(forebay, folder, monkeypatch, ends):
+    with monkeypatch.context() as patch:
+        patch.setattr(BulkHandle, "progress", _send_once(ends))
+        code, _, err = forebay(*arguments(folder, "--out", folder / "out.jsonl"))
+    assert (code, "detached: the rows that the fleet has go on" in err) == (130, True)
+    assert forebay("bulk", "resume", folder / "out.jsonl")[0] == 0
+    assert (folder / "out.jsonl").read_text().count("\n") == 60
+
+
+def test_what_nohup_ignores_does_not_detach(forebay, folder, monkeypatch):
+    known = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        send, progress = _send_once(signal.SIGHUP), BulkHandle.progress
+        monkeypatch.setattr(BulkHandle, "progress", lambda bulk: send() or progress(bulk))
+        code, out, err = forebay(*arguments(folder, "--out", folder / "out.jsonl"))
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, known)
+    assert (code, "60 of 60 rows" in out, "detached" in err) == (0, True, False)
 
 
 def test_ctrl_c_detaches_and_says_how_to_go_on(forebay, folder, monkeypatch):

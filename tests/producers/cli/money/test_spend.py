@@ -140,7 +140,7 @@ def test_calls_are_repriced_by_another_list_and_no_book_changes(forebay, calls, 
     found = json.loads(out)["models"][HAIKU]
     assert (found["calls"], found["booked_usd"]) == (2, 2 * COST / 1e9)
     assert found["repriced_usd"] == pytest.approx(2 * 0.0012)
-    assert "1 calls of the mock are left out" in forebay("spend", "reprice")[2]
+    assert "1 call of the mock left out" in forebay("spend", "reprice")[2]
     assert forebay("spend", "list", "--json") == before
 
 
@@ -164,7 +164,7 @@ def test_the_book_is_reconciled_with_bedrocks_log_and_unknown_outcomes_are_settl
     assert "unknown_outcome  b" in out
     code, out, err = forebay("spend", "reconcile", str(log), "--apply")
     assert (code, out) == (0, "")
-    assert "1 calls of unknown outcome settled" in err
+    assert "1 call of unknown outcome settled" in err
     assert "the book and the bill agree" in err
     _, out, _ = forebay("spend", "list", "--json")
     assert {call["state"] for call in json.loads(out)["calls"]} == {"settled"}

@@ -69,8 +69,21 @@ def test_a_redis_that_cannot_be_reached_is_reported_once(forebay, monkeypatch, u
     assert [one["name"] for one in json.loads(out)["checks"] if one["state"] == "fail"] == ["redis"]
 
 
+def test_a_changed_password_of_redis_is_reported_once(forebay, redis):
+    redis.config_set("requirepass", "new")
+    try:
+        _, out, _ = forebay("doctor", "--json")
+    finally:
+        redis.config_set("requirepass", "")
+    failed = [one for one in json.loads(out)["checks"] if one["state"] == "fail"]
+    assert [one["name"] for one in failed] == ["redis"]
+    assert (
+        failed[0]["mend"] == "correct FOREBAY_REDIS_URL: redis://USER:PASSWORD@HOST:PORT/DATABASE"
+    )
+
+
 def serve(ledger, name, **about):
-    status = WorkerStatus(name=name, queues=("local.default",), **about)
+    status = WorkerStatus(name=name, **{"queues": ("local.default",), **about})
     ledger.serve(name, ["local.default"], 10, status.model_dump_json())
 
 
@@ -102,7 +115,7 @@ def test_workers_that_do_well_are_one_line(reported, ledger):
         ({"drained": True}, "drained", "forebay workers resume local3@here"),
         (
             {"jobs_minute": 2, "mean_s": 9.0, "retries_minute": 900},
-            "900 jobs went back to their queue in the last minute",
+            "jobs went back to their queue 900 times in the last minute",
             "engine.ended",
         ),
     ],
@@ -116,6 +129,21 @@ def test_a_worker_that_does_not_do_well_is_named(reported, ledger, about, seen, 
     ((state, told, how),) = reported(checks.workers, "worker local3@here")
     assert (state, told) == ("warn", seen)
     assert mend in how
+
+
+def test_a_bedrock_worker_whose_jobs_go_back_logs_why(reported, ledger):
+    serve(ledger, "bedrock1@here", queues=("bedrock",), retries_minute=900)
+    ((_, _, how),) = reported(checks.workers, "worker bedrock1@here")
+    assert how == "its log says why: job.retried, bedrock.shut, bedrock.rests"
+
+
+def test_a_redis_that_lost_its_data_is_reported_with_the_time(reported, ledger):
+    serve(ledger, "local1@here")
+    assert reported(checks.emptied, "data") == []
+    serve(ledger, "local2@here", emptied=1_795_892_884.0)
+    ((state, seen, mend),) = reported(checks.emptied, "data")
+    assert (state, "2026-11-28 19:08:04Z" in seen) == ("fail", True)
+    assert "append-only file" in mend
 
 
 def test_a_worker_that_is_gone_is_named_with_the_jobs_that_it_held(reported, ledger, redis):

@@ -29,16 +29,20 @@ def ended(client, batch):
 def test_a_batch_of_messages_is_answered(anthropic_client):
     given = [asked(f"m{number}", f"Hello number {number}.") for number in range(60)]
     given.append(asked("wrong", "Hello.", temperature=7.0))
+    tool = {"name": "weather", "input_schema": {"type": "object", "properties": {}}}
+    given.append(asked("tool", "Oslo?", tools=[tool], tool_choice={"type": "any"}))
     batch = anthropic_client.messages.batches.create(requests=given)
     assert (batch.processing_status, batch.results_url) == ("in_progress", None)
     batch = ended(anthropic_client, batch)
     counts = batch.request_counts
-    assert (counts.succeeded, counts.errored, counts.processing) == (60, 1, 0)
+    assert (counts.succeeded, counts.errored, counts.processing) == (61, 1, 0)
     found = {
         line.custom_id: line.result for line in anthropic_client.messages.batches.results(batch.id)
     }
     assert found["m7"].message.content[0].text == "Hello number 7."
     assert found["m7"].message.forebay["lane"] == "local"
+    assert found["tool"].message.stop_reason == "tool_use"
+    assert found["tool"].message.content[0].name == "weather"
     assert found["wrong"].error.error.type == "invalid_request_error"
     assert "temperature" in found["wrong"].error.error.message
 

@@ -80,22 +80,22 @@ def test_requests_that_no_job_can_be_made_of_go_to_the_error_file(openai_client)
     bodies = [
         chat("Good."), chat("Bad.", temperature=9), {"model": "auto"},
         chat("No.", model="gpt-nine"), chat("No.", stream=True),
-        chat("No.", forebay={"deadline": "2h"}),
+        chat("No.", forebay={"deadline": "2h"}), chat("No.", store=True),
     ]  # fmt: skip
     batch = ended(openai_client, created(openai_client, lines(bodies)))
     counts = batch.request_counts
-    assert (batch.status, counts.total, counts.completed, counts.failed) == ("completed", 6, 1, 5)
+    assert (batch.status, counts.total, counts.completed, counts.failed) == ("completed", 7, 1, 6)
     (good,) = content(openai_client, batch.output_file_id)
     assert good["custom_id"] == "c0"
     bad = content(openai_client, batch.error_file_id)
     found = {line["custom_id"]: line["response"] for line in bad}
     assert {name: each["status_code"] for name, each in found.items()} == {
-        "c1": 400, "c2": 400, "c3": 404, "c4": 400, "c5": 400,
+        "c1": 400, "c2": 400, "c3": 404, "c4": 400, "c5": 400, "c6": 400,
     }  # fmt: skip
     errors = {name: each["body"]["error"] for name, each in found.items()}
     assert {name: error["param"] for name, error in errors.items()} == {
         "c1": "temperature", "c2": "messages", "c3": "model", "c4": "stream",
-        "c5": "forebay.deadline",
+        "c5": "forebay.deadline", "c6": "store",
     }  # fmt: skip
 
 
@@ -113,6 +113,34 @@ def test_several_choices_a_failure_and_other_kinds_are_as_live(openai_client):
     (line,) = content(openai_client, batch.error_file_id)
     assert (line["custom_id"], line["response"]["status_code"]) == ("c1", 400)
     assert line["response"]["body"]["error"]["code"] == "invalid_job"
+
+
+TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
+
+
+def test_a_request_with_tools_is_answered_by_a_call_as_live(openai_client):
+    tools = {"tools": [{"type": "function", "function": TOOL}]}
+    bodies = [chat("Oslo?", **tools, tool_choice="required"), chat("Oslo?", **tools)]
+    batch = ended(openai_client, created(openai_client, lines(bodies)))
+    called, said = (
+        line["response"]["body"]["choices"][0]
+        for line in content(openai_client, batch.output_file_id)
+    )
+    assert called["finish_reason"] == "tool_calls"
+    assert called["message"]["tool_calls"][0]["function"]["name"] == "weather"
+    assert said["finish_reason"] == "stop"
+    assert '"answer"' not in said["message"]["content"]
+    body = {"model": "auto", "input": "Oslo?", "tools": [{"type": "function", **TOOL}]}
+    bodies = [{**body, "tool_choice": "required", "temperature": 0.5, "metadata": {"a": "b"}}]
+    given = lines(bodies, "/v1/responses")
+    batch = ended(openai_client, created(openai_client, given, "/v1/responses"))
+    (line,) = content(openai_client, batch.output_file_id)
+    response = line["response"]["body"]
+    assert (response["output"][0]["type"], response["output"][0]["name"]) == (
+        "function_call", "weather",
+    )  # fmt: skip
+    assert (response["temperature"], response["metadata"]) == (0.5, {"a": "b"})
+    assert (response["tools"][0]["name"], response["store"]) == ("weather", False)
 
 
 @pytest.mark.parametrize(

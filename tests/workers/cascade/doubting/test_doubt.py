@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from forebay.routing.ledger.ledger import Ledger
@@ -32,6 +34,17 @@ def test_evidence_is_what_the_verdict_the_tokens_and_the_second_answer_say(ledge
     known = evidence(answer)
     assert (known.kind, known.verdict_probability, known.verdict_score) == ("extract", 0.7, 0.2)
     assert (known.agreements, known.low_logprob) == ((0.25,), -0.5)
+
+
+def test_the_agreement_of_a_near_relative_is_evidence_of_its_own(ledger, doubter):
+    def doubt(second):
+        other = replace(raw(10, model=second), revision=second)
+        answer = compared(attempt_of(ledger), raw(10, model="mistral-7b-v0.3"), Opinion(other, 1.0))
+        return evidence(answer).near, doubter.doubt(answer).doubt.probability
+
+    (stranger, low), (relative, high) = doubt("gemma-2-9b-it"), doubt("Mistral-7B-Instruct-v0.2")
+    assert (stranger, relative) == ((False,), (True,))
+    assert high > low + 0.05
 
 
 def test_without_a_second_answer_the_plain_rule_holds(ledger, doubter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -130,6 +131,22 @@ def test_a_worker_ranks_answers_exactly_as_eval_does(files, models, redis):
     assert report["routers"]["cascade"]["apgr"] > report["routers"]["second opinion"]["apgr"]
 
 
+def test_a_cascade_is_fitted_to_the_verdicts_of_the_weights_that_are_named(files, model_file):
+    def version(name, folder):
+        model = fitted(files, (*MODELS, "--weights", folder), name)
+        return json.loads(model.read_text())["version"]
+
+    packaged = files / "packaged"
+    packaged.mkdir()
+    shutil.copy(RouterModel.packaged, packaged)
+    run("train", *paths(files), *PAIR, "--out", files / "own", "--json")
+    of_packaged = CascadeModel.load(model_file).version
+    assert version("by packaged", packaged) == of_packaged
+    assert version("by own", files / "own") != of_packaged
+    with pytest.raises(Misconfigured, match=r"router_model\.json: cannot be read: No such file"):
+        version("by none", files / "none")
+
+
 def test_a_model_for_another_number_of_opinions_is_one_clear_error(model_file):
     settings = LocalSettings(cascade_model=model_file, second_opinions=2, second_engine="echo")
     with pytest.raises(Misconfigured, match="FOREBAY_CASCADE_MODEL: was fitted to 1 further"):
@@ -184,6 +201,29 @@ def test_audits_teach_a_cascade(others, redis, redis_url, tmp_path, monkeypatch)
 def test_missing_and_contradicting_options_are_one_clear_error(args, message, tmp_path):
     with pytest.raises(Misconfigured, match=message):
         run("train-cascade", *args, "--out", tmp_path)
+
+
+def test_without_a_difference_between_answers_there_is_nothing_to_rank(files, tmp_path):
+    """All local answers are wrong, and all of the frontier's are right."""
+    table = pq.read_table(files / "outcomes.parquet").to_pydict()
+    table["score"] = [float(model == "large") for model in table["model"]]
+    write_outcomes(tmp_path, **table)
+    outcomes = str(tmp_path / "outcomes.parquet")
+    args = ("--prompts", files / "prompts.parquet", "--outcomes", outcomes, "--preds", outcomes)
+    with pytest.raises(Misconfigured, match=r"--outcomes: .* there is nothing to rank"):
+        run("train-cascade", *args, *MODELS, "--out", tmp_path)
+    assert not (tmp_path / "cascade_model.json").exists()
+
+
+def test_a_file_of_another_model_is_named_as_such(files, model_file, tmp_path):
+    with pytest.raises(Misconfigured, match="is a router model, and a cascade model is needed"):
+        CascadeModel.load(RouterModel.packaged)
+    (tmp_path / "cut.json").write_bytes(model_file.read_bytes()[:-100])
+    with pytest.raises(Misconfigured, match=r"cut\.json: holds no JSON, or is cut short"):
+        CascadeModel.load(tmp_path / "cut.json")
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(Misconfigured, match=r"other\.json: is no file of weights"):
+        CascadeModel.load(tmp_path / "other.json")
 
 
 def test_a_rank_is_the_place_among_quantiles():

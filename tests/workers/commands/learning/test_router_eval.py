@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from decision_gguf import make_decision_model
 from forebay.routing.errors import Misconfigured
 from forebay.workers.commands.router import app
+from forebay.workers.training.data import dataset
 from forebay.workers.training.data.ranking_metrics import NAMES
 
 pytestmark = pytest.mark.slow
@@ -142,6 +143,7 @@ def test_the_table_has_a_row_for_each_router(files):
         (("--labels", "240"), "less than the 240 prompts"),
         (("--weights", "/nowhere"), "cannot be read"),
         (("--curves", "c.txt"), "must end in .png or .svg"),
+        (("--curves", "/nowhere/c.png"), "--curves: there is no folder /nowhere"),
     ],
 )
 def test_options_that_exclude_each_other_are_one_clear_error(files, more, message):
@@ -185,6 +187,38 @@ def test_no_gap_and_no_such_second_model_are_errors(files):
         evaluate(files, strong="small")
     with pytest.raises(Misconfigured, match="has no 'nobody'; it has large, other, small"):
         evaluate(files, "--second", "nobody", "--preds", str(files / "outcomes.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("weak", "strong", "second", "message"),
+    [
+        (" ,", "large", "other", "--weak: must name a model"),
+        ("small", "", "other", "--strong: must name a model"),
+        ("small", "large,large", "other", "--strong: names 'large' twice"),
+        ("small", "large", ",", "--second: must name a model"),
+        ("small", "large", "other,other", "--second: names 'other' twice"),
+        ("small", "large", "other,small", "--second: names 'small', whose answers"),
+    ],
+)
+def test_names_of_models_that_are_missing_or_repeated_are_errors(
+    files, weak, strong, second, message
+):
+    args = ["eval", "--weak", weak, "--strong", strong, *options(files)[:4], *preds(files)]
+    with pytest.raises(Misconfigured, match=message):
+        CliRunner().invoke(app, [*args, "--second", second], catch_exceptions=False)
+
+
+def test_more_prompts_than_can_be_fitted_to_are_sampled(files, monkeypatch):
+    monkeypatch.setattr(dataset, "MAX_CHARS", 3_000)
+    document = report(files, "--folds", "3")
+    assert document["total"] == 240
+    assert 80 < document["n"] < 140
+    words = evaluate(files, "--folds", "3").stdout
+    assert words.startswith(f"evaluated on {document['n']} of 240 prompts\n")
+    args = ["train", *options(files), "--out", str(files / "made")]
+    assert ", fitted to " in CliRunner().invoke(app, args, catch_exceptions=False).stdout
+    with pytest.raises(Misconfigured, match="--labels: must be at most"):
+        evaluate(files, "--labels", "200")
 
 
 def test_a_second_model_without_any_answers_is_an_error(files):

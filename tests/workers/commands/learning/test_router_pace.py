@@ -119,7 +119,8 @@ def test_the_status_says_how_well_predictions_are_calibrated_and_from_what(foreb
     assert (found["audits"], found["stand_in"], found["outcome"]) == (40, 5, 0.75)
     assert (found["verdict_ece"], found["doubt_ece"]) == (0.25, 0.25)
     words = forebay("status")
-    assert "calibration 1 for all tenants: learned from 312 audits (probability, second)" in words
+    assert "calibration 1 for all tenants, made on " in words
+    assert "  learned from 312 audits: the verdict's probability, the doubt with a second" in words
     assert re.search(r"kind +audits +right +verdict ECE +doubt ECE\n", words)
     assert re.search(r"classify +40 +75\.0% +0\.250 +0\.250\n", words)
     assert "5 audits by the mock of Bedrock are left out" in words

@@ -74,7 +74,8 @@ def test_a_running_fleet_decides_by_a_published_model_until_it_is_rolled_back(la
     assert f"router model {report['version']}: version 1, published on" in words
     assert "packaged weights" in forebay("publish", "--rollback", "0")
     assert [ask(lanes, text)[1] for text in (HARD, EASY)] == [lane for _, lane in before]
-    assert f"router model {PACKAGED}: packaged; kept: 1 ({report['version']})" in forebay("status")
+    kept = f"router model {PACKAGED}: packaged\n  kept versions: 1 ({report['version']})\n"
+    assert kept in forebay("status")
     forebay("publish", "--rollback", "1")
     assert ask(lanes, HARD)[0].version == report["version"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay.workers.engines.engine import Choice, Prompt, Turn
+from forebay.workers.engines.engine import Choice, Prompt, Turn, alike
 from forebay.workers.engines.host import protocol
 from forebay.workers.engines.host.submissions import submissions
 
@@ -23,7 +23,7 @@ def arrived(commands):
     for command in commands:
         read = protocol.read_command(command.model_dump_json().encode())
         if isinstance(read, protocol.SubmitAlike):
-            found += zip(read.keys, read.prompts(), strict=True)
+            found += zip(read.keys, alike(read.prompt, read.contents), strict=True)
         else:
             found.append((read.key, read.prompt))
     return found

@@ -13,6 +13,7 @@ from forebay.workers.engines.llamacpp.decisions import answered, question
 from forebay.workers.engines.llamacpp.gguf import decision_type, packaged_gguf
 from forebay.workers.engines.llamacpp.llamacpp import LlamaEngine
 from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.engines.tokens.special_tokens import SpecialTokens
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +65,21 @@ def test_a_decision_model_writes_no_text(engine):
             ask(engine, **fields)
 
 
+def test_special_tokens_in_an_option_are_plain_text(engine, monkeypatch):
+    generator = engine._generator
+    sent, decide = [], generator._server.decide
+    monkeypatch.setattr(generator, "_special_tokens", SpecialTokens(["<|im_end|>"]))
+    monkeypatch.setattr(
+        generator._server, "decide", lambda body: decide(sent.append(str(body)) or body)
+    )
+    options = ("billing<|im_end|>", "technical")
+    answer = ask(engine, options=options)
+    assert set(answer.option_logprobs) == set(options)
+    assert answer.text in options
+    assert "billing" in sent[0]
+    assert "<|im_end|>" not in sent[0]
+
+
 def test_a_state_that_is_too_long_is_told(engine):
     long = (TURNS[0], Turn(role="user", content="word " * 2_000))
     with pytest.raises(TooLong):
@@ -78,7 +94,7 @@ def test_the_file_says_if_it_decides(file):
 def test_an_error_of_the_model_names_the_messages_and_quotes_nothing():
     prompt = Prompt(id="1", messages=TURNS, max_tokens=4)
     with pytest.raises(InvalidJob) as caught:
-        answered(prompt, {"error": {"code": 400, "message": "canary"}}, 512, 0.1)
+        answered(prompt, {}, {"error": {"code": 400, "message": "canary"}}, 512, 0.1)
     assert (caught.value.field, "canary" in str(caught.value)) == ("messages", False)
 
 

@@ -6,16 +6,18 @@ from datetime import timedelta
 import pytest
 
 from batch_lane import BUCKET, HAIKU, KMS_KEY, NOVA, ROLE, bill, billed
+from forebay.routing.bedrock_batches.batch_record import LOST
 from forebay.routing.books.call_book import CallBook
 from forebay.routing.books.egress_log import EgressLog
 from forebay.routing.books.verification import of_calls, of_chain, of_denied
-from forebay.routing.errors import EgressDenied
+from forebay.routing.errors import EgressDenied, Throttled, Unavailable
 from forebay.routing.jobs import Answer, Generate, Generation, Job, Message
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.reasons import Reason
 from forebay.workers.frontier.batch import collection
 from forebay.workers.frontier.bedrock.batch_checkup import state
 from forebay.workers.frontier.calling.no_answer import NoAnswer
+from forebay.workers.frontier.provider import ModelFault
 from forebay.workers.runtime.outcomes import Retry
 from mock_bedrock.batches import BatchPlan
 
@@ -316,6 +318,51 @@ def test_a_worker_leaves_a_job_to_the_batch_that_has_it(spillway, mock, redis):
     assert not one_by_one(mock)
 
 
+def damage_content(redis, job_id):
+    redis.set(f"fb:content:{job_id}", "no content")
+
+
+def damage_type(redis, job_id):
+    redis.delete(f"fb:content:{job_id}")
+    redis.lpush(f"fb:content:{job_id}", "no string")
+
+
+def damage_record(redis, job_id):
+    redis.set(f"fb:job:{job_id}", "no hash")
+
+
+@pytest.mark.parametrize("damage", [damage_content, damage_type, damage_record])
+def test_a_tenant_that_damages_its_job_keeps_no_other_from_its_answer(
+    spillway, mock, redis, damage
+):
+    mock.batches.plan.hold = True
+    forged, *others = spillway.submit(4)
+    spillway.work()
+    spillway.rounds(2)
+    damage(redis, forged)
+    mock.batches.plan.hold = False
+    spillway.rounds()
+    ended(spillway, others)
+    assert spillway.budget.spent() == (sum(map(bill, of_batch(mock))), 0)
+    assert not spillway.batches.open()
+    assert not one_by_one(mock)
+
+
+def test_a_job_that_a_worker_looks_at_while_results_come_gets_its_answer(spillway, mock, redis):
+    mock.batches.plan.hold = True
+    jobs = spillway.submit(3)
+    spillway.work()
+    spillway.rounds(2)
+    redis.zadd("fb:later", {jobs[0]: 1})
+    spillway.sweep()
+    claim = spillway.ledger.claim("bedrock")
+    mock.batches.plan.hold = False
+    spillway.rounds()
+    spillway.ledger.retry(claim, "unavailable", counted=False)
+    ended(spillway, jobs)
+    assert not one_by_one(mock)
+
+
 def test_a_cancelled_job_is_in_no_file(spillway, mock, s3):
     mock.batches.plan.hold = True
     jobs = spillway.submit(4)
@@ -438,6 +485,42 @@ def test_a_batch_that_cannot_be_begun_yet_is_begun_later_and_once(spillway, mock
     ended(spillway, jobs)
     assert len(of_batch(mock)) == 3
     assert not one_by_one(mock)
+
+
+def refused(*_):
+    raise ModelFault("may not list batches")
+
+
+def busy(*_):
+    raise Throttled("slow down")
+
+
+@pytest.mark.parametrize("find", [refused, busy])
+def test_a_batch_that_may_have_been_begun_is_not_given_up_as_unbilled(
+    spillway, mock, redis, monkeypatch, find
+):
+    mock.batches.plan.hold = True
+    service = spillway.batcher._service
+    create = service.create
+
+    def unheard(batch):
+        create(batch)
+        raise Unavailable("no reply")
+
+    jobs = spillway.submit(3)
+    spillway.work()
+    monkeypatch.setattr(service, "create", unheard)
+    monkeypatch.setattr(service, "find", find)
+    spillway.rounds(2)
+    assert [batch.state for batch in spillway.batches.open()] == ["creating"]
+    redis.hset(f"fb:bedrock:batch:{spillway.batches.open()[0].id}", "at", 1)
+    spillway.rounds(1)
+    assert spillway.batches.ended()[0].outcome == LOST
+    assert spillway.budget.spent()[1] > 0
+    spillway.work()
+    assert len(mock.batches.jobs) == 1
+    assert not one_by_one(mock)
+    assert spillway.answers(jobs) == [None] * 3
 
 
 def rest_of(spillway):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay.routing.errors import Throttled
+from forebay.routing.errors import RedisUnavailable, Throttled
 from forebay.routing.jobs import Generate, Job, Message, Verdict
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
@@ -122,6 +122,24 @@ def test_a_throttled_call_is_released(world, provider):
         world.call()
     assert (caught.value.reason, caught.value.another) == (Reason.SPILLWAY_SHUT, True)
     assert world.budget.spent() == (0, 0)
+
+
+def test_a_reservation_whose_reply_is_lost_is_given_back_and_no_fault_of_the_model(
+    world, provider, monkeypatch
+):
+    def unheard(budget, *args, **options):
+        reserve(budget, *args, **options)
+        raise RedisUnavailable("Redis cannot be reached")
+
+    reserve = Budget.reserve
+    with monkeypatch.context() as patch:
+        patch.setattr(Budget, "reserve", unheard)
+        for _ in range(4):
+            with pytest.raises(RedisUnavailable):
+                world.call()
+    assert not provider.seen
+    assert world.budget.spent() == (0, 0)
+    world.book(*world.call())
 
 
 def test_a_second_provider_needs_one_line_of_the_table(monkeypatch):

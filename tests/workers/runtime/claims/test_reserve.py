@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from forebay.routing.errors import Unavailable
+from forebay.routing.errors import Misconfigured, Unavailable
 from forebay.routing.jobs import Embed
 from forebay.routing.ledger.claim import Selection
 from forebay.routing.ledger.ledger import Ledger
@@ -28,12 +28,15 @@ class Thread:
     def __init__(self, ledger, terms=INTERACTIVE, slots=1):
         self.ledger, self.in_flight = ledger, InFlight(slots)
         self.begun, self.end = [], threading.Event()
+        self.failures = []
         Reserve(terms, self.in_flight, ledger, lambda: ["route"], self._work).start()
 
     def _work(self, claim):
         assert claim in self.in_flight.claims()
         self.begun.append(claim.tenant)
         self.end.wait(10)
+        if self.failures:
+            raise self.failures.pop()
 
     def fill(self, stack):
         """Have all threads of Celery work a bulk job."""
@@ -117,6 +120,14 @@ def test_a_reserve_outlives_a_redis_that_goes_away(ledger, start, monkeypatch, c
         put(ledger, job())
         until(lambda: threads.begun == ["acme"])
     assert caplog.text.count("cannot claim: no Redis") == 2
+
+
+def test_a_thread_outlives_a_job_whose_outcome_cannot_be_recorded(ledger, start):
+    threads = start(ReserveTerms(1, interactive=True))
+    threads.failures.append(Misconfigured("Redis refuses this user"))
+    threads.end.set()
+    put(ledger, job(), job("other"))
+    until(lambda: sorted(threads.begun) == ["acme", "other"])
 
 
 def test_the_threads_end_when_the_worker_drains(start):

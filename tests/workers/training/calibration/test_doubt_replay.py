@@ -125,6 +125,32 @@ def test_audits_of_an_unseen_source_calibrate_the_doubt(two_models, redis, capsy
     assert lanes.ledger.record(job.id).to_receipt().doubt.version == DoubtModel.load().version
 
 
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_300_audits_of_any_source_calibrate_the_doubt(name, two_models, redis):
+    """The lanes make an audit of each outcome; `calibrate` reads 300 like these, in three orders.
+
+    The mean over the orders counts: 300 audits alone leave an error of .03 by chance.
+    """
+    replay(two_models, "0123")
+    made = {audit.agreement + audit.outcome / 2: audit for audit in two_models.audits.read()}
+    assert sorted(made) == [0.0, 0.5, 1.0, 1.5]
+    outcomes, draw, found = list(OUTCOMES[name]), np.random.default_rng(0), []
+    for tenant in ("one", "two", "three"):
+        draw.shuffle(outcomes)
+        rows = rows_of(outcomes, bounded=name.startswith("mmlu"))
+        for row in rows[:AUDITS]:
+            audit = made[row.agreement + (1 - row.wrong) / 2].model_copy(
+                update={"job": f"{tenant}.{int(row.job):032x}", "tenant": tenant, "type": "type"}
+                | {"base_doubt": row.base, "answered_by": "a", "second": "b"}
+            )
+            redis.xadd("fb:audits", {"audit": audit.model_dump_json()})
+        args = ["--stand-in", "--tenant", tenant]
+        typer.main.get_command(calibrate.app).main(args=args, standalone_mode=False)
+        calibration = Calibrations(redis).current(tenant)
+        found.append(errors(rows[AUDITS:], calibration and calibration.doubt))
+    assert np.mean(found) <= 0.05
+
+
 def test_doubts_are_near_the_truth_before_audits_and_nearer_after_300():
     """The packaged weights know the questions of MMLU-Pro, not those of CRUX."""
     before, after = zip(*(shuffled_errors(name) for name in OUTCOMES), strict=True)

@@ -10,12 +10,15 @@ import pytest
 from forebay.routing.scoring.router_model import RouterModel, Weights
 from forebay.workers.training.data.dataset import Dataset
 from forebay.workers.training.evaluation.model_card import evidence_table
-from forebay.workers.training.fitting.choose_parts import MIN_PROMPTS, choose, simplest_of_best
+from forebay.workers.training.fitting.choose_parts import (
+    MIN_PROMPTS,
+    best_by_more_than_chance,
+    choose,
+)
 from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
 from forebay.workers.training.fitting.hyperparameters import MIXED, Hyperparameters
 
 QUICK = Hyperparameters(trees=5, depth=2, rate=0.2)
-CANDIDATES = [(0.0, 0.0, 1.0), (0.2, 0.3, 1.0), (1.0, 1.0, 1.0)]
 
 
 def mixture(sources, count=MIN_PROMPTS):
@@ -49,13 +52,23 @@ def test_too_few_or_too_small_sources_choose_nothing(sources, count):
 @pytest.mark.parametrize(
     ("reached", "chosen"),
     [
-        ([[0.50, 0.50, 0.50], [0.60, 0.60, 0.60], [0.60, 0.60, 0.60]], 1),
-        ([[0.50, 0.50, 0.50], [0.60, 0.60, 0.60], [0.70, 0.70, 0.70]], 2),
-        ([[0.50, 0.60, 0.55], [0.60, 0.50, 0.56], [0.55, 0.55, 0.56]], 0),
+        ([[0.50, 0.51, 0.50], [0.60, 0.61, 0.60], [0.60, 0.61, 0.60]], 1),
+        ([[0.50, 0.51, 0.50], [0.60, 0.61, 0.60], [0.70, 0.71, 0.70]], 2),
+        ([[0.50, 0.51, 0.50], [0.60, 0.61, 0.60], [0.55, 0.90, 0.60]], 1),
+        ([[0.50, 0.60, 0.55], [0.55, 0.55, 0.55], [0.56, 0.54, 0.56]], 1),
     ],
 )
-def test_the_simplest_of_mixtures_that_are_equally_good_is_taken(reached, chosen):
-    assert simplest_of_best(CANDIDATES, np.array(reached)) == chosen
+def test_another_mixture_than_the_stated_one_is_taken_only_if_it_is_clearly_better(reached, chosen):
+    assert best_by_more_than_chance(np.array(reached), stated=1) == chosen
+
+
+def test_chance_alone_seldom_takes_another_mixture():
+    draw = np.random.default_rng(0)
+    rounds = [
+        best_by_more_than_chance(0.55 + 0.01 * draw.standard_normal((20, 5)), stated=5)
+        for _ in range(400)
+    ]
+    assert np.mean(np.array(rounds) != 5) < 0.06
 
 
 def test_the_model_card_shows_what_the_packaged_file_was_chosen_by():

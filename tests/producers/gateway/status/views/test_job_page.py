@@ -34,6 +34,15 @@ def test_a_job_that_waits_says_where(ledger):
     assert shown.steps[1].words == "not tried yet"
 
 
+def test_a_job_that_is_tried_again_says_after_what(ledger):
+    (job_id,) = put(ledger, job())
+    ledger.retry(ledger.claim("route"), "throttled", delay_s=60)
+    last = page(ledger, job_id).steps[-1]
+    assert (last.title, last.details) == (
+        "Waits in route", ("after throttled: the service asks us to slow down",)
+    )  # fmt: skip
+
+
 def test_an_answered_job_tells_its_way(ledger):
     (job_id,) = put(ledger, job(egress="allow"))
     ledger.route(ledger.claim("route"), "local.default", "allow", "verdict_easy", SURE)
@@ -49,7 +58,7 @@ def test_an_answered_job_tells_its_way(ledger):
     assert titles(shown) == [
         "Submitted", "Router's verdict", "The local answer will probably do",
         "The answer failed the named check", "Doubt", "Checks of the answer",
-        "Answered on local (degraded)",
+        "Answered locally (degraded)",
     ]  # fmt: skip
     assert shown.steps[3].code == "check_failed (length)"
     assert shown.steps[5].details == ("length: long", "passed: numbers")

@@ -1,0 +1,1 @@
+"""Chat completions that are stored: list, retrieve, change and delete them."""
