@@ -7,6 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from forebay.routing.jobs import Extract
@@ -136,10 +137,9 @@ def _ungrounded(request: Extract, source: Source, fields: Mapping[Path, Any]) ->
     schema_text = json.dumps(request.schema_, ensure_ascii=False)
     unscaled = speaks_of_a_scale(schema_text)
     asked = _Computed(request.schema_, source)
-    absent = sum(
-        not _is_grounded(source, allowed, value, unscaled=unscaled, computed=asked.by(path))
-        for path, value in fields.items()
-    )
+    known = partial(_is_grounded, source, allowed, unscaled=unscaled)
+    missing = [path for path, value in fields.items() if not known(value, computed=False)]
+    absent = sum(not (asked.by(path) and known(fields[path], computed=True)) for path in missing)
     if absent:
         return f"{absent} values are not in the text"
     if _ASKS_FOR_DENIALS.search(schema_text):
@@ -159,6 +159,7 @@ class _Computed:
 
     def __init__(self, schema: dict[str, Any], source: Source) -> None:
         self._source = source
+        self._known: dict[str, bool] = {}
         self._said: dict[str, str] = {}
         for _, node in subschemas(schema):
             for name, part in (node.get("properties") or {}).items():
@@ -167,7 +168,9 @@ class _Computed:
 
     def by(self, path: Path) -> bool:
         name = next((str(step) for step in reversed(path) if isinstance(step, str)), "")
-        return self._source.may_compute(name, self._said.get(name, ""))
+        if name not in self._known:
+            self._known[name] = self._source.may_compute(name, self._said.get(name, ""))
+        return self._known[name]
 
 
 def _is_schema(part: Any) -> bool:

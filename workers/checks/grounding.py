@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import cached_property
 
 from forebay.workers.checks.facts.computed_fields import may_compute
 from forebay.workers.checks.facts.moments import Moments
@@ -62,7 +63,11 @@ class Source:
 
     def may_compute(self, name: str, description: str) -> bool:
         """Return whether a field may hold a computed number; see `computed_fields`."""
-        return may_compute(name, description, self._text.casefold())
+        return may_compute(name, description, self._folded)
+
+    @cached_property
+    def _folded(self) -> str:
+        return self._text.casefold()
 
     def has_number(self, value: float, *, unscaled: bool = False, computed: bool = True) -> bool:
         """Return whether the number occurs, or may be computed; see `Numbers.has`."""
