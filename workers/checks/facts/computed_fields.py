@@ -49,15 +49,19 @@ def may_compute(name: str, description: str, text: str) -> bool:
     if _ASKS_TO_COMPUTE.search(f"{name} {description}"):
         return True
     parts = [part for part in words(_spaced(name)) if len(part) >= MIN_NAME_CHARS]
-    return not parts or not all(_stated(part).search(text) for part in parts)
+    stems = [part[: _stem_size(part)] for part in parts]
+    # Looked for as they are first, since that is much faster.
+    return not stems or not all(stem in text and _stated(stem).search(text) for stem in stems)
+
+
+def _stem_size(part: str) -> int:
+    return MIN_NAME_CHARS if part in MONTHS else max(MIN_NAME_CHARS, len(part) - 2)
 
 
 @lru_cache(maxsize=512)
-def _stated(part: str) -> re.Pattern[str]:
+def _stated(stem: str) -> re.Pattern[str]:
     """Return a pattern for a name beside its number: `desk 340 EUR`, `3 eggs`."""
-    size = MIN_NAME_CHARS if part in MONTHS else max(MIN_NAME_CHARS, len(part) - 2)
-    stem = re.escape(part[:size])
-    word = rf"(?<!\w){stem}\w{{0,4}}"
+    word = rf"(?<!\w){re.escape(stem)}\w{{0,4}}"
     return re.compile(rf"{word}{_BETWEEN}\d{_NO_RATE}|\d\s{word}")
 
 
