@@ -3,7 +3,8 @@
 The policy's `[defaults.second_opinion]` has doubtful jobs answered twice if they may leave, and
 with `deny_too = true` all. Every answer says how sure it is: `degraded`, `doubt`, and its checks.
 A pattern in the schema tells an invoice's number from its total, which two answers may mix up.
-With `make up`, both mails go to a person: the mock of Bedrock has no model that could read them.
+With `make up` only Bedrock's mock would read what the local model cannot: the second mail, which
+holds no invoice, goes to a person, and so may the first.
     python examples/second_opinion.py
 """
 

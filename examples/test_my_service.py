@@ -1,4 +1,4 @@
-"""The tests of a service of one's own, with a fleet in the process: pip install 'forebay[testing]'.
+"""The tests of a service of one's own, with a fleet in the process: pip install '.[testing]'.
 
 pytest examples/test_my_service.py
 """

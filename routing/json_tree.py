@@ -83,6 +83,8 @@ def is_deeper_than(document: Any, levels: int) -> bool:
     """Return whether the document has more than this many levels. A scalar has one."""
     level = [document]
     for _ in range(levels):
+        if not level:
+            return False
         level = [part for node in level for part in _parts(node)]
     return bool(level)
 

@@ -61,7 +61,7 @@ class Sweeper:
             try:
                 pause_s = self._sweep()
             except Exception as error:  # noqa: BLE001 - without this thread jobs of the dead are lost
-                log.error(  # noqa: TRY400 - the message may hold content
+                log.warning(
                     "sweeping broke: %s at %s", type(error).__name__, place(error),
                     extra=event(Event.SWEEP_FAILED),
                 )  # fmt: skip

@@ -74,7 +74,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
         "kind": row["kind"],
         "egress": row["egress"],
         "lane": ", ".join([row["lane"] or row["status"], *marks]),
-        "why": " > ".join(row["reasons"]),
+        "why": " > ".join(_told(row)),
         "model": row["model"] or "-",
         "tokens": f"{row['tokens_in']} + {row['tokens_out']}",
         "cost $": f"{row['cost_usd']:.6f}" if row["cost_usd"] else "0",
@@ -84,11 +84,16 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
 
 def _meanings(rows: list[dict[str, Any]]) -> Table:
     """Return what the reasons of the rows mean, in the order of their first use."""
-    codes = dict.fromkeys(reason.split(":")[0] for row in rows for reason in row["reasons"])
+    codes = dict.fromkeys(reason.split(":")[0] for row in rows for reason in _told(row))
     table = Table.grid(padding=(0, 2))
     for code in codes:
         table.add_row(code, meaning(code), style="dim")
     return table
+
+
+def _told(row: dict[str, Any]) -> list[str]:
+    """Return the reasons of a row, without the one that only says that no router was asked."""
+    return [reason for reason in row["reasons"] if reason != "routed_at_submit"]
 
 
 def _style(row: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from forebay.producers.bulk.handle import BulkHandle, ResultRow
+from forebay.producers.bulk.rows import BadRow
 from forebay.producers.bulk.running.progress import Progress
 
 P = ParamSpec("P")
@@ -78,6 +79,15 @@ class AsyncBulkHandle:
     def progress(self) -> Progress:
         """Return how far the bulk is, without asking anybody."""
         return self._handle.progress()
+
+    def __repr__(self) -> str:
+        """Return the id, and where the results are."""
+        return f"Async{self._handle!r}"
+
+    @property
+    def first_bad(self) -> list[BadRow]:
+        """See `BulkHandle.first_bad`."""
+        return self._handle.first_bad
 
     @property
     def input_change(self) -> str | None:

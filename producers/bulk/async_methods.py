@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import TYPE_CHECKING, Literal, TypeVar, Unpack
 
 if TYPE_CHECKING:
     from forebay.producers.bulk.async_handle import AsyncBulkHandle
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from forebay.producers.bulk.options import AsyncRowsLike, RowOptions, RowsLike
     from forebay.producers.bulk.running.progress import Progress
     from forebay.producers.bulk.sample import Estimate, Validation
-    from forebay.routing.bulk.bulks import BulkState
 
 T = TypeVar("T")
 
@@ -74,13 +73,15 @@ class AsyncBulkMethods:
         """See `Client.bulks`."""
         return await self._asked(lambda client: client.bulks())
 
-    async def bulk_progress(self, bulk_id: str) -> Progress:
+    async def bulk_progress(self, which: str) -> Progress:
         """See `Client.bulk_progress`."""
-        return await self._asked(lambda client: client.bulk_progress(bulk_id))
+        return await self._asked(lambda client: client.bulk_progress(which))
 
-    async def set_bulk_state(self, bulk_id: str, state: BulkState) -> Progress:
+    async def set_bulk_state(
+        self, which: str, state: Literal["paused", "running", "cancelled"]
+    ) -> Progress:
         """See `Client.set_bulk_state`."""
-        return await self._asked(lambda client: client.set_bulk_state(bulk_id, state))
+        return await self._asked(lambda client: client.set_bulk_state(which, state))
 
     async def _begun(
         self, begin: Callable[[BulkMethods, RowsLike], BulkHandle], rows: AsyncRowsLike = ()

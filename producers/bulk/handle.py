@@ -10,12 +10,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from forebay.producers.bulk.rows import BadRow
 from forebay.producers.bulk.running.forecast import Forecast, forecast
 from forebay.producers.bulk.running.progress import Progress, usd
 from forebay.producers.bulk.running.run import BulkRun
-from forebay.routing.bulk.bulks import BulkRecord, Bulks
+from forebay.routing.bulk.bulks import ENDED, BulkRecord, Bulks
 from forebay.routing.bulk.row_rates import RowRates
-from forebay.routing.errors import ForebayError, ResultTimeout
+from forebay.routing.errors import ForebayError, InvalidJob, ResultTimeout
 from forebay.routing.ledger.ledger import Ledger
 
 ResultRow = dict[str, Any]
@@ -49,6 +50,11 @@ class BulkHandle:
         self._run, self._ledger = run, ledger
         self._temporary = temporary
         self._steps = run.steps()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        """Return the id, and where the results are."""
+        return f"BulkHandle(id={self.id!r}, out={str(self.out)!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -72,6 +78,7 @@ class BulkHandle:
 
     def next_rows(self) -> list[ResultRow] | None:
         """Work a little, and return the rows that were written; `None` at the end."""
+        self._check_open()
         if next(self._steps, None) is not None:
             return self._run.rows
         if self._temporary:
@@ -91,8 +98,10 @@ class BulkHandle:
 
         Raises:
             ResultTimeout: It takes longer; the bulk goes on when it is waited for again.
+            InvalidJob: The handle was closed before the end.
             ForebayError: The bulk cannot go on now, such as with a full disk. It can be resumed.
         """
+        self._check_open()
         end = None if timeout is None else time.monotonic() + timeout
         for _ in self._steps:
             if on_progress is not None:
@@ -121,6 +130,11 @@ class BulkHandle:
         return None
 
     @property
+    def first_bad(self) -> list[BadRow]:
+        """The first 20 bad rows that this process has read; `progress().bad` counts all."""
+        return self._run.first_bad
+
+    @property
     def input_change(self) -> str | None:
         """At the end, how the input differs from what it was when the bulk began, or `None`.
 
@@ -142,6 +156,7 @@ class BulkHandle:
 
     def close(self) -> None:
         """Detach from the bulk; one without an output of its own is cancelled."""
+        self._closed = True
         if self._temporary:
             with suppress(ForebayError):
                 self.cancel()
@@ -149,6 +164,11 @@ class BulkHandle:
             shutil.rmtree(self.out.parent, ignore_errors=True)
         else:
             self._run.close()
+
+    def _check_open(self) -> None:
+        if self._closed and self._run.record.state not in ENDED:
+            how = "it is cancelled" if self._temporary else "`resume_bulk` goes on with it"
+            raise InvalidJob(f"its handle was closed: {how}", field="bulk")
 
 
 def progress_of(

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from forebay.routing.errors import UnknownJob
+from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import owner
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from forebay.producers.bulk.sample import Estimate, Validation
     from forebay.producers.bulk.sources.source import Source
     from forebay.producers.bulk.templates.template import Template
-    from forebay.routing.bulk.bulks import BulkState
     from forebay.routing.ledger.ledger import Ledger
 
 LIMITS = frozenset({"deadline", "max_usd", "max_cost_usd"})
@@ -63,9 +62,9 @@ class BulkMethods:
         Args:
             which: the id of the bulk, its output or its folder.
             rows: the same input again, from its beginning, if it came from standard input or an
-                iterable and was not read to its end; else it is not looked at. While the bulk is
-                waited for, the rows that were read before are compared and skipped
-                (`Progress.rereading`); other rows raise `InvalidJob` there.
+                iterable and was not read to its end. While the bulk is waited for, the rows that
+                were read before are compared and skipped (`Progress.rereading`); other rows raise
+                `InvalidJob` there. Or the file that was the input, if it has been moved.
 
         Raises:
             UnknownJob: There is no such bulk of this tenant.
@@ -101,6 +100,8 @@ class BulkMethods:
         """
         from forebay.producers.bulk.sample import estimate, jobs_of, validate
 
+        if count < 1:
+            raise InvalidJob("must be at least 1", field="count")
         with self._opened(rows, options) as (source, template):
             found = validate(source, template, sample=count)
         limits: Any = {name: options[name] for name in LIMITS & options.keys()}  # type: ignore[literal-required]
@@ -159,8 +160,11 @@ class BulkMethods:
         records = Bulks(self._ledger).list(self.tenant)
         return [progress_of(record, None, ahead) for record in records]
 
-    def bulk_progress(self, bulk_id: str) -> Progress:
+    def bulk_progress(self, which: str) -> Progress:
         """Return how far a bulk is, whichever process feeds it.
+
+        Args:
+            which: the id of the bulk, its output or its folder.
 
         Raises:
             UnknownJob: There is no such bulk of this tenant.
@@ -168,27 +172,45 @@ class BulkMethods:
         from forebay.producers.bulk.handle import progress_of
         from forebay.routing.bulk.bulks import Bulks, jobs_ahead
 
-        self._check_own(bulk_id)
-        return progress_of(Bulks(self._ledger).get(bulk_id), None, jobs_ahead(self._ledger))
+        record = Bulks(self._ledger).get(self._id_of(which))
+        return progress_of(record, None, jobs_ahead(self._ledger))
 
-    def set_bulk_state(self, bulk_id: str, state: BulkState) -> Progress:
+    def set_bulk_state(
+        self, which: str, state: Literal["paused", "running", "cancelled"]
+    ) -> Progress:
         """Pause a bulk (`paused`), let it go on (`running`) or end it (`cancelled`).
 
         The process that feeds it, and the workers, notice within seconds.
 
+        Args:
+            which: the id of the bulk, its output or its folder.
+            state: the new state.
+
         Raises:
             UnknownJob: There is no such bulk of this tenant.
-            InvalidJob: The bulk has ended.
+            InvalidJob: The bulk has ended, or there is no such state.
         """
         from forebay.routing.bulk.bulks import Bulks
 
-        self._check_own(bulk_id)
+        bulk_id = self._id_of(which)
+        if state not in {"paused", "running", "cancelled"}:
+            raise InvalidJob("must be paused, running or cancelled", field="state")
         Bulks(self._ledger).set_state(bulk_id, state)
         return self.bulk_progress(bulk_id)
 
     def close(self) -> None:
         """Close the client."""
         raise NotImplementedError
+
+    def _id_of(self, which: str) -> str:
+        """Return the id of a bulk of this tenant; see `bulk_progress`."""
+        from forebay.producers.bulk.running.begin import find
+
+        self._access.check_open()
+        if owner(which) is None:
+            return find(self._ledger, self.tenant, which).id
+        self._check_own(which)
+        return which
 
     def _check_own(self, bulk_id: str) -> None:
         self._access.check_open()

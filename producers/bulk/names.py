@@ -24,15 +24,20 @@ def shown(name: str | Path) -> str:
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return a hint that ends an error: the name that may have been meant, or all names."""
     known = [each for each in names if each]
-    by_lower_case = {each.casefold(): each for each in reversed(known)}
-    close = get_close_matches(name[:MAX_NAME_CHARS].casefold(), by_lower_case, n=1)
-    if close:
-        return f"did you mean {shown(by_lower_case[close[0]])!r}?"
+    if close := meant(name, known):
+        return f"did you mean {shown(close)!r}?"
     if not known:
         return "there are no columns"
     more = len(known) - MAX_COLUMNS_LISTED
     listed = ", ".join(shown(each) for each in known[:MAX_COLUMNS_LISTED])
     return f"the columns are {listed}" + (f" and {more} more" if more > 0 else "")
+
+
+def meant(name: str, names: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """Return the name that may have been meant: one that is as much like this one, if any is."""
+    by_lower_case = {each.casefold(): each for each in reversed([*names]) if each}
+    close = get_close_matches(name[:MAX_NAME_CHARS].casefold(), by_lower_case, 1, likeness)
+    return by_lower_case[close[0]] if close else None
 
 
 def check_header(names: Sequence[str], *, file: str) -> None:

@@ -107,7 +107,7 @@ def check_options(options: BulkOptions) -> None:
     """
     for name, (known, words) in _TYPES.items():
         value = options.get(name)
-        if value is not None and not isinstance(value, known):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, known)):
             raise InvalidJob(f"must be {words}, not {type(value).__name__}", field=name)
     if options.get("order", "input") not in get_args(Order):
         raise InvalidJob("must be input or any", field="order")

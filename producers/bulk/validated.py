@@ -30,15 +30,17 @@ def validated_rows(
     """
     template.check(source)
     keys = RepeatedKeys() if keys is None else keys
+    named = source.key_column if template.key_column is None else None
     for raw in source.rows(start, columns=template.columns):
         if isinstance(raw, BadRow):
             yield template.keyed(raw)
             continue
-        row = template.row(raw, file=source.name)
-        if row.key is not None and isinstance(row, TemplatedRow):
+        name = None if named is None else raw.fields[named]
+        row = template.row(raw, file=source.file_of(raw), name=name)
+        if row.key is not None and name is None and isinstance(row, TemplatedRow):
             first = keys.first_row(row.key, row.number)
             if first is not None and first != row.number:  # not the row itself, read again
-                yield _repeated(row, first, template.key_column, source.name)
+                yield _repeated(row, first, template.key_column, source.file_of(raw))
                 continue
         yield row
 

@@ -79,7 +79,7 @@ def print_list(
         display.document([job.model_dump(mode="json") for job in dead])
         return
     if dead:
-        display.table(_HEADER, [_cells(job) for job in dead])
+        display.table(_HEADER, [_cells(job) for job in dead], ("ATTEMPTS", "HOP", "KIND"))
     display.note(summary(found, wanted, "dead job") + _by_code(found))
 
 
@@ -278,5 +278,5 @@ def _results(
 
 def _cells(job: DeadJob) -> tuple[str, ...]:
     """Return one dead job under `_HEADER`."""
-    ended = job.ended.isoformat(timespec="seconds")
+    ended = job.ended.strftime("%Y-%m-%d %H:%M:%SZ")
     return job.id, job.receipt.kind, job.error, job.hop, str(job.attempts), ended

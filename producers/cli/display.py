@@ -67,12 +67,32 @@ def text(line: str) -> None:
     print(line)  # noqa: T201
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows for people on stdout, below a header, in columns two spaces apart."""
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], dispensable: Sequence[str] = ()
+) -> None:
+    """Print rows for people on stdout, below a header, in columns two spaces apart.
+
+    On a terminal that is too narrow the dispensable columns are left out, the first of them first.
+    """
+    if sys.stdout.isatty():
+        header, rows = fitted(header, rows, shutil.get_terminal_size().columns, dispensable)
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         text("  ".join(cells).rstrip())
+
+
+def fitted(
+    header: Sequence[str], rows: Sequence[Sequence[str]], width: int, dispensable: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Return a table without as many of the dispensable columns as do not fit."""
+    columns = list(zip(header, *rows, strict=True))
+    for name in dispensable:
+        if sum(max(map(len, column)) + 2 for column in columns) - 2 <= width:
+            break
+        columns = [column for column in columns if column[0] != name]
+    fitting = [list(line) for line in zip(*columns, strict=True)]
+    return fitting[0], fitting[1:]
 
 
 def duration(seconds: float) -> str:
@@ -104,8 +124,9 @@ def answer(given: Answer, *, as_json: bool) -> None:
 
 def finding(found: Finding) -> None:
     """Print one line of `forebay doctor`, and a second line if there is something to mend."""
+    line = _folded(f"{found.state:4}  {found.name:19}  {found.seen}", FINDING_AT)
     mark = typer.style(f"{found.state:4}", fg=_COLOURS[found.state])
-    typer.echo(f"{mark}  {_folded(f'{found.name:19}  {found.seen}', FINDING_AT - 6)}")
+    typer.echo(f"{mark}{line[4:]}")
     if found.mend:
         typer.echo(_folded(f"{'':{FINDING_AT}}-> {found.mend}", FINDING_AT + 3))
 
@@ -114,7 +135,7 @@ def _folded(line: str, indent: int) -> str:
     """Return a line as several ones that fit the terminal; as it is if there is none."""
     if not sys.stdout.isatty():
         return line
-    width = max(FINDING_AT + 30, shutil.get_terminal_size().columns - 6)
+    width = max(FINDING_AT + 30, shutil.get_terminal_size().columns)
     parts = textwrap.wrap(
         line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 import redis
 
+from forebay.producers.cli.gateway.setting_checks import gateway_settings
 from forebay.producers.cli.operator import fleet_checks
 from forebay.producers.cli.operator.readers import chosen, settings_of_fleet
 from forebay.routing.base import TENANT
@@ -25,8 +26,13 @@ from forebay.routing.lanes import DEFAULT_POOL, ROUTE, SWEEP, local_queue, start
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.quotas.model_load import ModelLoad
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
-from forebay.routing.settings import Settings, read, read_settings
-from forebay.routing.store.connection import connect, reaching_redis, without_password
+from forebay.routing.settings import Settings, read_settings
+from forebay.routing.store.connection import (
+    NO_DISK,
+    connect,
+    reaching_redis,
+    without_password,
+)
 
 MIN_REDIS = (7, 0)  # the first version whose scripts may finish a job while memory is full
 MAX_SKEW_S = 2.0
@@ -49,7 +55,7 @@ Info = Mapping[str, Any]
 def probes() -> list[Probe]:
     """Return the checks of this side, in the order in which to mend what they find."""
     in_fleets = fleet_checks.in_each_fleet([ledger])
-    return [*fleet_checks.probes(), *in_fleets, policy, gateway, tenant, packages]
+    return [*fleet_checks.probes(), *in_fleets, policy, gateway_settings, tenant, packages]
 
 
 def ledger() -> Iterator[Finding]:
@@ -62,11 +68,13 @@ def ledger() -> Iterator[Finding]:
             info: Info = client.info("everything")
             sync = _appendfsync(client)
             skew = _skew(client)
-            held = _held(client)
+            held = _held(client, int(info.get("maxmemory", 0)))
     except ForebayError as error:
         fleet = chosen.get()
         setting = f"[fleets.{fleet}] redis_url of the map" if fleet else "FOREBAY_REDIS_URL"
         mend = f"start Redis, or set {setting} to its address"
+        if NO_DISK in error.message:
+            mend = "free some space on its disk; workers and submits then go on by themselves"
         if isinstance(error, Misconfigured):
             mend = f"correct {setting}: redis://USER:PASSWORD@HOST:PORT/DATABASE"
         seen = str(error) if where in str(error) else f"{where}: {error}"
@@ -221,19 +229,6 @@ def policy() -> Iterator[Finding]:
     yield Finding("policy", "ok", str(path))
 
 
-def gateway() -> Iterator[Finding]:
-    """Check the values of the gateway's settings, as far as this shell has any."""
-    from forebay.producers.gateway.settings import GatewaySettings  # noqa: PLC0415 - as above
-    from forebay.producers.gateway.status.settings import StatusSettings  # noqa: PLC0415 - as above
-
-    for cls in (GatewaySettings, StatusSettings):
-        try:
-            read(cls)
-        except Misconfigured as error:
-            mend = "deploy/env.example explains each setting"
-            yield Finding("settings", "fail", str(error), mend)
-
-
 def tenant() -> Iterator[Finding]:
     """Check the name of the tenant that commands act for."""
     name = os.environ.get("FOREBAY_TENANT")
@@ -260,14 +255,15 @@ def _appendfsync(client: redis.Redis) -> str | None:
         return None
 
 
-def _held(client: redis.Redis) -> str:
+def _held(client: redis.Redis, limit: int) -> str:
     """Return the tenants whose jobs take most of the memory, as the scripts count it."""
+    least = min(SHOWN_HELD, limit // 100)  # so that a small Redis names who fills it too
     names: Any = client.hkeys("fb:tenants")
     held: Any = client.mget([b"fb:held:" + name for name in names]) if names else []
     sizes = [
         (int(size), name.decode())
         for name, size in zip(names, held, strict=True)
-        if size and size.isdigit() and int(size) >= SHOWN_HELD  # a producer may have written it
+        if size and size.isdigit() and int(size) >= least  # a producer may have written it
     ]
     largest = (f"{name} {_mib(size)}" for size, name in sorted(sizes, reverse=True)[:3])
     return ", ".join(largest)

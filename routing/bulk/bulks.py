@@ -10,7 +10,6 @@ from typing import Any, Literal, cast
 from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import owner
 from forebay.routing.lanes import BEDROCK, SHARDS
-from forebay.routing.ledger.ends import tell_end
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import stored
 from forebay.routing.ledger.transitions import Transitions
@@ -98,12 +97,13 @@ class Bulks:
                 pipe.execute()
 
     def update(self, bulk_id: str, **fields: Any) -> None:
-        """Set fields of a bulk that is known."""
+        """Set fields of a bulk that is known; its state also while memory is full."""
+        state = fields.pop("state", None)
         with reaching_redis():
-            if self._redis.exists(f"fb:bulk:{bulk_id}"):
+            if fields and self._redis.exists(f"fb:bulk:{bulk_id}"):
                 self._redis.hset(f"fb:bulk:{bulk_id}", mapping=cast("Any", fields))
-        if fields.get("state") in ENDED:
-            tell_end(self._redis, bulk_id, fields["state"], what="bulk")
+        if state is not None:
+            self._transitions.run("bulk_state", bulk_id, state)
 
     def feeding(self, bulk_id: str, **fields: Any) -> None:
         """Record how far the process is that feeds a bulk, and that there is one."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import to_json
 
 RowStatus = Literal["done", "failed", "expired", "up"]
 
@@ -72,10 +72,7 @@ def pack_rows(results: Sequence[RowResult | None]) -> bytes:
             own.pop()
         rows.append([number, *own])
     packed = {"shared": list(shared), "rows": rows}
-    try:
-        return to_json(packed)
-    except PydanticSerializationError:  # more than 250 levels of an extraction
-        return json.dumps(packed, ensure_ascii=False, separators=(",", ":")).encode()
+    return to_json(packed)
 
 
 def unpack_rows(data: bytes) -> list[RowResult | None]:

@@ -13,6 +13,7 @@ from forebay.routing.base import KINDS
 from forebay.routing.errors import InvalidJob
 from forebay.routing.lanes import Hop
 from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.scripts import digest, with_scripts
 from forebay.routing.store.ttl_cache import TtlCache
 
 KEY = "fb:paused"
@@ -38,6 +39,17 @@ class Pause:
     since: float
 
 
+def keep_order(client: redis.Redis, key: str, name: str, value: str) -> None:
+    """Keep an operator's order in a hash, whether or not Redis is out of memory.
+
+    Raises:
+        Unavailable: Redis cannot be reached.
+        Misconfigured: This user of Redis gives no orders.
+    """
+    with reaching_redis():
+        with_scripts(client, lambda: client.evalsha(digest("order"), 0, key, name, value))
+
+
 class Pauses:
     """The pauses in one Redis. `claim.lua` holds back lanes and tenants, workers the rest."""
 
@@ -52,8 +64,7 @@ class Pauses:
             InvalidJob: There is no such scope.
         """
         value = json.dumps({"reason": reason, "since": time.time()})
-        with reaching_redis():
-            self._redis.hset(KEY, checked(scope), value)
+        keep_order(self._redis, KEY, checked(scope), value)
 
     def resume(self, scope: str) -> bool:
         """Resume a scope; return false if it was not paused."""

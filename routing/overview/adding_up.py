@@ -35,6 +35,7 @@ def added_snapshots(fleets: Mapping[str, Snapshot]) -> Snapshot:
             heapq.nlargest(FAILURES, (job for now in each for job in now.failures), key=_ended)
         ),
         workers=tuple(named(name, one) for name, now in fleets.items() for one in now.workers),
+        mocked=all(now.mocked for now in each),
         unswept=tuple(name for name, now in fleets.items() if not _swept(now)),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import redis
 
-from forebay.routing.limits.pauses import KEY, Pauses
+from forebay.routing.limits.pauses import KEY, Pauses, keep_order
 from forebay.routing.store.connection import reaching_redis
 
 HANDS = "fb:hands"
@@ -52,8 +52,8 @@ class Orders:
 
     def scale(self, worker: str, hands: int | None) -> None:
         """Have a worker hold at most so many jobs; `None` takes the order back."""
+        if hands is not None:
+            keep_order(self._redis, HANDS, worker, str(hands))
+            return
         with reaching_redis():
-            if hands is None:
-                self._redis.hdel(HANDS, worker)
-            else:
-                self._redis.hset(HANDS, worker, str(hands))
+            self._redis.hdel(HANDS, worker)

@@ -57,6 +57,7 @@ class Snapshot:
         workers: what the workers say of themselves.
         budgets: budgets of the day of those that have spent, in billionths of a dollar; `*` is the
             fleet's. `None` if the policy file cannot be read here, or is not that of the workers.
+        mocked: Bedrock is the mock of it on this machine, so what was spent is no money.
         unreached: of several fleets, those that could not be asked and are missing here.
         unswept: likewise those without a sweeper.
     """
@@ -73,6 +74,7 @@ class Snapshot:
     failures: tuple[Record, ...]
     workers: tuple[SeenWorker, ...]
     budgets: dict[str, int] | None
+    mocked: bool = False
     unreached: tuple[str, ...] = ()
     unswept: tuple[str, ...] = ()
 
@@ -101,6 +103,7 @@ class Snapshots:
             paused=tuple(pause.scope for pause in Pauses(self._redis).all()),
             dead=self._dead, failures=tuple(self._failures),
             workers=tuple(workers), budgets=self._budgets(spent, workers),
+            mocked=Spillway(self._redis).is_mocked(),
         )  # fmt: skip
 
     def _queues(self) -> tuple[QueueLine, ...]:

@@ -194,13 +194,16 @@ def without_password(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else "(no URL)"
 
 
+NO_DISK = "MISCONF"  # Redis' code for it: until then it refuses to write, and to answer a ping
+
+
 @contextmanager
 def reaching_redis() -> Iterator[None]:
     """Map the errors of redis-py. Everything that talks to Redis runs inside this context.
 
     Raises:
         Misconfigured: Redis refuses this user, or has no such database; says the class of reason.
-        RedisUnavailable: Redis cannot be reached, or is out of memory.
+        RedisUnavailable: Redis cannot be reached, is out of memory, or cannot write to its disk.
         Unavailable: Redis refused a command.
     """
     try:
@@ -215,6 +218,9 @@ def reaching_redis() -> Iterator[None]:
     except redis.ResponseError as error:
         if refusal := _refusal(error):
             raise Misconfigured(refusal + _at(error), field="FOREBAY_REDIS_URL") from None
+        if NO_DISK in str(error):
+            message = f"Redis cannot write to its disk, which is full or broken ({NO_DISK})"
+            raise RedisUnavailable(message, retry_after=5) from None
         raise Unavailable(f"Redis refused a command ({type(error).__name__})") from None
     except redis.RedisError as error:
         raise Unavailable(f"Redis refused a command ({type(error).__name__})") from None

@@ -82,6 +82,7 @@ local MAX_RECORD_BYTES, MAX_RECORD_FIELDS = 1048576, 200 -- of a job; its tenant
 local MAX_FIELD_BYTES = 65536 -- of one field that the scripts read; none is half as long
 local MAX_ENDS_UNTOLD = 200000 -- ends of a tenant's jobs that wait to be told to its webhooks
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
+local MAX_STREAM_BYTES = 256 -- of the name of one
 local TRACEPARENT_BYTES = 55
 local RECORD_BYTES = 1024 -- that a job takes beside its request or its answer, about
 local MAX_BELL_BYTES = 8192 -- of a doorbell's template
@@ -181,6 +182,13 @@ local function positive(text, name)
     error(name .. ': must be a whole number greater than 0')
   end
   return value
+end
+
+-- Raise an error, before anything is written, unless a worker, a sweeper or an operator runs the script:
+-- a producer could fill Redis beyond `maxmemory` with a script that may run while memory is full. Redis
+-- refuses producers and gateways this key.
+local function fleet_only()
+  once('fleet_only', 'EXISTS', 'fb:queues')
 end
 
 -- Return whether this can be the id of a job.
@@ -517,8 +525,8 @@ end
 
 -- Raise an error if the end of a job may not be written to the stream. Empty is no stream.
 local function check_stream(stream, id)
-  if stream ~= '' and not owned(stream, 'fb:wake', id) then
-    error('stream: must begin with fb:wake:<tenant of the job>:')
+  if stream ~= '' and (not owned(stream, 'fb:wake', id) or #stream > MAX_STREAM_BYTES) then
+    error('stream: must begin with fb:wake:<tenant of the job>: and have at most 256 bytes')
   end
 end
 
@@ -529,7 +537,7 @@ local function watch(id, stream, state)
   end
   if ended(state) then
     notify(stream, id, state)
-  else
+  elseif number(redis.pcall('SCARD', 'fb:watchers:' .. id)) < MAX_WATCHERS then -- others look again
     redis.pcall('SADD', 'fb:watchers:' .. id, stream)
     redis.call('PEXPIRE', 'fb:watchers:' .. id, WATCH_MS)
   end
@@ -544,18 +552,22 @@ local function wake(id, state)
   redis.call('DEL', watchers)
 end
 
--- Write the end of a job to the stream of its tenant's webhooks, if it has any. Rows of bulks and
--- audits are no jobs of a caller's.
-local function tell_webhooks(id, job, state)
-  if job.bulk ~= '' or job.audit_of ~= '' or job.rows > 0 then
-    return
-  end
+-- Write the end of a job or a bulk to the stream of its tenant's webhooks, if it has any.
+local function tell_of_end(id, state, what)
   local tenant = tenant_of(id)
   local webhooks = 'fb:watchers:' .. tenant .. '.:webhooks'
   if once(webhooks, 'EXISTS', webhooks) == 1 then
     redis.pcall('XADD', 'fb:wake:' .. tenant .. ':webhooks', 'MAXLEN', '~', MAX_ENDS_UNTOLD, '*',
-      'id', id, 'state', state)
+      'id', id, 'state', state, 'what', what)
   end
+end
+
+-- Tell the webhooks of the end of a job. Rows of bulks and audits are no jobs of a caller's.
+local function tell_webhooks(id, job, state)
+  if job.bulk ~= '' or job.audit_of ~= '' or job.rows > 0 then
+    return
+  end
+  tell_of_end(id, state, 'job')
 end
 
 -- Return the key of the bulk that a job belongs to, if it belongs to one that is known.

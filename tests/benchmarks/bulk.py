@@ -70,7 +70,8 @@ def main() -> None:
     print(f"{'':28} {'rows/s':>9} {'bulk is':>9} {'CPU us':>9} {'bulk is':>9}")
     no_op_us = celery.cpu_ms * 1e3 + celery.redis_us
     row_us, job_us = (
-        cpu[0] / count * 1e6 for cpu, count in ((of_bulk, options.rows), (of_map, options.singles))
+        sum(cpu.values()) / count * 1e6
+        for cpu, count in ((of_bulk, options.rows), (of_map, options.singles))
     )
     others = (
         ("a Celery no-op a row", celery.drain, no_op_us),
@@ -80,6 +81,8 @@ def main() -> None:
         faster, cheaper = per_bulk / rate, cpu_us / row_us
         print(f"{label:28} {rate:9,.0f} {faster:7.1f} x {cpu_us:9,.0f} {cheaper:7.1f} x")
     print(f"{'forebay bulk run':28} {per_bulk:9,.0f} {'':9} {row_us:9,.0f}")
+    by_part = ", ".join(f"{name} {s / options.rows * 1e6:.0f}" for name, s in of_bulk.items())
+    print(f"CPU us of a row by process, the start of the client included: {by_part}")
     print(f"a queued row takes {queued:.0f} bytes of Redis")
     for label, series in memory.items():
         tenths = [series[max(1, len(series) * part // 10)] / MB for part in range(10)]
@@ -104,20 +107,23 @@ def _working(fleet: Fleet, **env: str) -> Iterator[dict[str, psutil.Process]]:
 
 
 @contextmanager
-def _cpu_s(fleet: Fleet, workers: dict[str, psutil.Process]) -> Iterator[list[float]]:
-    """Yield a list that gets the CPU seconds of workers, engine, clients and Redis."""
+def _cpu_s(fleet: Fleet, workers: dict[str, psutil.Process]) -> Iterator[dict[str, float]]:
+    """Yield what gets the CPU seconds of workers, engine, clients and Redis."""
     server = psutil.Process(redis.Redis.from_url(fleet.url).info("server")["process_id"])
-    parts = [server, *workers.values(), *workers["local"].children(recursive=True)]
+    engine = workers["local"].children(recursive=True)
+    parts = {"Redis": [server], "engine": engine, **{name: [it] for name, it in workers.items()}}
 
-    def spent() -> float:
-        own, ended = os.times(), [part.cpu_times() for part in parts]
+    def spent() -> dict[str, float]:
+        own = os.times()
         clients = own.user + own.system + own.children_user + own.children_system
-        return clients + sum(each.user + each.system for each in ended)
+        times = {name: [each.cpu_times() for each in part] for name, part in parts.items()}
+        took = {name: sum(each.user + each.system for each in of) for name, of in times.items()}
+        return {"client": clients, **took}
 
-    cpu_s: list[float] = []
+    cpu_s: dict[str, float] = {}
     before = spent()
     yield cpu_s
-    cpu_s.append(spent() - before)
+    cpu_s |= {name: seconds - before[name] for name, seconds in spent().items()}
 
 
 @contextmanager

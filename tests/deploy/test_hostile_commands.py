@@ -32,7 +32,7 @@ CONF = dict(
     for line in (ROOT / "deploy" / "redis-config" / "redis.conf").read_text().splitlines()
     if line and not line.startswith("#")
 )
-LIMITS = ("maxmemory-clients", "proto-max-bulk-len")
+LIMITS = ("maxmemory-clients", "proto-max-bulk-len", "acllog-max-len")
 CONNECTIONS = 60
 
 #: What the producers of one tenant may run on keys that are not of their tenant: SECURITY.md says
@@ -308,6 +308,17 @@ def test_replies_that_a_producer_does_not_read_cost_it_its_connection(users):
             time.sleep(0.005)
     assert users["operator"].info("memory")["used_memory"] < 150_000_000
     assert put(Ledger(users["producer-globex"], Settings(), BELL), job("globex"))
+
+
+def test_the_log_of_refusals_keeps_few_of_the_names_that_a_producer_tried(users):
+    def used() -> int:
+        return users["operator"].info("memory")["used_memory_dataset"]
+
+    before = used()
+    for number in range(40):
+        with pytest.raises(redis_py.exceptions.NoPermissionError):
+            users["producer-acme"].get(f"{number}" + "x" * 1_000_000)
+    assert used() - before < 8_000_000
 
 
 def connections(address: str) -> Iterator[redis_py.Redis]:

@@ -69,7 +69,10 @@ TenantName = Annotated[
     ),
 ]
 MinAudits = Annotated[
-    int, typer.Option("--min", min=MIN_AUDITS, help="Refuse to fit to fewer audits than this.")
+    int,
+    typer.Option(
+        "--min", metavar="N", min=MIN_AUDITS, help="Refuse to fit to fewer audits than this."
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report the result; change nothing.")]
 Rollback = Annotated[

@@ -66,7 +66,12 @@ Digest = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence without being asked.")]
 Vram = Annotated[
     int | None,
-    typer.Option("--vram-mib", min=1, help="Memory of the card; without it, nvidia-smi is asked."),
+    typer.Option(
+        "--vram-mib",
+        metavar="MIB",
+        min=1,
+        help="Memory of the card; without it, nvidia-smi is asked.",
+    ),
 ]
 _HEADER = ("NAME", "SIZE", "LICENCE", "HERE", "ABOUT")
 _DECIDING = ("DECISION MODEL", "SIZE", "LICENCE", "ABOUT")

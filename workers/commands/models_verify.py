@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from forebay.workers.models.local_models import LocalModel
     from forebay.workers.models.pins import Lock
 
-LockFile = Annotated[Path, typer.Option("--lock", help="The file of pins, to be committed.")]
+LockFile = Annotated[
+    Path, typer.Option("--lock", metavar="FILE", help="The file of pins, to be committed.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 LOCK = Path("models.lock")
 _NO_DIGEST = "it has no pin, and no digests of its download"

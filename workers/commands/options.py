@@ -47,7 +47,10 @@ Folds = Annotated[
     typer.Option("--folds", min=2, max=20, metavar="K", help="Cross-validate with K folds."),
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=2**31 - 1, help="The seed of all random choices.")
+    int,
+    typer.Option(
+        "--seed", metavar="N", min=0, max=2**31 - 1, help="The seed of all random choices."
+    ),
 ]
 NoJobType = Annotated[
     bool, typer.Option("--no-job-type", help="Ignore job types; use the text alone.")

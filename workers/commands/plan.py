@@ -55,9 +55,12 @@ Mode = Annotated[
     CacheMode | None, typer.Option("--cache-mode", help="How keys and values are stored.")
 ]
 Context = Annotated[
-    int | None, typer.Option("--context", min=1, help="Tokens of the longest job, answer included.")
+    int | None,
+    typer.Option(
+        "--context", metavar="TOKENS", min=1, help="Tokens of the longest job, answer included."
+    ),
 ]
-Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Jobs at once.")]
+Batch = Annotated[int | None, typer.Option("--batch", metavar="N", min=1, help="Jobs at once.")]
 Reserve = Annotated[
     int, typer.Option(min=0, help="Memory for other programs on the card, such as a display.")
 ]

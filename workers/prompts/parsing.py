@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from pydantic_core import PydanticSerializationError
-
 from forebay.routing.base import made
 from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import (
@@ -30,12 +28,15 @@ from forebay.routing.jobs import (
     Summarize,
     Summary,
 )
+from forebay.routing.json_tree import is_deeper_than
 from forebay.routing.questions.decisions import answer_to
 from forebay.workers.checks.reading.words import counted_words, ends_sentence
 from forebay.workers.engines.engine import Ending
 from forebay.workers.prompts.json_answers import document, without_fence, without_thoughts
 from forebay.workers.prompts.label_answers import label
 from forebay.workers.prompts.questions.stated_probabilities import stated_decisions
+
+MAX_LEVELS = 128  # of an extraction: parsers read 200, and a result stands around it
 
 _OPENING = re.compile(
     r"\A(?:sure[,!.]?\s+)?"
@@ -128,12 +129,9 @@ def _extraction(text: str) -> Extraction:
     data = document(text, kind=dict).data
     if not isinstance(data, dict):
         raise BadAnswer("the answer is not a JSON object")
-    content = Extraction(data=data)
-    try:
-        content.model_dump_json()
-    except PydanticSerializationError:  # too many levels
-        raise BadAnswer("the answer cannot be written as JSON again") from None
-    return content
+    if is_deeper_than(data, MAX_LEVELS):
+        raise BadAnswer(f"the answer has more than {MAX_LEVELS} levels")
+    return Extraction(data=data)
 
 
 def _generated(request: Generate, text: str) -> str:

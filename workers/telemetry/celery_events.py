@@ -136,8 +136,13 @@ def task_of(record: Record, queue: str = "") -> dict[str, Any]:
     """Return all fields by which a monitor knows a job."""
     return {
         **brief(record, queue), "kwargs": "{}", "retries": max(0, record.attempts - 1),
-        "root_id": record.id, "parent_id": record.replay_of,
+        **_origin(record.replay_of),
     }  # fmt: skip
+
+
+def _origin(replay_of: str | None) -> dict[str, str]:
+    """Return the job that a replay repeats, as a monitor shows where a task comes from."""
+    return {"root_id": replay_of, "parent_id": replay_of} if replay_of else {}
 
 
 def receipt_text(receipt: Receipt) -> str:

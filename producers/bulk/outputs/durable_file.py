@@ -83,8 +83,10 @@ class DurableFile:
             raise _lost(self.path, "was removed") from None
         if (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
             raise _lost(self.path, "was replaced")
-        if here.st_size != self.size:
-            raise _lost(self.path, "was changed")
+        if here.st_size < self.size:
+            raise _lost(self.path, "was cut")
+        if here.st_size > self.size:
+            raise _lost(self.path, "got other bytes", "save them, then resume: that cuts them off")
 
     def finish(self) -> None:
         """Check the file and close it; a second call does nothing. Raises what `check` raises."""
@@ -193,8 +195,8 @@ def being_written(path: Path) -> InvalidJob:
     )
 
 
-def _lost(path: Path, how: str) -> InvalidJob:
-    return InvalidJob(f"{how} while it was written: {_BEGIN_AGAIN}", field=shown(path))
+def _lost(path: Path, how: str, fix: str = _BEGIN_AGAIN) -> InvalidJob:
+    return InvalidJob(f"{how} while it was written: {fix}", field=shown(path))
 
 
 def not_written(error: OSError, path: Path) -> ForebayError:

@@ -143,8 +143,8 @@ def resume(ledger: Ledger, tenant: str, which: str, rows: RowsLike | None = None
         tenant: whose bulk it is.
         which: the id of the bulk, its output or its folder.
         rows: the same input again, from its beginning, if it came from standard input or an
-            iterable and was not read to its end; else it is not looked at. It is compared with
-            what was read before, and skipped, while the bulk runs.
+            iterable and was not read to its end: it is compared with what was read before, and
+            skipped, while the bulk runs. Or where the input is now, if it is not where it was.
 
     Raises:
         UnknownJob: There is no such bulk.
@@ -157,12 +157,26 @@ def resume(ledger: Ledger, tenant: str, which: str, rows: RowsLike | None = None
     if is_being_written(manifest.journal):
         raise _let_go_on(bulks, manifest)
     template = Template.of(**manifest.template)
+    manifest, source = _with_source(manifest, rows)
     run = BulkRun(
-        ledger, manifest, source_again(manifest, rows), template, resumed=True,
-        at_end=partial(complete, ledger, manifest),
-    )  # fmt: skip
+        ledger, manifest, source, template, resumed=True, at_end=partial(complete, ledger, manifest)
+    )
     run.record = bulks.set_state(manifest.id, "running")
     return run
+
+
+def _with_source(manifest: Manifest, rows: RowsLike | None) -> tuple[Manifest, Source]:
+    """Open the source of a bulk again; if it is gone, `rows` may name the place where it is now."""
+    if not manifest.source or Path(manifest.source).exists():
+        return manifest, source_again(manifest, rows)
+    if rows is None or _is_spooled(rows):
+        command = f"`forebay bulk run INPUT --out {shown(manifest.out)} --resume`"
+        fix = f"put it back, or name where it is now: {command}, or as `rows`"
+        raise InvalidJob(f"is gone: {fix}", field=shown(manifest.source))
+    moved = replace(manifest, source=str(Path(str(rows)).resolve()))
+    source = source_again(moved)
+    moved.save()
+    return moved, source
 
 
 def _let_go_on(bulks: Bulks, manifest: Manifest) -> InvalidJob:

@@ -14,7 +14,6 @@ from forebay.routing.bulk.shards import Shards
 from forebay.routing.errors import ForebayError, Unavailable
 
 FIRST_ROWS = 50  # of the first blocks, so that their results come soon
-USUAL_ROWS = 500
 SECONDS_OF_A_SHARD = 4.0  # that many seconds of the fleet's present rate are in one block
 MAX_UNDER_WAY = 400  # shards on the ledger that have not ended
 MAX_UNWRITTEN = 4_000  # blocks that were fed and are not in the output, such as behind a slow one
@@ -124,4 +123,4 @@ class Feeder:
 def _block_rows(rows_per_s: float | None) -> int:
     if rows_per_s is None:
         return FIRST_ROWS
-    return max(FIRST_ROWS, min(USUAL_ROWS, MAX_ROWS, int(rows_per_s * SECONDS_OF_A_SHARD)))
+    return max(FIRST_ROWS, min(MAX_ROWS, int(rows_per_s * SECONDS_OF_A_SHARD)))

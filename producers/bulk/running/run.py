@@ -15,6 +15,7 @@ from typing import Any, Self
 from forebay.producers.bulk.outputs.columns import BAD_ROW_COLUMNS, of_bad_row
 from forebay.producers.bulk.outputs.open_output import open_output
 from forebay.producers.bulk.outputs.output import Output
+from forebay.producers.bulk.rows import BadRow
 from forebay.producers.bulk.running import results
 from forebay.producers.bulk.running.arrivals import Arrivals
 from forebay.producers.bulk.running.blocks import Block, BlockReader
@@ -32,9 +33,8 @@ from forebay.routing.errors import ForebayError, InvalidJob, Unavailable, Unknow
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.backoff import patiently
 
-LOOK_EVERY_S = (
-    1.0  # at the record of the bulk: it may be paused, resumed or cancelled from anywhere
-)
+LOOK_EVERY_S = 1.0  # at the record of the bulk: it may be paused or cancelled from anywhere
+FIRST_BAD = 20  # bad rows that are kept in memory
 WAIT_S = 0.2  # for the next end, if there is nothing to do
 PATIENCE_S = 60.0  # for Redis to take the final state
 
@@ -54,6 +54,7 @@ class BulkRun:
         rate: how fast rows end.
         jobs_ahead: jobs that wait and go before the rows.
         input_change: at the end, how the input differs from what it was when the bulk began.
+        first_bad: the first bad rows that this process has read.
         rows: while the caller iterates over results, those of the last step; else empty.
     """
 
@@ -77,6 +78,7 @@ class BulkRun:
         self.rate, self.jobs_ahead = Rate(), 0
         self.input_change: str | None = None
         self.rows: list[dict[str, Any]] = []
+        self.first_bad: list[BadRow] = []
         with ExitStack() as opened:
             self._journal = Journal.open(manifest.journal)
             opened.callback(self._journal.close)
@@ -219,13 +221,11 @@ class BulkRun:
         if not blocks:
             return
         out_size = self._out.append(self.rows) if self.rows else self._journal.out_size
-        bad = [of_bad_row(row) for block in blocks for row in block.bad]
-        bad_size = self._bad.append(bad) if bad else self._journal.bad_size
-        self._journal.done(
-            [(each.fed.number, results.totals(each.results, len(each.bad))) for each in blocks],
-            out_size,
-            bad_size,
-        )
+        bad = [row for block in blocks for row in block.bad]
+        self.first_bad += bad[: FIRST_BAD - len(self.first_bad)]
+        bad_size = self._bad.append(map(of_bad_row, bad)) if bad else self._journal.bad_size
+        told = [(each.fed.number, results.totals(each.results, len(each.bad))) for each in blocks]
+        self._journal.done(told, out_size, bad_size)
         self._forget(blocks)
 
     def _forget(self, blocks: list[Block]) -> None:

@@ -51,6 +51,10 @@ class FolderSource(Source):
         if not number:
             raise InvalidJob("has no files: it must have at least one", field=self.name)
 
+    def file_of(self, row: RawRow) -> str:
+        """Return the path of the row's own file."""
+        return shown(self._folder / row.fields["file"])
+
     def size(self) -> int:
         """Return how many bytes all files have."""
         if self._size is None:

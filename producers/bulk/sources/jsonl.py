@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.rows import START, BadRow, Position, RawRow
 from forebay.producers.bulk.sources.text import TextSource
+from forebay.producers.bulk.streams.inputs import Input
 from forebay.producers.bulk.streams.lines import (
     BOM,
     HAS_NUL,
@@ -32,9 +33,21 @@ _KEY_APART = re.compile(rb'"\s+:')
 
 
 class JsonlSource(TextSource):
-    """One JSON object a line. Blank lines are skipped."""
+    """One JSON object a line. Blank lines are skipped.
+
+    Args:
+        content: where the bytes come from.
+        may_be_empty: see `TextSource`.
+        guessed: nobody named the format, and no name tells it.
+    """
 
     fixed_columns = False
+
+    def __init__(
+        self, content: Input, *, may_be_empty: bool = False, guessed: bool = False
+    ) -> None:
+        super().__init__(content, may_be_empty=may_be_empty)
+        self._guessed = guessed
 
     def columns(self) -> tuple[str, ...] | None:
         """Return the names that the first rows have; `None` if none is known yet."""
@@ -79,6 +92,13 @@ class JsonlSource(TextSource):
         if head.removeprefix(BOM).strip() == b"{":
             raise InvalidJob(
                 "holds an object over several lines: write one object a line, as `jq -c .` does",
+                field=self.name,
+            )
+
+        first = head.removeprefix(BOM).lstrip()
+        if self._guessed and first and not first.startswith(b"{"):
+            raise InvalidJob(
+                "does not begin with a JSON object: give the format of its rows, jsonl, csv or tsv",
                 field=self.name,
             )
 

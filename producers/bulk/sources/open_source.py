@@ -74,7 +74,7 @@ def open_source(
         stdin = SpooledInput(
             read.read1, path=spool, name="standard input", ready=_readiness_of(read)
         )
-        return _text_source(stdin, format or "jsonl")
+        return _text_source(stdin, format) if format else JsonlSource(stdin, guessed=True)
     if isinstance(source, str | PathLike):
         return _open_path(Path(source), format, spool)
     if isinstance(source, Iterable) and not isinstance(source, NOT_ROWS):

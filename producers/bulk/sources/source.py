@@ -58,6 +58,10 @@ class Source(ABC):
             InvalidJob: The input is empty, cannot be read, or is no file of its format.
         """
 
+    def file_of(self, row: RawRow) -> str:  # noqa: ARG002 - most sources are one file
+        """Return how errors name the file that a row is in."""
+        return self.name
+
     @abstractmethod
     def size(self) -> int:
         """Return where reading ends, in the unit of `Position.offset`, so that a share is known."""

@@ -62,15 +62,15 @@ def _change(file: BinaryIO, then: Fingerprint) -> str | None:
         return f"was cut from {then.size:,} to {stat.st_size:,} bytes since the bulk began"
     unchanged = digest(file, then.size) == then.digest
     added = stat.st_size - then.size
+    more = f"{added:,} byte{'' if added == 1 else 's'} more"
     if unchanged and not added:
         return None
     if unchanged:
         return (
-            f"has {added:,} bytes more than the {then.size:,} that it had when the bulk began; "
-            "those are the same"
+            f"has {more} than the {then.size:,} that it had when the bulk began; those are the same"
         )
     if added:
-        return f"has {added:,} bytes more than when the bulk began, and other content before them"
+        return f"has {more} than when the bulk began, and other content before them"
     return f"has other content than when the bulk began, in the same {then.size:,} bytes"
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from forebay.producers.bulk.names import nearest, shown
+from forebay.producers.bulk.names import meant, nearest, shown
 from forebay.producers.bulk.rows import BadRow, RawRow, TemplatedRow
 from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.cells import BadCell, egress_of, key_of, model_of
@@ -17,6 +17,8 @@ from forebay.producers.bulk.templates.requests_of_jobs import JobRequests
 from forebay.producers.bulk.templates.shared_files import read_labels, read_schema
 from forebay.routing.base import Egress, Kind
 from forebay.routing.errors import InvalidJob
+
+SURELY_MEANT = 0.8  # likeness to a name that is no column, although rows may lack that column
 
 
 class Requests(Protocol):
@@ -128,7 +130,8 @@ class Template:
         if present is None:
             return
         named = [*self._requests.columns, ("key", self.key_column)]
-        if source.fixed_columns:
+        egress = self._egress_column or ""
+        if source.fixed_columns or meant(egress, present, likeness=SURELY_MEANT):
             named.append(("egress_column", self._egress_column))
         for option, column in named:
             if column is not None and column not in present:
@@ -141,15 +144,16 @@ class Template:
                 field="kind",
             )
 
-    def row(self, raw: RawRow, *, file: str = "") -> TemplatedRow | BadRow:
+    def row(self, raw: RawRow, *, file: str = "", name: str | None = None) -> TemplatedRow | BadRow:
         """Return the request of a row, or why there is none.
 
         Args:
             raw: the row as read.
             file: the name of its file, for a bad row.
+            name: the row's key if the template names no column with one.
         """
         number, line, fields, end = raw
-        key = model = None
+        key, model = name, None
         try:
             if self.key_column is not None:
                 key = key_of(fields, self.key_column)

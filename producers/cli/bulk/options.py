@@ -85,12 +85,11 @@ RowsFormat = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the bulk of this output.")]
 Sample = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--sample",
-        min=0,
+        min=1,
         metavar="N",
-        show_default=False,
         help="Answer N rows chosen at random, and say what the whole will take.",
     ),
 ]
@@ -108,7 +107,7 @@ _NAMES = frozenset(
 
 
 def check_modes(
-    out: str | None, *, resume: bool, overwrite: bool, sample: int, dry_run: bool
+    out: str | None, *, resume: bool, overwrite: bool, sample: int | None, dry_run: bool
 ) -> None:
     """Raise `InvalidJob` if no output was given, or two options that exclude each other."""
     if out is None and not (sample or dry_run):

@@ -88,7 +88,8 @@ def report_lines(progress: Progress) -> Iterator[str]:
 
 def estimate_lines(found: Estimate) -> Iterator[str]:
     """Yield the lines of an estimate for people."""
-    yield f"{found.rows:,} valid rows, {found.bad:,} bad rows; {found.sampled:,} answered"
+    valid, bad = counted(found.rows, "valid row"), counted(found.bad, "bad row")
+    yield f"{valid}, {bad}; {found.sampled:,} answered"
     if found.bad:
         yield "--dry-run prints the bad rows"
     if not found.sampled:
@@ -132,6 +133,11 @@ def cells(progress: Progress) -> list[str]:
         f"{progress.bedrock:,}", f"{progress.degraded:,}", f"{progress.failed:,}",
         f"{progress.bad:,}", f"${progress.spent_usd:.6f}", progress.out,
     ]  # fmt: skip
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun: `1 bad row`, `2,000 bad rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def span(seconds: float) -> str:

@@ -13,7 +13,7 @@ from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
 from forebay.producers.cli.gateway.spans import read_span
 from forebay.producers.cli.operator.readers import open_readers
-from forebay.producers.cli.options import Json, TenantName
+from forebay.producers.cli.options import Json
 from forebay.routing.errors import UnknownJob
 
 if TYPE_CHECKING:
@@ -26,8 +26,19 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
 
+Owner = Annotated[
+    str | None,
+    typer.Option(
+        "--tenant",
+        metavar="NAME",
+        help="Whose jobs the key is for. Default: FOREBAY_TENANT, else `default`.",
+    ),
+]
+OfTenant = Annotated[
+    str | None, typer.Option("--tenant", metavar="NAME", help="Only keys of this tenant.")
+]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The id of the key, as `list` shows it.")]
-Name = Annotated[str, typer.Option("--name", help="What you call the key.")]
+Name = Annotated[str, typer.Option("--name", metavar="NAME", help="What you call the key.")]
 Scopes = Annotated[
     list[str] | None,
     typer.Option(
@@ -55,7 +66,7 @@ Overlap = Annotated[
 @app.command()
 def create(
     *,
-    tenant: TenantName = None,
+    tenant: Owner = None,
     name: Name = "",
     scope: Scopes = None,
     expires: Expires = None,
@@ -74,7 +85,7 @@ def create(
 
 
 @app.command("list")
-def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
+def print_list(*, tenant: OfTenant = None, as_json: Json = False) -> None:
     """List the keys of all tenants, or of one. Shows no key itself."""
     keys = [key for store in _stores() for key in store.list(tenant)]
     if as_json:

@@ -13,10 +13,12 @@ from statistics import median
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.fleet_checks import in_each_fleet
 from forebay.producers.cli.operator.readers import fleet_option, open_reader
+from forebay.routing.books.targets.refusals import refusals
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import Misconfigured, Unavailable
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.overview.all_jobs import AllJobs, ranked
 from forebay.routing.overview.job_filter import JobFilter
@@ -24,16 +26,18 @@ from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
 from forebay.routing.overview.workers import SeenWorker, Workers, emptied_at, other_policies
 from forebay.routing.policy.policy_file import Policy
+from forebay.routing.store.connection import reaching_redis
 
 OLD_S = 600.0  # an interactive job that waits for longer deserves a look
 MAX_LISTED = 10  # codes, tenants of a code, and workers
 SLOW = 3.0  # times the seconds that others take for a job
+HOUR_S = 3_600.0
 FEW_JOBS = 5  # in a minute; their mean says little
 
 
 def probes() -> list[Probe]:
     """Return the checks about jobs."""
-    checks = (emptied, fleet_policy, workers, dead_jobs, oldest_waiting, leases, pauses)
+    checks = (emptied, fleet_policy, budgets, workers, dead_jobs, oldest_waiting, leases, pauses)
     return in_each_fleet(_if_reached(probe) for probe in checks)
 
 
@@ -81,6 +85,28 @@ def fleet_policy() -> Iterator[Finding]:
             "budgets"
         )
         yield Finding("policy", "warn", f"another one than that of {_listed(others)}", mend)
+
+
+def budgets() -> Iterator[Finding]:
+    """Report budgets that refused calls in the last hour."""
+    with _reader() as reader:
+        with reaching_redis():
+            now = float(reader.redis.time()[0])
+        try:
+            policy = Policy.load(reader.settings.policy_file)
+        except Misconfigured:  # the check of the policy file says it
+            return
+        owners = [name for name in Budget(reader.redis).owners() if name != "*" and ":" not in name]
+        found = {
+            (refused.scope, refused.owner, refused.span): (tenant, refused)
+            for tenant in owners
+            for refused in refusals(reader.redis, policy, tenant, now - HOUR_S, now)
+            if refused.last_s > now - HOUR_S
+        }
+    for tenant, refused in found.values():
+        whose = f"{tenant}: " if refused.scope == "tenant" else ""
+        mend = f"raise it in the policy file, or wait for the next {refused.span}"
+        yield Finding("budget", "warn", f"{whose}{refused.text}", mend)
 
 
 def workers() -> Iterator[Finding]:

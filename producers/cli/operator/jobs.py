@@ -61,7 +61,8 @@ def print_list(
         display.document(_document(found, now_ms))
         return
     if found.records:
-        display.table(HEADER, [cells(record, now_ms) for record in found.records])
+        rows = [cells(record, now_ms) for record in found.records]
+        display.table(HEADER, rows, ("ATTEMPTS", "QUEUE", "KIND"))
     display.note(summary(found, wanted))
 
 

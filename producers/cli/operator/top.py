@@ -24,7 +24,7 @@ from forebay.routing.overview.workers import SeenWorker, emptied_at
 WIDE = 140  # columns from which on the tables stand side by side
 MAX_TENANTS = 6
 LATE_S = 600.0
-OTHER_POLICY = "The policy of the workers is not that of this shell: set FOREBAY_POLICY_FILE."
+OTHER_POLICY = "This shell has another policy than the workers, or a wrong one: forebay doctor"
 STATES = {"gone": "red", "stuck": "red", "drained": "yellow"}  # the colours of workers
 
 
@@ -82,7 +82,8 @@ def document(now: Snapshot) -> dict[str, Any]:
         "reserved_usd": {name: sums[1] / NANO for name, sums in now.spent.items()},
         "workers": [workers.document(worker) for worker in now.workers],
         "budgets_usd": budgets, "budget_usd": (budgets or {}).get("*"),
-        "bedrock_shut": now.shut, "paused": now.paused, "fleets_unreached": now.unreached,
+        "bedrock_shut": now.shut, "bedrock_mocked": now.mocked, "paused": now.paused,
+        "fleets_unreached": now.unreached,
         "dead": [
             {"tenant": tenant, "kind": kind, "code": code, "jobs": count}
             for (tenant, kind, code), count in ranked(now.dead)
@@ -171,7 +172,8 @@ def _pace(worker: SeenWorker | None) -> tuple[RenderableType, ...]:
 
 def _money(now: Snapshot) -> Table:
     """Return the table of today's money, the fleet first, and whether Bedrock takes calls."""
-    table = _table("BEDROCK TODAY", "SPENT", "RESERVED", "BUDGET")
+    whose = "MOCK OF BEDROCK TODAY, NO MONEY" if now.mocked else "BEDROCK TODAY"
+    table = _table(whose, "SPENT", "RESERVED", "BUDGET")
     settled, reserved = now.spent.get("*", (0, 0))
     state = Text("fleet, ")
     if now.shut:

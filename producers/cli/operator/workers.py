@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,8 +53,7 @@ def print_list(*, as_json: Json = False) -> None:
         display.document([document(worker) for worker in workers])
     elif workers:
         rows = [cells(worker) for worker in workers]
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        display.table(*fitted(HEADER, rows, width))
+        display.table(HEADER, rows, DISPENSABLE)
     else:
         display.note("no worker was seen in the last hour")
 
@@ -125,20 +121,6 @@ def cells(worker: SeenWorker) -> tuple[str, ...]:
         f"{status.retries_minute:,}",
         status.version, display.duration(worker.age_s), display.duration(worker.seen_s),
     )  # fmt: skip
-
-
-def fitted(
-    header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None
-) -> tuple[list[str], list[list[str]]]:
-    """Return a table without the columns that a terminal of this width has no room for."""
-    columns = list(zip(header, *rows, strict=True))
-    for name in (*DISPENSABLE, None):
-        needed = sum(max(map(len, column)) + 2 for column in columns) - 2
-        if width is None or needed <= width or name is None:
-            break
-        columns = [column for column in columns if column[0] != name]
-    fitting = [list(line) for line in zip(*columns, strict=True)]
-    return fitting[0], fitting[1:]
 
 
 def pace(worker: SeenWorker) -> tuple[str, str, str]:

@@ -105,6 +105,7 @@ def create_app(
     app = FastAPIOffline(
         redoc_url=None, title=TITLE, summary=SUMMARY, version=_version(),
         lifespan=_lifespan(settings, fleet, shown), telemetry=NO_TELEMETRY,
+        swagger_ui_parameters={"defaultModelsExpandDepth": 0},  # hundreds of schemas, folded
     )  # fmt: skip
     figures = Figures(settings.gateway_metrics_dir)
     routers = (health.router,) if shown.status_only else ROUTERS

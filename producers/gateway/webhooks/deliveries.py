@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import random
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
 import redis
+from redis.exceptions import NoPermissionError
 
 from forebay.producers.gateway.webhooks.webhook import EventType, Webhook
 from forebay.routing.ledger.ends import ends_key
@@ -100,8 +102,9 @@ class Deliveries:
         """
         key = ends_key(tenant)
         with reaching_redis():
-            if (self._redis.memory_usage(key) or 0) > MAX_ENDS_BYTES:
-                self._redis.delete(key)
+            with suppress(NoPermissionError):  # of a user that an earlier release made
+                if (self._redis.memory_usage(key) or 0) > MAX_ENDS_BYTES:
+                    self._redis.delete(key)
             entries: Any = self._redis.xrange(key, count=MAX_ENDS_TAKEN)
         found = []
         for entry, stored in entries:

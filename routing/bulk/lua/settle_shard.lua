@@ -6,6 +6,7 @@
 -- -> 'settled' | 'lost' | 'egress_denied'
 local id, token, receipt, answer, retention_ms, bell, answer_bytes, numbers = unpack(ARGV, 1, 8)
 local FIRST, PER_ROW = 9, 5
+fleet_only()
 local job = held(id, token)
 if not job then
   return 'lost'

@@ -3,6 +3,7 @@
 -- kept as a draft, which becomes a degraded answer if Bedrock gives none.
 -- -> 'moved' | 'lost' | 'egress_denied'
 local id, token, bell, reason, draft, doubt = unpack(ARGV)
+fleet_only()
 local job = held(id, token)
 if not job then
   return 'lost'

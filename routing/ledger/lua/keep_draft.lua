@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Replace the answer that is kept with a running job, or remove it. -> 1 | 0 (the claim is lost)
 local id, token, draft = unpack(ARGV)
+fleet_only()
 if not held(id, token) then
   return 0
 end

@@ -3,6 +3,7 @@
 -- `counted`: 0 if the attempt never began, so that it does not count.
 -- -> 'waiting' | 'failed' (no attempts are left) | 'done' (likewise, and its draft is the answer) | 'lost'
 local id, token, bell, delay_ms, code, counted, max_attempts, retention_ms, note = unpack(ARGV)
+fleet_only()
 local job = held(id, token)
 if not job then
   return 'lost'

@@ -4,6 +4,7 @@
 -- -> for each job 'moved' | 'lost' | 'egress_denied'
 -- Each job has six arguments after the doorbell: id, token, queue, egress, reason, verdict.
 local bell = ARGV[1]
+fleet_only()
 
 local function move(id, token, queue, egress, reason, verdict)
   local job = held(id, token)

@@ -4,6 +4,7 @@
 --    only
 -- Each job has six arguments after the first: id, token, state, receipt, answer, code.
 local retention_ms = ARGV[1]
+fleet_only()
 
 local function settle(id, token, state, receipt, answer, code)
   local job = held(id, token)

@@ -22,8 +22,11 @@ local function record_of(id)
 end
 
 -- Return the answer of a job. What is longer than any answer comes cut off, and cannot be opened.
+-- Users of Redis that an earlier release made may read it as a whole only.
 local function answer_of(id)
-  return reply_of('GETRANGE', 'fb:answer:' .. id, 0, MAX_SEALED_BYTES) or ''
+  local key = 'fb:answer:' .. id
+  local answer = redis.pcall('GETRANGE', key, 0, MAX_SEALED_BYTES)
+  return type(answer) == 'string' and answer or reply_of('GET', key) or ''
 end
 
 local found = {}

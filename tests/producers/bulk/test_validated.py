@@ -98,3 +98,12 @@ def test_a_bad_row_has_its_key_if_the_key_could_be_read(tmp_path):
     assert {type(row) for row in rows} == {BadRow}
     with open_output(tmp_path / "bad.jsonl", columns=BAD_ROW_COLUMNS) as output:
         output.append(map(of_bad_row, rows))
+
+
+def test_a_row_of_a_folder_is_known_by_its_file(tmp_path):
+    (tmp_path / "a.txt").write_text("first")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b.txt").write_text("")
+    good, bad = validated_rows(open_source(tmp_path), Template.of("summarize"))
+    assert (good.key, bad.key) == ("a.txt", "sub/b.txt")
+    assert str(bad).startswith(f"{tmp_path}/sub/b.txt, line 1, column text: must have at least 1")

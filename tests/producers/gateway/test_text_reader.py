@@ -10,7 +10,7 @@ import pytest
 from forebay.producers.gateway.text_reader import JOINED_CHARS, Pieces, TextReader
 from forebay.routing.receipts import TokenLogprob
 from forebay.routing.store.encryption import PLAIN
-from forebay.routing.store.text_stream import Piece, TextWriter
+from forebay.routing.store.text_stream import Piece, TextWriter, stream_key
 
 JOBS = [f"acme.{number:032x}" for number in range(50)]
 
@@ -110,3 +110,16 @@ def test_a_listener_that_comes_back_hears_it_all_again(reader, writer):
                 assert await heard(pieces, wanted) == wanted
 
     asyncio.run(main())
+
+
+def test_a_piece_that_nobody_here_can_open_stops_no_other_text(reader, writer, redis):
+    mine, theirs = JOBS[:2]
+
+    async def main():
+        with reader.reading(mine) as pieces, reader.reading(theirs):
+            redis.xadd(stream_key(theirs), {"attempt": "a", "text": b"f sealed with a key"})
+            await asyncio.sleep(0.05)
+            writer.open(mine)("hello")
+            return await heard(pieces, "hello")
+
+    assert asyncio.run(main()) == "hello"

@@ -51,7 +51,7 @@ def test_comparable_answers_are_compared(lanes, mock, local, outcome):
 
 def test_a_schema_that_only_bedrock_refuses_is_asked_for_in_words(lanes, mock):
     """Else only answers to simple schemas would be audited."""
-    total = {"type": "number", "not": {"type": "object"}}
+    total = {"type": "number", "default": {"type": "object"}}
     schema = {"type": "object", "properties": {"total": total}, "required": ["total"]}
     mock.answer = '{"total": 10}'
     text = 'The bill is 10. [[echo: say={"total": 10}]]'

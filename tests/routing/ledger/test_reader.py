@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import redis as redis_py
 
 from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import new_id
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.settings import Settings
 from ledger_jobs import BELL, SURE, answer, failure, job, put
 
@@ -103,3 +105,18 @@ def test_an_unknown_job_has_neither_record_nor_status_nor_end(ledger):
             look(unknown)
     (known,) = put(ledger, job())
     assert ledger.watch_all([unknown, known], "fb:wake:acme:1") == [None, "waiting"]
+
+
+def test_a_user_that_an_earlier_release_made_reads_answers(ledger, redis, redis_url):
+    (job_id,) = put(ledger, job("acme"))
+    claim = ledger.claim("route")
+    ledger.settle(claim, answer(claim))
+    ledger.load_scripts()
+    rules = ["on", ">pw", "~fb:*", "+evalsha", "+hlen", "+hgetall", "+get", "+time"]
+    redis.execute_command("ACL", "SETUSER", "before", *rules)
+    try:
+        with redis_py.Redis.from_url(redis_url.replace("://", "://before:pw@")) as weak:
+            (found,) = LedgerReader(weak, Settings()).results([job_id])
+        assert found.status == "done"
+    finally:
+        redis.acl_deluser("before")

@@ -7,9 +7,9 @@ from kombu import Connection
 from redis import exceptions as redis_errors
 
 from forebay.routing.broker.app import celery_app
-from forebay.routing.errors import Misconfigured, Unavailable
+from forebay.routing.errors import Misconfigured, RedisUnavailable, Unavailable
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection import connect, reaching_redis
+from forebay.routing.store.connection import connect, error_of, reaching_redis
 from forebay.routing.store.sentinel import Sentinels
 
 LOGIN = "sentinel://worker:p%40ss%2Fword@one,two:26380/fleet%201?db=3"
@@ -167,3 +167,10 @@ def test_an_address_where_nothing_listens_is_named_without_the_password():
         connect(Settings(redis_url="redis://me:hunter2@127.0.0.1:1/2"), "look").ping()
     assert "redis://me:***@127.0.0.1:1/2" in caught.value.message
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_full_disk_of_redis_is_told_as_such_and_passes():
+    text = "MISCONF Errors writing to the AOF file: No space left on device"
+    error = error_of(redis_errors.ResponseError(text))
+    assert isinstance(error, RedisUnavailable)
+    assert error.message == "Redis cannot write to its disk, which is full or broken (MISCONF)"

@@ -12,7 +12,7 @@ from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import Classification, Extraction, Generation, Job, Summary, parse_job
 from forebay.workers.checks.answer_checks import check
 from forebay.workers.prompts.json_answers import document
-from forebay.workers.prompts.parsing import parse_answer
+from forebay.workers.prompts.parsing import MAX_LEVELS, parse_answer
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 LABELS = ["Refund", "Late delivery", "late"]
@@ -355,3 +355,14 @@ def test_slips_that_leave_no_doubt_about_the_document_are_mended(text, data):
 def test_other_slips_are_no_json(text):
     with pytest.raises(BadAnswer):
         document(text)
+
+
+def test_an_extraction_has_no_more_levels_than_can_be_read_again():
+    def nested(levels):
+        return '{"a":' * (levels - 1) + "1" + "}" * (levels - 1)
+
+    content = parse_answer(EXTRACT, nested(MAX_LEVELS))
+    assert Extraction.model_validate_json(content.model_dump_json()) == content
+    for levels in (MAX_LEVELS + 1, 250, 900):
+        with pytest.raises(BadAnswer):
+            parse_answer(EXTRACT, nested(levels))

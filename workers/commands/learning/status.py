@@ -64,7 +64,7 @@ def _document() -> dict[str, Any]:
             "router": _published(Models(client, RouterModel)),
             "doubt": _published(Models(client, DoubtModel)),
         },
-        "mock": bool(Spillway(client).endpoint()),
+        "mock": Spillway(client).is_mocked(),
         "calibrations": {scope: each.version for scope, each in current.items()},
         "learned": {scope: _learned(each) for scope, each in current.items()},
         "tenants": [

@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from forebay.workers.engines.batching.request import QueuedRequest
 
 RECENT_S = 10.0  # after an interactive request, its share stays reserved for so long
-MAX_YIELDS = 1  # of a request that holds no reserved slot: its work is lost each time
+KNOWN_S = 120.0  # after one, its tenant is expected back: not all slots go to texts that are read
+MAX_YIELDS = 1  # of a request that borrows no slot: its work is lost each time
 
 
 def reserved_places(places: int, share: float) -> int:
@@ -26,8 +27,9 @@ class SlotShares:
        Bulk requests take them if no interactive request has come for `RECENT_S`, so that no slot
        is empty in vain.
     3. If an interactive request finds no slot, a bulk request yields its slot, or else a request of
-       a tenant above its fair share. The request that began last yields: it loses least. A request
-       whose text is read while it is generated never yields.
+       a tenant above its fair share. The request that began last yields: it loses least.
+    4. A request whose text is read while it is generated never yields. So such requests of one
+       tenant do not take the last slot if another tenant has come in the last `KNOWN_S`.
 
     Only one thread at a time calls this.
     """
@@ -36,12 +38,12 @@ class SlotShares:
         self, slots: int, reserved: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._slots, self._reserved, self._clock = slots, reserved, clock
-        self._seen: dict[str, float] = {}  # tenant -> when its last interactive request came
+        self._known: dict[str, float] = {}  # tenant -> when its last interactive request came
 
     def note(self, request: QueuedRequest) -> None:
         """Note a request that was submitted."""
         if not request.bulk:
-            self._seen[request.prompt.tenant] = self._clock()
+            self._known[request.prompt.tenant] = self._clock()
 
     def admissions(
         self, ready: Collection[QueuedRequest], running: Collection[QueuedRequest]
@@ -68,7 +70,10 @@ class SlotShares:
         firsts = [waiting[-1] for waiting in queues.values() if waiting]
         if free > self._reserved:
             return firsts[0] if len(firsts) == 1 else min(firsts, key=view.rank, default=None)
-        return min(filter(view.may_take_reserved, firsts), key=view.rank, default=None)
+        able = filter(view.may_take_reserved, firsts)
+        if free == 1:
+            able = filter(view.may_take_last, able)
+        return min(able, key=view.rank, default=None)
 
     def yielding(
         self, ready: Iterable[QueuedRequest], running: Collection[QueuedRequest]
@@ -84,14 +89,18 @@ class SlotShares:
         view = self._view(waiting, running)
         best = min(waiting, key=view.rank)
         over = [each for each in running if not each.bulk and view.holds_more(each, best)]
-        return _latest_that_may_yield(over, borrowing=False)
+        lent = [each for each in over if view.lends(each, best)]
+        return _latest_that_may_yield(lent, borrowing=True) or _latest_that_may_yield(
+            over, borrowing=False
+        )
 
     def _view(
         self, waiting: Collection[QueuedRequest], running: Collection[QueuedRequest]
     ) -> _View:
         now = self._clock()
-        self._seen = {tenant: at for tenant, at in self._seen.items() if now - at <= RECENT_S}
-        return _View(self._slots, waiting, running, self._seen.keys())
+        self._known = {tenant: at for tenant, at in self._known.items() if now - at <= KNOWN_S}
+        seen = {tenant for tenant, at in self._known.items() if now - at <= RECENT_S}
+        return _View(self._slots, waiting, running, seen, set(self._known))
 
 
 class _View:
@@ -103,7 +112,10 @@ class _View:
         waiting: Iterable[QueuedRequest],
         running: Collection[QueuedRequest],
         seen: Collection[str],
+        known: set[str],
     ) -> None:
+        self._known = known
+        self._yieldable = sum(each.on_text is None for each in running)
         self._held = Counter((each.bulk, each.prompt.tenant) for each in running)
         present = self._held.keys() | {(each.bulk, each.prompt.tenant) for each in waiting}
         present |= {(False, tenant) for tenant in seen}
@@ -113,6 +125,7 @@ class _View:
 
     def admit(self, request: QueuedRequest) -> None:
         """Count a slot that this request takes."""
+        self._yieldable += request.on_text is None
         self._held[request.bulk, request.prompt.tenant] += 1
 
     def rank(self, request: QueuedRequest) -> tuple[int, bool, float, float]:
@@ -123,6 +136,20 @@ class _View:
     def may_take_reserved(self, request: QueuedRequest) -> bool:
         """Return whether a waiting request may take a reserved slot."""
         return not (self._interactive if request.bulk else self._has_share(request))
+
+    def may_take_last(self, request: QueuedRequest) -> bool:
+        """Return whether a waiting request may take the last slot.
+
+        If no running request can yield, a tenant that is expected back would find no slot for as
+        long as the shortest answer takes.
+        """
+        if self._yieldable or request.on_text is None or not self._held_by(request):
+            return True
+        return self._known <= {request.prompt.tenant}
+
+    def lends(self, request: QueuedRequest, other: QueuedRequest) -> bool:
+        """Return whether a request has borrowed a slot of another's fair share."""
+        return self._held_by(request) > self._share[request.bulk] and not self._has_share(other)
 
     def holds_more(self, request: QueuedRequest, other: QueuedRequest) -> bool:
         """Return whether its tenant holds more slots than the other's, even without this one."""

@@ -14,6 +14,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy
+from forebay.routing.policy.tables import LOOPBACK
 from forebay.routing.settings import read, read_settings
 from forebay.routing.store.connection import connect
 from forebay.workers.frontier.bedrock.converse_reply import STAND_IN_MARK
@@ -22,7 +23,6 @@ from forebay.workers.frontier.settings import BedrockSettings
 
 CONNECT_TIMEOUT_S = 5.0
 PORTS = {"http": 80, "https": 443}
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 MOCK_TIMEOUT_S = 2.0
 #: Providers of botocore that run a program or ask a service for the credentials.
 ASKING_PROVIDERS = ("custom-process", "container-role", "iam-role")

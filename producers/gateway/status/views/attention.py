@@ -59,11 +59,11 @@ def _of_fleet(view: FleetView) -> Iterator[Problem]:
         words = f"The fleet {name} cannot be reached, and is not counted here"
         yield Problem("bad", words, "forebay doctor says why", "workers")
     if fleet.shut:
-        hint = "jobs wait or are answered locally, as the policy says"
+        hint = "forebay doctor says how to mend it; meanwhile jobs wait or are answered locally"
         yield Problem("bad", f"Bedrock is shut: {fleet.shut}", hint, "budgets")
     if fleet.budgets is None:
-        words = "The policy file of this gateway is not that of the workers"
-        hint = "set FOREBAY_POLICY_FILE: until then budgets here may be wrong"
+        words = "The policy file of this gateway is wrong, or not that of the workers"
+        hint = "see its log (policy.wrong) or set FOREBAY_POLICY_FILE; budgets here may be wrong"
         yield Problem("warn", words, hint, "budgets")
     yield from _of_queues(view)
     yield from _of_workers(view)

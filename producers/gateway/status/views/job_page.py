@@ -142,8 +142,9 @@ def _now(record: Record, told: dict[str, Any]) -> Step:
     tone = _TONES.get(record.state, "plain")
     if record.state not in ENDED:
         verb = "Waits in" if record.state == "waiting" else "Is worked in"
-        tries = f"attempt {record.attempts}" if record.attempts else "not tried yet"
         error = record.error
+        untried = "to be tried again" if error else "not tried yet"
+        tries = f"attempt {record.attempts}" if record.attempts else untried
         held_up = (f"after {error}: {told['error_note'] or gist(error)}",) if error else ()
         return Step(f"{verb} {record.queue}", tries, tone=tone, details=held_up)
     ended = f"{moment(record.ended)}, {span((record.ended - record.created) / 1000)} in all"

@@ -860,7 +860,25 @@ def test_a_bulk_that_was_moved_goes_on_where_it_is(client, rows, tmp_path):
     assert client.bulk_progress(bulk.id).out == str(moved / "out.jsonl")
 
 
-def test_the_record_tells_the_truth_although_redis_lost_its_counts(client, lanes, rows, tmp_path):
+def test_an_input_that_was_moved_is_named_again_and_compared(client, rows, tmp_path):
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        bulk.next_rows()
+    moved, other = rows.rename(tmp_path / "moved.jsonl"), tmp_path / "other.jsonl"
+    other.write_text(moved.read_text().replace("login", "logon"))
+    with pytest.raises(InvalidJob, match=r"rows\.jsonl: is gone: put it back, or name where it"):
+        client.resume_bulk(bulk.id)
+    with pytest.raises(InvalidJob, match=r"other\.jsonl: has other content than when"):
+        client.resume_bulk(bulk.id, other)
+    client.resume_bulk(bulk.id, moved).close()
+    with client.resume_bulk(bulk.id) as again:  # it is remembered
+        again.wait(60)
+    assert labels(bulk.out) == [LABELS[n % 3] for n in range(120)]
+
+
+def test_the_record_tells_the_truth_although_redis_lost_its_counts(
+    client, lanes, rows, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("forebay.producers.bulk.running.arrivals.LOOK_AGAIN_S", 0.2)
     with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
         while bulk.progress().written < 50:
             bulk.next_rows()
@@ -868,3 +886,45 @@ def test_the_record_tells_the_truth_although_redis_lost_its_counts(client, lanes
         end = bulk.wait(60)
     assert (end.state, end.over, end.local, end.done) == ("done", 120, 120, 120)
     assert client.bulk_progress(bulk.id).local == 120
+
+
+def test_bad_rows_of_a_bulk_without_a_file_can_be_read(client):
+    with client.bulk(["one", 7, {"text": None}, "two"], kind="summarize") as bulk:
+        assert [row["row"] for row in bulk] == [1, 4]
+        assert [(bad.number, bad.column) for bad in bulk.first_bad] == [(2, None), (3, "text")]
+        assert "is int; a row must be" in str(bulk.first_bad[0])
+
+
+def test_a_handle_that_was_closed_says_so(client, rows, tmp_path):
+    bulk = client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY)
+    assert repr(bulk) == f"BulkHandle(id={bulk.id!r}, out={str(tmp_path / 'out.jsonl')!r})"
+    bulk.close()
+    for work in (bulk.wait, bulk.next_rows):
+        with pytest.raises(InvalidJob, match="its handle was closed: `resume_bulk` goes on"):
+            work()
+    with client.bulk(bodies(9), **CLASSIFY) as bulk:
+        pass
+    with pytest.raises(InvalidJob, match="its handle was closed: it is cancelled"):
+        next(iter(bulk))
+
+
+def test_a_bulk_is_named_by_its_output_in_python_too(client, rows, tmp_path):
+    out = tmp_path / "out.jsonl"
+    with client.bulk(rows, out=out, **CLASSIFY) as bulk:
+        assert client.set_bulk_state(str(out), "paused").state == "paused"
+        with pytest.raises(InvalidJob, match="state: must be paused, running or cancelled"):
+            client.set_bulk_state(bulk.id, "stopped")
+        assert client.set_bulk_state(str(out), "running").id == bulk.id
+        bulk.wait(60)
+    assert client.bulk_progress(str(out)).written == 120
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_sample_has_a_row(client, rows, count):
+    with pytest.raises(InvalidJob, match="count: must be at least 1"):
+        client.sample_bulk(rows, count, **CLASSIFY)
+
+
+def test_true_is_no_amount_of_dollars(client, rows):
+    with pytest.raises(InvalidJob, match="max_usd: must be a number of dollars, not bool"):
+        client.bulk(rows, max_usd=True, **CLASSIFY)

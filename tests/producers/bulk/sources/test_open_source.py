@@ -2,9 +2,12 @@
 
 import builtins
 import gzip
+import io
+import sys
 
 import pytest
 
+from forebay.producers.bulk.rows import BadRow
 from forebay.producers.bulk.sources.delimited import DelimitedSource
 from forebay.producers.bulk.sources.folder import FolderSource
 from forebay.producers.bulk.sources.items import ItemsSource
@@ -100,6 +103,22 @@ def test_what_is_neither_a_name_nor_an_iterable_is_refused(source):
 def test_standard_input_has_a_format_of_lines():
     with pytest.raises(InvalidJob, match="format: must be jsonl, csv or tsv for standard input"):
         open_source("-", format="parquet")
+
+
+@pytest.mark.parametrize(
+    "content", [b"id,body\n1,x\n", b"\xef\xbb\xbfid\tbody\n", b"not JSON\n", b"1\n"]
+)
+def test_standard_input_without_a_format_must_begin_with_an_object(monkeypatch, content):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    with pytest.raises(InvalidJob, match="standard input: does not begin with a JSON object: give"):
+        list(open_source("-").rows())
+
+
+@pytest.mark.parametrize(("content", "form"), [(b"1\n", "jsonl"), (b'\n{"a": 1}\nx\n', None)])
+def test_a_wrong_row_of_standard_input_is_a_bad_row(monkeypatch, content, form):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    *_, last = open_source("-", format=form).rows()
+    assert type(last) is BadRow
 
 
 def test_a_missing_extra_is_named(tmp_path, monkeypatch):

@@ -264,3 +264,15 @@ def test_a_column_that_few_json_lines_have_is_not_missed(tmp_path):
     Template.of("summarize", egress_column="leave").check(open_source(path))
     with pytest.raises(InvalidJob, match="has no column 'body'; the columns are text"):
         Template.of("summarize", text_field="body").check(open_source(path))
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("egres", True), ("Egress", True), ("address", False)])
+def test_an_egress_column_that_is_misspelt_is_told_although_rows_may_lack_it(tmp_path, name, wrong):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"text": "x", name: "allow"}) + "\n")
+    template, source = Template.of("summarize", egress_column="egress"), open_source(path)
+    if not wrong:
+        template.check(source)
+        return
+    with pytest.raises(InvalidJob, match=f"has no column 'egress'; did you mean '{name}'"):
+        template.check(source)

@@ -65,7 +65,7 @@ def test_bad_rows_make_the_exit_code_1_and_are_named(forebay, folder):
         file.write('{"body": 7}\n')
     code, out, err = forebay(*arguments(folder, "--out", folder / "out.jsonl"))
     assert code == 1
-    assert f"1 bad rows: see {folder / 'out.bad.jsonl'}" in err
+    assert f"1 bad row: see {folder / 'out.bad.jsonl'}" in err
     assert f"results: {folder / 'out.jsonl'}" in out
     assert "bulk retry" not in err
 
@@ -89,8 +89,7 @@ def test_a_dry_run_says_how_many_bad_rows_it_does_not_print(forebay, folder):
     found = json.loads(forebay(*arguments(folder, "--dry-run", "--json"))[1])["first_bad"]
     assert found[0] == {
         "file": str(folder / "rows.jsonl"), "row": 61, "line": 61, "column": "body",
-        "reason": "must be text",
-        "key": None,
+        "reason": "must be text", "key": None,
     }  # fmt: skip
 
 
@@ -187,6 +186,7 @@ def test_a_dry_run_names_bad_rows_and_a_sample_says_what_the_whole_takes(forebay
         (("--out", "-"), "--out: must be a file: results cannot go to standard output"),
         (("--out", "/proc/nobody/o.jsonl"), "/proc/nobody/o.jsonl.bulk: cannot be written: "),
         (("--out", "o.jsonl", "--resume", "--overwrite"), "cannot be combined with --resume"),
+        (("--sample", "0"), "--sample: must be at least 1"),
         (("--sample", "3", "--dry-run"), "--sample: cannot be combined with --dry-run"),
         (("--out", "o.jsonl", "--by", "sometime"), "--by: must be a time of day like 06:00, 30s"),
         (("--out", "o.jsonl", "--text-field", "bodi"), "--text-field: "),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 
@@ -135,6 +136,17 @@ def test_a_bedrock_worker_whose_jobs_go_back_logs_why(reported, ledger):
     serve(ledger, "bedrock1@here", queues=("bedrock",), retries_minute=900)
     ((_, _, how),) = reported(checks.workers, "worker bedrock1@here")
     assert how == "its log says why: job.retried, bedrock.shut, bedrock.rests"
+
+
+def test_a_budget_that_refused_calls_in_the_last_hour_is_named(reported, redis):
+    day, now = int(time.time()) // 86_400, int(time.time() * 1_000)
+    refused = {"acme:refused": now, "acme:last_refused": now, "acme:refusals": 3}
+    redis.hset(f"fb:spend:day:{day}", mapping=refused | {"acme": 0, "acme:reserved": 0})
+    ((state, seen, mend),) = reported(checks.budgets, "budget")
+    assert seen.startswith("acme: the tenant's budget of the day refused 3 calls from")
+    assert (state, mend) == ("warn", "raise it in the policy file, or wait for the next day")
+    redis.hset(f"fb:spend:day:{day}", "acme:last_refused", now - 2 * 3_600_000)
+    assert reported(checks.budgets, "budget") == []
 
 
 def test_a_redis_that_lost_its_data_is_reported_with_the_time(reported, ledger):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -124,3 +125,11 @@ def test_a_mistyped_code_is_no_empty_list(forebay):
     code, _, err = forebay("jobs", "list", "--code", "bad_anser")
     assert (code, "'--code': did you mean bad_answer?" in err) == (2, True)
     assert forebay("jobs", "list", "--code", "of_an_older_release")[0] == 0
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_ids(forebay, jobs, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    lines = forebay("jobs", "list")[1].splitlines()
+    assert {line.split()[0] for line in lines[1:]} == set(jobs.values())
+    assert max(map(len, lines)) <= 80

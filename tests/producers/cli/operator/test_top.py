@@ -167,6 +167,14 @@ def test_jobs_that_wait_for_a_retry_are_told_apart(busy, snapshots, ledger):
     assert "1 more job waits for a retry" in drawn(snapshots.take())
 
 
+def test_the_money_of_the_mock_is_marked_and_that_of_a_private_endpoint_is_not(forebay, redis):
+    Spillway(redis).announce("http://127.0.0.1:4567")
+    assert "MOCK OF BEDROCK TODAY, NO MONEY" in forebay("top")[1]
+    Spillway(redis).announce("https://vpce-1.bedrock-runtime.us-east-1.vpce.amazonaws.com")
+    assert "\nBEDROCK TODAY" in forebay("top")[1]
+    assert json.loads(forebay("top", "--json")[1])["bedrock_mocked"] is False
+
+
 def test_budgets_are_unknown_where_the_workers_have_another_policy(busy, snapshots, ledger):
     assert "$50.00" in drawn(snapshots.take())
     about = WorkerStatus(name="bedrock1@here", queues=("bedrock",), policy="another")
@@ -176,7 +184,7 @@ def test_budgets_are_unknown_where_the_workers_have_another_policy(busy, snapsho
     text = drawn(now)
     assert "unknown" in text
     assert "$50.00" not in text
-    assert "set FOREBAY_POLICY_FILE" in text
+    assert "This shell has another policy than the workers" in text
 
 
 def test_what_is_paused_has_a_line_of_its_own(busy, snapshots, redis):

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from forebay.producers.cli.display import fitted
 from forebay.producers.cli.main import run
-from forebay.producers.cli.operator.workers import HEADER, fitted
+from forebay.producers.cli.operator.workers import DISPENSABLE, HEADER
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.overview.orders import Order, Orders
@@ -78,7 +79,7 @@ def test_what_cannot_be_done_is_one_error_that_says_how(worker, capsys, words, s
 def test_a_narrow_terminal_has_fewer_columns(width, missing):
     cells = ("local1@gpu3", "local.default,embed", "SmolLM2-135M-Instruct.Q4", "working", "13/16",
              "4", "1,234", "0.812", "0", "0.1.0", "12m", "0.3s")  # fmt: skip
-    header, rows = fitted(HEADER, [cells, cells], width)
+    header, rows = fitted(HEADER, [cells, cells], width or 10_000, DISPENSABLE)
     assert missing <= set(HEADER) - set(header)
     assert {"WORKER", "STATE", "BUSY", "JOBS/MIN", "S/JOB", "RETRIES/MIN"} <= set(header)
     for line in (header, *rows):

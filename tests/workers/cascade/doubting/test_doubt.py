@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from forebay.routing.ledger.ledger import Ledger
@@ -38,7 +36,7 @@ def test_evidence_is_what_the_verdict_the_tokens_and_the_second_answer_say(ledge
 
 def test_the_agreement_of_a_near_relative_is_evidence_of_its_own(ledger, doubter):
     def doubt(second):
-        other = replace(raw(10, model=second), revision=second)
+        other = raw(10, model=second)._replace(revision=second)
         answer = compared(attempt_of(ledger), raw(10, model="mistral-7b-v0.3"), Opinion(other, 1.0))
         return evidence(answer).near, doubter.doubt(answer).doubt.probability
 

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.workers.engines.batching.request import QueuedRequest
-from forebay.workers.engines.batching.slot_shares import RECENT_S, SlotShares, reserved_places
+from forebay.workers.engines.batching.slot_shares import (
+    KNOWN_S,
+    RECENT_S,
+    SlotShares,
+    reserved_places,
+)
 from forebay.workers.engines.engine import Prompt, Turn
 
 
@@ -140,6 +145,49 @@ def test_a_tenant_above_its_fair_share_yields_to_another():
     assert world.fill() == [second]
     assert world.give_way() is None, "both hold their share"
     assert third in world.ready
+
+
+def test_a_slot_that_a_tenant_borrowed_is_given_back_however_often():
+    world = World(reserved=0)
+    for _ in range(4):
+        world.ask("busy")
+    world.fill()
+    for _ in range(6):  # each comes after the other's share has been taken again
+        world.now += RECENT_S + 1
+        wanted = world.ask("other")
+        assert world.give_way().prompt.tenant == "busy"
+        assert world.fill() == [wanted]
+        world.running.remove(wanted)
+        world.now += RECENT_S + 1
+        world.fill()
+    began_first = [request for request in world.running if not request.yields]
+    assert len(began_first) >= 2, "its own share is not taken from it"
+
+
+def test_texts_that_are_read_leave_a_slot_to_a_tenant_that_is_expected_back():
+    world = World()
+    done = world.ask("other")
+    world.fill()
+    world.running.remove(done)
+    world.now += RECENT_S + 1
+    texts = [world.ask("busy", on_text=print) for _ in range(4)]
+    assert world.fill() == texts[:3]
+    wanted = world.ask("other")
+    assert world.fill() == [wanted]
+    world.running.remove(wanted)
+    world.now += KNOWN_S + 1
+    assert world.fill() == texts[3:], "no slot is empty in vain"
+
+
+def test_a_request_that_can_yield_takes_the_last_slot():
+    world = World()
+    done = world.ask("other")
+    world.fill()
+    world.running.remove(done)
+    world.now += RECENT_S + 1
+    for on_text in (print, print, print, None):
+        world.ask("busy", on_text=on_text)
+    assert len(world.fill()) == 4
 
 
 def test_of_equal_requests_the_tenant_with_less_goes_first():

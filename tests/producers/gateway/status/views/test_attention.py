@@ -66,7 +66,7 @@ def test_each_fault_of_the_fleet_is_named():
         ("warn", "The oldest job in local.default has waited 20 min")
     ]
     assert fleet(budgets=None) == [
-        ("warn", "The policy file of this gateway is not that of the workers")
+        ("warn", "The policy file of this gateway is wrong, or not that of the workers")
     ]
     (recovered,) = fleet(recovered=1)
     assert recovered == ("warn", "1 lease ran out in the last hour: workers died or stalled")

@@ -38,8 +38,8 @@ def test_a_job_that_is_tried_again_says_after_what(ledger):
     (job_id,) = put(ledger, job())
     ledger.retry(ledger.claim("route"), "throttled", delay_s=60)
     last = page(ledger, job_id).steps[-1]
-    assert (last.title, last.details) == (
-        "Waits in route", ("after throttled: the service asks us to slow down",)
+    assert (last.title, last.words, last.details) == (
+        "Waits in route", "attempt 1", ("after throttled: the service asks us to slow down",)
     )  # fmt: skip
 
 
