@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from forebay.routing.errors import gist
+from forebay.routing.errors import InvalidJob, gist
 from forebay.routing.ledger.record import ENDED, Record
 from forebay.routing.reasons import Reason, meaning
 from forebay.routing.scoring.doubt_model import PLAIN
@@ -21,6 +21,8 @@ _MARKS = {
 }  # fmt: skip
 _PACED = frozenset({Reason.PACE_GOES, Reason.PACE_STAYS})
 _ABOUT_CHECKS = frozenset({Reason.CHECK_FAILED, Reason.UNCHECKED})
+#: Reasons that hold before an answer, and again after it if it failed its checks.
+_KEEPING = frozenset({Reason.EGRESS_DENIED, Reason.TENANT_FORCED_DENY, Reason.PINNED_LOCAL})
 #: Whose answer a check is about.
 LOCAL, SECOND, BEDROCK = "the local answer", "the second local answer", "Bedrock's answer"
 _ERROR_FIELDS = ("error", "error_field", "error_note")
@@ -93,7 +95,7 @@ def _decisions(
     """
     from_bedrock = receipt is not None and receipt.lane == "bedrock"
     earlier = list(record.reasons) if from_bedrock else list(reasons)
-    decisions = []
+    decisions: list[dict[str, Any]] = []
     for code in reasons:
         name, _, detail = code.partition(":")
         whose = None
@@ -101,7 +103,12 @@ def _decisions(
             whose = LOCAL if code in earlier else BEDROCK
         if code in earlier:
             earlier.remove(code)
-        decisions.append({"code": name, "detail": detail, "meaning": meaning(code), "whose": whose})
+        words = meaning(code)
+        if any(one["code"] == name and one["detail"] == detail for one in decisions) and not whose:
+            words = f"{words}, so the job stayed in the local lane" if name in _KEEPING else words
+        elif code == InvalidJob.code and receipt is not None:
+            words = receipt.error_note or words
+        decisions.append({"code": name, "detail": detail, "meaning": words, "whose": whose})
     return decisions
 
 

@@ -37,6 +37,11 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
+def shows_text(text: str) -> bool:
+    """Return whether a text has more than white space and characters without a width."""
+    return any(char.isprintable() and not char.isspace() for char in text)
+
+
 def is_none(value: object) -> bool:
     """Return whether a value is `None`.
 

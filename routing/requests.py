@@ -26,7 +26,16 @@ from pydantic import (
     model_validator,
 )  # fmt: skip
 
-from forebay.routing.base import MAX_TEXT, FrozenModel, Short, Text, explain, is_none, tagged_by
+from forebay.routing.base import (
+    MAX_TEXT,
+    FrozenModel,
+    Short,
+    Text,
+    explain,
+    is_none,
+    shows_text,
+    tagged_by,
+)
 from forebay.routing.errors import InvalidJob, TooLong
 from forebay.routing.json_schemas import JsonSchema, ObjectSchema, RegexPattern
 from forebay.routing.questions.decisions import Decisions
@@ -193,7 +202,7 @@ class Generate(Answerable[Generation]):
             raise InvalidJob("cannot be combined with schema", field="regex")
         if self.messages[-1].role != "user":
             raise InvalidJob("the last message must be the user's", field="messages")
-        if not self.messages[-1].content.strip():
+        if not shows_text(self.messages[-1].content):
             raise InvalidJob("the last message must not be blank", field="messages")
         if sum(len(message.content) for message in self.messages) > MAX_TEXT:
             raise TooLong(f"must have at most {MAX_TEXT} characters in all", field="messages")

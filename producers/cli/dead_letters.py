@@ -162,7 +162,7 @@ def bury(
         count = _find(wanted, 1).counts.total()
         jobs = f"{display.counted(count, 'dead job')}{describe(wanted)}"
         message = f"would bury {jobs} for ever; repeat it with --yes"
-        raise typer.BadParameter(message, param_hint="'--all'")
+        raise typer.BadParameter(message, param_hint="--all")
     _each(wanted, lambda client, dead: {"buried": client.bury(dead)}, "buried", as_json=as_json)
 
 

@@ -231,7 +231,7 @@ def _options(ctx: Any) -> list[str]:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name, known, n=1, cutoff=0.65)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -26,13 +26,9 @@ from forebay.routing.errors import InvalidJob, TooLong
 from forebay.routing.jobs import Deadline, Job, parse_job
 from forebay.routing.questions import short_forms
 
-#: A larger input holds nothing that the contract would accept.
-MAX_INPUT_BYTES = 128 * 1024 * 1024
-
-#: A longer name of a file is shortened in errors.
-MAX_NAME_SHOWN = 60
-
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])")
+MAX_INPUT_BYTES = 128 * 1024 * 1024  # a larger input holds nothing that the contract accepts
+MAX_NAME_SHOWN = 60  # characters; a longer name of a file is shortened in errors
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", re.ASCII)
 _TIME: TypeAdapter[datetime] = TypeAdapter(Deadline)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -55,13 +51,11 @@ def make_job(source: str, request: Mapping[str, Any], options: Mapping[str, Any]
     if source != "-" and not _exists(source):
         close = get_close_matches(source, KINDS, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
-        message = f"must be a kind ({kinds}), an existing file, or - for stdin{meant}"
-        raise InvalidJob(message, field="SOURCE")
+        forms = f"must be a kind ({kinds}), an existing file, or - for stdin{meant}"
+        raise InvalidJob(forms, field="SOURCE")
     if request:
-        raise InvalidJob(
-            f"can only be given with a kind ({kinds}), not with a file",
-            field=OPTIONS[next(iter(request))],
-        )
+        message = f"can only be given after a kind ({kinds}), as in: forebay submit summarize"
+        raise InvalidJob(message, field=OPTIONS[next(iter(request))])
     data = read_object(source)
     job = data if "request" in data else {"request": data}
     return parse_job({**_defaults(), **job, **options})
@@ -137,6 +131,8 @@ def read_text(source: str, *, option: str = "") -> str:
         TooLong: The file is larger than `MAX_INPUT_BYTES`.
     """
     field = _source_name(source, option)
+    if not source:
+        raise _empty(option, field)
     try:
         if source == "-":
             data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
@@ -154,8 +150,12 @@ def read_text(source: str, *, option: str = "") -> str:
     except UnicodeDecodeError:
         raise InvalidJob("is not UTF-8 text", field=field) from None
     if not text.strip():
-        raise InvalidJob(f"is empty: {_EXPECTED.get(option, _JOB_EXPECTED)}", field=field)
+        raise _empty(option, field)
     return text
+
+
+def _empty(option: str, field: str) -> InvalidJob:
+    return InvalidJob(f"is empty: {_EXPECTED.get(option, _JOB_EXPECTED)}", field=field)
 
 
 _JOB_EXPECTED = (
@@ -185,7 +185,7 @@ def read_schema(source: str) -> dict[str, Any]:
     Raises:
         InvalidJob: See `read_object`.
     """
-    if source.lstrip().startswith("{"):
+    if source.lstrip().startswith(("{", "[")):
         return _parse_object(source, field="--schema")
     return read_object(source, option="--schema")
 
@@ -281,11 +281,11 @@ def read_deadline(text: str) -> datetime:
 
 
 def _read_time(text: str) -> datetime:
-    forms = "30s, 5m, 2h or 1d from now, or an ISO time with a time zone"
     try:
         return _TIME.validate_python(text)
     except ValidationError:
-        raise InvalidJob(f"must be {forms}", field="--deadline") from None
+        forms = "must be 30s, 5m, 2h or 1d from now, or an ISO time with a time zone"
+        raise InvalidJob(forms, field="--deadline") from None
 
 
 def read_metadata(pairs: Sequence[str]) -> dict[str, str]:

@@ -119,7 +119,7 @@ def submit(  # noqa: D103 - its help says it
     })  # fmt: skip
     options = _without_unset({
         "egress": egress, "lane": lane, "model": model, "priority": priority, "tenant": tenant,
-        "deadline": deadline and job_input.read_deadline(deadline), "max_cost_usd": max_cost,
+        "deadline": _deadline(deadline), "max_cost_usd": max_cost,
         "idempotency_key": key, "cache": cache, "metadata": meta and job_input.read_metadata(meta),
     })  # fmt: skip
     with in_option_names(source, {*request, *options}):
@@ -235,6 +235,12 @@ def _state(text: str | None) -> Any:
     from forebay.producers.cli.job_input import read_state
 
     return None if text is None else read_state(text)
+
+
+def _deadline(text: str | None) -> Any:
+    from forebay.producers.cli.job_input import read_deadline
+
+    return None if text is None else read_deadline(text)
 
 
 def _submit(job: Job, patience: float | None, waits: _Waits, *, as_json: bool) -> None:

@@ -63,7 +63,7 @@ _PLAIN_WORDS = (
     (r"must be '(\w+)' or '(\w+)'", r"must be \1 or \2"),
     (r"must be '(\w+)', '(\w+)' or '(\w+)'", r"must be \1, \2 or \3"),
     (r"must match pattern '\^\[a-z0-9\].*", f"must have only {_NAME_PATTERN}"),
-    (r'needs (\w+)="(\w+)"', r"needs --\1 \2"),
+    (r'\b(\w+)="(\w+)"', r"--\1 \2"),
 )
 
 

@@ -157,6 +157,26 @@ def test_each_check_says_whose_answer_it_is_about(lanes, explain):
     assert "the local answer passed numbers" in explain(kept.id)[1]
 
 
+def test_a_reason_that_holds_twice_says_what_follows_from_it(lanes, explain):
+    text = "[[echo: say=We met then, all of us, at noon, and had lunch.]] We met."
+    job = lanes.ask(Summarize(text=text, max_words=5), egress="deny")
+    document, words = explain(job.id)
+    assert codes(document) == ["egress_denied", "check_failed", "egress_denied"]
+    lines = [line for line in words.splitlines() if "egress_denied: " in line]
+    assert lines[0].endswith("egress_denied: the content may not leave the building")
+    assert lines[1].endswith("may not leave the building, so the job stayed in the local lane")
+
+
+def test_a_job_that_bedrock_rejects_says_what_bedrock_rejects(lanes, explain):
+    lanes.mock.faults.plan(["invalid"] * 3)
+    job = Job(tenant="acme", request=ask(), egress="allow", lane="bedrock")
+    lanes.ledger.create([job])
+    lanes.work()
+    _, words = explain(job.id)
+    assert "invalid_job: Bedrock rejects this request for" in words.split("why", 1)[1]
+    assert "a field of the job is wrong" not in words
+
+
 def test_an_audit_is_shown_with_its_outcome_and_its_cost(lanes, explain):
     job = lanes.ask(ask())
     document, words = explain(job.id)

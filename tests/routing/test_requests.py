@@ -101,7 +101,7 @@ def test_what_is_no_schema_of_an_object_is_refused(schema, words):
     assert caught.value.field == "schema"
 
 
-@pytest.mark.parametrize("blank", [" ", "\n\t", "\u3000"])
+@pytest.mark.parametrize("blank", [" ", "\n\t", "\u3000", "\u200b", "\ufeff \u2060", "\x00"])
 def test_a_chat_whose_last_message_is_blank_is_refused(blank):
     with pytest.raises(InvalidJob, match="must not be blank") as caught:
         Generate(messages=[Message(role="user", content=blank)])

@@ -7,12 +7,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from forebay.routing.jobs import Extract
 from forebay.routing.json_schemas import MAX_SCHEMA_DEPTH
 from forebay.routing.json_tree import Path, leaves, leaves_by_path, nodes, subschemas
-from forebay.workers.checks.facts.computed_fields import Computable
 from forebay.workers.checks.formats import misformatted
 from forebay.workers.checks.grounding import Source
 from forebay.workers.checks.options import Options
@@ -136,11 +136,10 @@ def _ungrounded(request: Extract, source: Source, fields: Mapping[Path, Any]) ->
     allowed = [Options(options, source) for options in listed]
     schema_text = json.dumps(request.schema_, ensure_ascii=False)
     unscaled = speaks_of_a_scale(schema_text)
-    asked = _Computable(request.schema_, source, values)
-    absent = sum(
-        not _is_grounded(source, allowed, value, unscaled=unscaled, computed=asked.by(path))
-        for path, value in fields.items()
-    )
+    asked = _Computed(request.schema_, source)
+    known = partial(_is_grounded, source, allowed, unscaled=unscaled)
+    missing = [path for path, value in fields.items() if not known(value, computed=False)]
+    absent = sum(not (asked.by(path) and known(fields[path], computed=True)) for path in missing)
     if absent:
         return f"{absent} values are not in the text"
     if _ASKS_FOR_DENIALS.search(schema_text):
@@ -155,29 +154,27 @@ def _is_option(value: str, listed: Iterable[Sequence[Any]]) -> bool:
     return any(len(options) > 1 and value in options for options in listed)
 
 
-class _Computable:
-    """Which computed numbers each field may hold, by its name and what the schema says of it."""
+class _Computed:
+    """Which fields may hold a computed number, by their names and what the schema says of them."""
 
-    def __init__(self, schema: dict[str, Any], source: Source, values: Sequence[Any]) -> None:
+    def __init__(self, schema: dict[str, Any], source: Source) -> None:
         self._source = source
-        self._alone = sum(_is_number(value) for value in values) == 1
+        self._known: dict[str, bool] = {}
         self._said: dict[str, str] = {}
         for _, node in subschemas(schema):
             for name, part in (node.get("properties") or {}).items():
                 texts = (part.get(word) for word in ("title", "description") if _is_schema(part))
                 self._said[name] = " ".join(text for text in texts if isinstance(text, str))
 
-    def by(self, path: Path) -> Computable:
+    def by(self, path: Path) -> bool:
         name = next((str(step) for step in reversed(path) if isinstance(step, str)), "")
-        return self._source.computable(name, self._said.get(name, ""), alone=self._alone)
+        if name not in self._known:
+            self._known[name] = self._source.may_compute(name, self._said.get(name, ""))
+        return self._known[name]
 
 
 def _is_schema(part: Any) -> bool:
     return isinstance(part, dict)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_grounded(
@@ -186,7 +183,7 @@ def _is_grounded(
     value: Any,
     *,
     unscaled: bool,
-    computed: Computable,
+    computed: bool,
 ) -> bool:
     """Return whether the text has the value.
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import cached_property
 
-from forebay.workers.checks.facts.computed_fields import Computable, computable
+from forebay.workers.checks.facts.computed_fields import may_compute
 from forebay.workers.checks.facts.moments import Moments
 from forebay.workers.checks.facts.numbers import Numbers
 from forebay.workers.checks.reading.dates import MONTHS, WEEKDAYS, duration_numbers
@@ -41,7 +42,7 @@ _LINK_PREFIX = re.compile(r"\A(?:[a-z][a-z0-9+.-]*:(?://)?)?(?:www\.)?|/\Z", re.
 #: capitals and digits, such as `TP 1355` and `88-B`.
 _WHOLE = re.compile(
     r"[^\s@]+@[^\s@]+|(?:https?://)?(?:[\w-]+\.)+[a-z]{2,}(?:/\S*)?"
-    r"|(?=.*[A-Z])(?=.*\d)[A-Z0-9]+(?:[ ./-][A-Z0-9]+)?"
+    r"|(?=.*[A-Z])(?=.*\d)[A-Z0-9]+(?:[ ./-][A-Z0-9]+)*"
 )
 _AND = frozenset({"and", "und", "et", "y", "e", "en", "i"})
 #: Small words inside names.
@@ -60,13 +61,15 @@ class Source:
         self._moments = Moments(self._text)
         self._numbers = Numbers(self._text, self._vocabulary, self._moments)
 
-    def computable(self, name: str, description: str, *, alone: bool) -> Computable:
-        """Return which computed numbers a field may hold; see `computed_fields`."""
-        return computable(name, description, self._vocabulary, alone=alone)
+    def may_compute(self, name: str, description: str) -> bool:
+        """Return whether a field may hold a computed number; see `computed_fields`."""
+        return may_compute(name, description, self._folded)
 
-    def has_number(
-        self, value: float, *, unscaled: bool = False, computed: Computable = "any"
-    ) -> bool:
+    @cached_property
+    def _folded(self) -> str:
+        return self._text.casefold()
+
+    def has_number(self, value: float, *, unscaled: bool = False, computed: bool = True) -> bool:
         """Return whether the number occurs, or may be computed; see `Numbers.has`."""
         return self._numbers.has(Decimal(repr(value)), unscaled=unscaled, computed=computed)
 
@@ -88,7 +91,7 @@ class Source:
 
     # --- values ----------------------------------------------------------------------------------
 
-    def has_text(self, value: str, *, computed: Computable = "any") -> bool:
+    def has_text(self, value: str, *, computed: bool = True) -> bool:
         """Return whether a value occurs, as it is or in another formatting.
 
         A value of many words may have one new word in five: `The box arrived wet` is grounded in
@@ -96,7 +99,7 @@ class Source:
 
         Args:
             value: the value.
-            computed: which computed numbers to accept, if the value is an amount.
+            computed: whether to accept a number that follows from others, if the value is a price.
         """
         value = normalized(value)
         known = self._has_moment(value)
@@ -157,7 +160,7 @@ class Source:
             return year_month in self._moments.months or self._vocabulary.has_phrase(words(value))
         return self._moments.has(value)
 
-    def _has_amount(self, value: str, computed: Computable) -> bool | None:
+    def _has_amount(self, value: str, computed: bool) -> bool | None:  # noqa: FBT001 - as given
         """Return whether an amount occurs, with its sign; `None` if the value is no amount."""
         found = mentions(value)
         if len(found) != 1 or not found[0].is_number:
@@ -169,7 +172,8 @@ class Source:
             return None
         if currency - self._vocabulary.exact:
             return False
-        if any(self._numbers.has(one, computed=computed) for one in found[0].values):
+        is_computed = computed and bool(others)
+        if any(self._numbers.has(one, computed=is_computed) for one in found[0].values):
             return True
         is_identifier = not found[0].is_marked or value.strip().startswith("+")
         return is_identifier and self._has_run_of_digits(value)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from forebay.producers.cli.option_names import KINDS_WITH_FIELD, OPTIONS
+from forebay.routing.base import KINDS
 from forebay.routing.jobs import Classify, Decide, Embed, Extract, Generate, Job, Summarize
 
 SECRET = "the-canary-in-the-job"
@@ -14,6 +15,8 @@ HOW_TO_SUBMIT = (
     "it must hold a job as JSON (see `forebay schema`); "
     'to submit a text, say: forebay submit summarize "the text"'
 )
+DEADLINES = "30s, 5m, 2h or 1d from now, or an ISO time with a time zone"
+AS_IN = "forebay submit summarize"
 CLASSIFY = ["classify", "--text", "My card was charged twice", "--label", "billing", "--label", "x"]
 
 
@@ -97,6 +100,15 @@ def test_the_text_may_stand_after_the_kind(forebay, ledger, args, field, content
          "--text: is needed: give the text after the kind, in --text, or in a file with --file"),
         ([], b"",
          f"standard input: is empty: {HOW_TO_SUBMIT}"),
+        (["summarize", "t", "--model", "m"], b"",
+         "--model: needs --lane local or --lane bedrock: where it is"),
+        (["summarize", "t", "--deadline", ""], b"", f"--deadline: must be {DEADLINES}"),
+        (["extract", "t", "--schema", "[]"], b"", "--schema: must be a JSON object"),
+        (["extract", "t", "--schema", ""], b"",
+         "--schema '': is empty: it must hold a JSON Schema"),
+        (["summarize", "--file", ""], b"", "--file '': is empty: it must hold the text of the job"),
+        (["--text", "t"], b"",
+         f"--text: can only be given after a kind ({', '.join(KINDS)}), as in: {AS_IN}"),
         (["summarize", "--file", "no/such\x1bfile"], b"",
          "--file no/such?file: cannot be read: No such file or directory"),
     ],
@@ -266,3 +278,22 @@ def test_a_mistyped_kind_is_asked_about(forebay):
     code, _, err = forebay("submit", "clasify", "a text")
     assert code == 2
     assert err.endswith("; did you mean classify?\n")
+
+
+@pytest.mark.parametrize(
+    "when",
+    ["30", "0.5", "-5m", "+5m", "5 minutes", "tomorrow", "1h30m", "1w", "5M", "1e3s",
+     "2030-01-01", "2030-01-01T00:00:00", "12:30", "inf", "nan", " 5m", "5m\n", "now"],
+)  # fmt: skip
+def test_any_other_spelling_of_a_deadline_is_refused_with_the_right_ones(forebay, redis, when):
+    code, out, err = forebay("submit", "summarize", "t", f"--deadline={when}")
+    assert (code, out) == (2, "")
+    assert "--deadline: must be 30s, 5m, 2h or 1d from now, or an ISO time" in err
+    assert not redis.keys("fb:job:*")
+
+
+@pytest.mark.parametrize("when", ["0s", "2020-01-01T00:00:00Z", "2020-01-01T00:00:00+02:00"])
+def test_a_deadline_that_has_passed_is_refused(forebay, when):
+    code, _, err = forebay("submit", "summarize", "t", "--deadline", when)
+    assert code == 2
+    assert "has passed, give a later time" in err

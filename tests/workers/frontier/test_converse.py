@@ -137,7 +137,7 @@ def test_a_stop_sequence_ends_the_answer(mock):
 
 
 def test_a_stop_sequence_of_white_space_ends_the_answer_although_bedrock_takes_none(mock):
-    reply = provider(mock).call(prompt(stop=("\n", " ", "zz")), MODEL, call_id="c")
+    reply = provider(mock).call(prompt(stop=("\n", " ", "\u200b", "zz", "zz")), MODEL, call_id="c")
     assert (reply.text, reply.finish) == ("It", "stop")
     assert request_body(mock)["inferenceConfig"]["stopSequences"] == ["zz"]
     whole = provider(mock).call(prompt(stop=("\n",)), MODEL, call_id="c")
@@ -155,6 +155,10 @@ def test_a_stop_sequence_of_white_space_ends_the_answer_although_bedrock_takes_n
             ["user", "assistant", "user"],
         ),
         ([("system", "be kind"), ("user", "c")], ["user"]),
+        (
+            [("system", "\ufeff"), ("user", "\u200b"), ("assistant", "\u2060"), ("user", "c")],
+            ["user"],
+        ),
     ],
 )
 def test_a_chat_keeps_bedrocks_rules_by_construction(mock, turns, roles):

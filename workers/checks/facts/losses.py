@@ -32,6 +32,8 @@ def lost(text: str, found: Iterable[Mention]) -> Iterator[Decimal]:
 
     A number that is written with a sign keeps it, unless it is a share: `a discount of -20 %`.
     """
+    if not _LOSS.search(text):
+        return
     for mention in found:
         start, end = mention.span
         before = _CLAUSE_END.split(text[max(0, start - CHARS_BEFORE) : start])[-1]

@@ -17,7 +17,7 @@ from forebay.workers.checks.reading.dates import (
     times,
     without_zones,
 )
-from forebay.workers.checks.reading.derived import moved, quantities
+from forebay.workers.checks.reading.derived import moved, moved_times, quantities
 from forebay.workers.checks.reading.words import words
 
 _POINT_TIME = re.compile(r"([01]?\d|2[0-3])\.([0-5]\d)")  # `20.15` for a quarter past eight
@@ -50,14 +50,21 @@ class Moments:
 
     def without_moments(self, text: str) -> tuple[str, bool]:
         """Return another text without its dates and times, and whether this text has them all."""
-        for find, knows in ((dates, self._has_date), (times, self.times.__contains__)):
-            spans = []
-            for span, meanings in find(text):
-                if not any(knows(meaning) for meaning in meanings):
-                    return text, False
-                spans.append(span)
-            text = blanked(text, spans)
-        return text, True
+        days = list(dates(text))
+        if not all(any(map(self._has_date, meanings)) for _, meanings in days):
+            return text, False
+        text = blanked(text, [span for span, _ in days])
+        hours = list(times(text))
+        if not all(any(map(self._has_time, meanings)) for _, meanings in hours):
+            return text, False
+        return blanked(text, [span for span, _ in hours]), True
+
+    def _has_time(self, time: Time) -> bool:
+        return time in self.times or time in self._moved_times
+
+    @cached_property
+    def _moved_times(self) -> frozenset[Time]:
+        return moved_times(self.times, quantities(self._text))
 
     def has(self, value: str) -> bool | None:
         """Return whether a date or time occurs; `None` if the value is none."""

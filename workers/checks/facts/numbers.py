@@ -6,16 +6,25 @@ import re
 from decimal import Decimal
 from functools import cached_property
 
-from forebay.workers.checks.facts.computed_fields import Computable
 from forebay.workers.checks.facts.losses import lost
 from forebay.workers.checks.facts.moments import Moments
-from forebay.workers.checks.reading.derived import computed, converted, parts, quantities, spans
-from forebay.workers.checks.reading.number_words import spelled_numbers
+from forebay.workers.checks.reading.derived import (
+    computed,
+    converted,
+    multiples,
+    parts,
+    quantities,
+    rests,
+    spans,
+)
+from forebay.workers.checks.reading.number_words import (
+    PERCENT,
+    halves_beside_units,
+    spelled_numbers,
+)
 from forebay.workers.checks.reading.numerals import Mention, mentions
 from forebay.workers.checks.reading.vocabulary import Vocabulary
 from forebay.workers.checks.reading.words import words
-
-_SENTENCE_END = re.compile(r"[.!?;](?=\s)|\n|[\u3002\uff01\uff1f]")
 
 
 class Numbers:
@@ -25,18 +34,16 @@ class Numbers:
         """Take a normalized text, its words, and its dates and times."""
         self._text, self._vocabulary, self._moments = text, vocabulary, moments
 
-    def has(self, number: Decimal, *, unscaled: bool = False, computed: Computable = "any") -> bool:
+    def has(self, number: Decimal, *, unscaled: bool = False, computed: bool = True) -> bool:
         """Return whether the number occurs, in any formatting or as a word, or may be computed.
 
         Args:
             number: the number; its sign counts.
             unscaled: also accept `1.5` for `1.5 million`.
-            computed: which computed numbers to accept.
+            computed: whether to accept a number that follows from others.
         """
         known = number in (self._unscaled if unscaled else self._given) or number in self._lost
-        if known or computed == "any":
-            return known or number in self._derived
-        return number in self._restated or (computed == "sums" and number in self._totals)
+        return known or number in (self._derived if computed else self._restated)
 
     def has_size(self, number: Decimal) -> bool:
         """Return whether the number occurs with either sign."""
@@ -64,8 +71,8 @@ class Numbers:
 
     @cached_property
     def _given(self) -> frozenset[Decimal]:
-        spelled = spelled_numbers(self._vocabulary.words, self._text)
-        return frozenset(spelled).union(*(mention.values for mention in self._mentions))
+        written = halves_beside_units(self._text)
+        return self._spelled.union(written, *(mention.values for mention in self._mentions))
 
     @cached_property
     def _unscaled(self) -> frozenset[Decimal]:
@@ -82,21 +89,20 @@ class Numbers:
     @cached_property
     def _derived(self) -> frozenset[Decimal]:
         """The numbers that follow from those of the text; made if an answer has others."""
-        numbers = _values_of(self._mentions)
-        halves = parts(numbers, self._vocabulary.exact)
-        return self._restated | computed(numbers).union(halves)
+        numbers, words_of = _values_of(self._mentions), self._vocabulary.exact
+        results = computed(numbers).union(parts(numbers, words_of))
+        shared = rests(numbers) if "%" in self._text or not words_of.isdisjoint(PERCENT) else ()
+        return self._restated | results.union(multiples(numbers, self._spelled), shared)
+
+    @cached_property
+    def _spelled(self) -> frozenset[Decimal]:
+        return frozenset(spelled_numbers(self._vocabulary.words, self._text))
 
     @cached_property
     def _restated(self) -> frozenset[Decimal]:
         """The numbers of the text in other units, and how long it is between its dates or times."""
         between = spans(self._moments.dates, self._moments.times)
         return converted(quantities(self._text)) | between
-
-    @cached_property
-    def _totals(self) -> frozenset[Decimal]:
-        """The sums of all numbers of a sentence."""
-        sentences = (_values_of(mentions(part)) for part in _SENTENCE_END.split(self._text))
-        return frozenset(sum(numbers, Decimal(0)) for numbers in sentences if len(numbers) > 1)
 
 
 def _values_of(found: list[Mention]) -> list[Decimal]:

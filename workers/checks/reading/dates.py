@@ -44,7 +44,7 @@ _CJK_WORDS = re.compile(
     rf"(?:({_CJK_DIGIT}{{4}})年)?({_CJK_DIGIT}{{1,3}})月({_CJK_DIGIT}{{1,3}})[日号號]"
 )
 _DAY_MONTH = re.compile(
-    rf"\b(\d{{1,2}})(?:st|nd|rd|th|er|[.\u00ba])?(?:\s+|-)(?:(?:of|de)\s+)?{_MONTH}"
+    rf"\b(\d{{1,2}})(?:st|nd|rd|th|er|[.o\u00ba\u00b0])?(?:\s+|-)(?:(?:of|de)\s+)?{_MONTH}"
     r"(?:,?(?:\s+|-)(?:del?\s+)?(\d{4})\b)?",
     re.IGNORECASE,
 )
@@ -99,8 +99,16 @@ _BARE_HOUR = re.compile(
     re.IGNORECASE,
 )
 #: Hour and minute behind a word that says so: `ore 20 e 15`, `kl. 14.30`, `20 Uhr 15`.
+_CJK_TIME = re.compile(
+    r"(午前|上午|早上|凌晨|午後|下午|晚上|夜|오전|오후)?\s?(\d{1,2}|[〇零一二三四五六七八九十两]{1,3})"
+    r"\s?(?:時|时|点|點|시)(?!間|间)(?:(半|반)|\s?(\d{1,2}|[〇零一二三四五六七八九十]{1,3})\s?(?:分|분))?"
+)
+_AFTERNOON = frozenset({"午後", "下午", "晚上", "夜", "오후"})
+_FOUR_DIGITS = re.compile(
+    r"(?<![\d.,:/-])([01]\d|2[0-3])([0-5]\d)(?![\d.,:/-]\d|\d)"
+)  # `dep. 1730`
 _ANNOUNCED = re.compile(
-    r"\b(?:ore|alle|kl|klo|godz|um|gegen|at|om|las|às|о|в)\b\.?\s"  # noqa: RUF001 - Russian
+    r"\b(?:ore|[ad]?alle|delle|kl|klo|godz|um|gegen|at|om|las|às|о|в)\b\.?\s"  # noqa: RUF001 - Russian
     r"(\d{1,2})(?:[.:,]|\s(?:e|y|og|och)\s)(\d{2})\b(?![.:,]\d|\s?[ap]\.?m\b)"
     r"|\b(\d{1,2})\s(?:uhr|uur)\s(\d{2})\b",
     re.IGNORECASE,
@@ -215,9 +223,19 @@ def possible_times(text: str) -> Iterator[Time]:
         hour, minute = int(match[1] or match[3]), int(match[2] or match[4])
         if hour <= _LAST_HOUR and minute <= _LAST_MINUTE:
             yield from ((each % _LAST_HOUR, minute, 0) for each in _hours(str(hour), ""))
+    for match in _FOUR_DIGITS.finditer(text):
+        yield int(match[1]), int(match[2]), 0
+    for match in _CJK_TIME.finditer(text):
+        hour, minute = (_cjk_or_digits(part) if part else 0 for part in match.group(2, 4))
+        hour += _NOON if match[1] in _AFTERNOON and hour < _NOON else 0
+        yield hour % _LAST_HOUR, 30 if match[3] else minute, 0
     for match in _BARE_HOUR.finditer(text):
         for hour in _hours(match[1] or match[0], ""):
             yield hour % _LAST_HOUR, 0, 0
+
+
+def _cjk_or_digits(number: str) -> int:
+    return int(number) if number.isdecimal() else int(cjk_number(number))
 
 
 def _hours(digits: str, half: str) -> set[int]:

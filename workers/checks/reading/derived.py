@@ -54,6 +54,7 @@ _DIMENSIONS: tuple[dict[str, tuple[str, str]], ...] = (
         "min": ("60", "minute minutes minuten minuto minutos minuti"),
         "h": ("3600", "hr hrs hour hours stunde stunden heure heures hora horas ora ore uur"),
         "d": ("86400", "day days tag tage tagen jour jours día días dia dias giorno giorni dagen"),
+        "night": ("86400", "nights nacht nächte nächten nuit nuits noche noches notte notti"),
         "w": ("604800", "week weeks woche wochen semaine semaines semana semanas settimane"),
     },
     {
@@ -81,6 +82,16 @@ _FACTORS = {
     for word in names.split()
 }
 _DAY = _UNITS["d"][1]
+_ALL = Decimal(100)
+_FIRST_YEAR, _LAST_YEAR = 1500, 2200
+#: Parts of an hour that are one word or two.
+_PARTS_OF_HOUR = tuple(
+    (Decimal(part), re.compile(names, re.IGNORECASE))
+    for part, names in {
+        "0.25": r"quarter of an hour|viertelstunde|quart d.heure|cuarto de hora",
+        "0.5": r"half an hour|half.hour|halbe\w? stunde|demi.heure|media hora|mezz.ora|meia hora",
+    }.items()
+)
 
 
 def computed(numbers: Sequence[Decimal]) -> frozenset[Decimal]:
@@ -103,10 +114,32 @@ def _of_all(numbers: Sequence[Decimal]) -> Iterator[Decimal]:
     if not 2 < len(numbers) <= MAX_NUMBERS:  # noqa: PLR2004 - two are handled as a pair
         return
     yield 2 * max(numbers) - sum(numbers)
-    half, odd = divmod(len(numbers), 2)
-    if not odd:  # `18 each, 9 each: 2 and 3 of them`, or `2 at 18 and 3 at 9`
-        yield sum(map(mul, numbers[:half], numbers[half:]), Decimal(0))
-        yield sum(map(mul, numbers[::2], numbers[1::2]), Decimal(0))
+    for size in (4, 6):
+        for start in range(len(numbers) - size + 1):
+            row = numbers[start : start + size]
+            # `18 each, 9 each: 2 and 3 of them`, or `2 at 18 and 3 at 9`
+            yield sum(map(mul, row[: size // 2], row[size // 2 :]), Decimal(0))
+            yield sum(map(mul, row[::2], row[1::2]), Decimal(0))
+
+
+def multiples(numbers: Sequence[Decimal], spelled: Iterable[Decimal]) -> Iterator[Decimal]:
+    """Yield the multiples of numbers by numbers in words, and the years before and after others.
+
+    As in `three months' rent`, and `born in 1984, moved aged nine`.
+    """
+    words = {factor for factor in spelled if factor > 1}
+    if len({*numbers}) <= MAX_NUMBERS:
+        times = [factor for factor in words if factor <= MAX_NUMBERS]
+        yield from (number * factor for number in numbers for factor in times)
+        years = [number for number in numbers if _FIRST_YEAR < number < _LAST_YEAR]
+        yield from (year + by for year in years for word in words for by in (word, -word))
+
+
+def rests(shares: Sequence[Decimal]) -> Iterator[Decimal]:
+    """Yield what shares leave of 100, as a percentage and as a fraction."""
+    known = [share for share in {*shares} if 0 < share < _ALL]
+    left = (_ALL - sum(some) for size in (1, 2) for some in combinations(known, size))
+    yield from (form for rest in left if rest > 0 for form in (rest, rest / _ALL))
 
 
 def parts(numbers: Iterable[Decimal], found: Collection[str]) -> Iterator[Decimal]:
@@ -141,7 +174,7 @@ def quantities(text: str) -> list[tuple[Decimal, str]]:
         unit = word if len(word) <= _SYMBOL_CHARS else word.casefold()
         if unit in _UNITS:
             found += [(value, unit) for value in _values(number.casefold())]
-    return found
+    return found + [(part, "h") for part, words in _PARTS_OF_HOUR if words.search(text)]
 
 
 def _values(token: str) -> Iterable[Decimal]:
@@ -172,6 +205,20 @@ def moved(dates: Collection[Date], given: Iterable[tuple[Decimal, str]]) -> froz
             steps = sign * int(value * (size / _DAY if dimension == _CLOCK else size))
             if dimension in (_CLOCK, _CALENDAR) and abs(steps) <= MAX_STEPS:
                 results.update(_around(_later(day, steps, by_month=dimension == _CALENDAR)))
+    return frozenset(results)
+
+
+def moved_times(times: Collection[Time], given: Iterable[tuple[Decimal, str]]) -> frozenset[Time]:
+    """Return the times that lie minutes or hours after or before those of a text."""
+    results: set[Time] = set()
+    for value, unit in given:
+        dimension, size = _UNITS[unit]
+        if dimension != _CLOCK or not 0 < value * size < _DAY or value * size % 60:
+            continue
+        for hour, minute, second in times:
+            for sign in (1, -1):
+                minutes = (60 * hour + minute + sign * int(value * size) // 60) % (24 * 60)
+                results.add((minutes // 60, minutes % 60, second))
     return frozenset(results)
 
 

@@ -79,9 +79,18 @@ SCALES = {word: Decimal(factor) for factor, names in _SCALE_WORDS.items() for wo
 _THOUSANDS = frozenset({"thousand", "tausend", "mille", "mil", "duizend"})
 #: Parts of a number in one word, the largest first.
 _COMPOUNDS = (("tausend", 1000), ("mila", 1000), ("mille", 1000), ("hundert", 100), ("cento", 100))
-_DOZENS = frozenset({"dozen", "dutzend", "douzaine", "docena", "dozzina"})
+_DOZENS = frozenset(
+    {"dozen", "dozens", "dutzend", "douzaine", "douzaines", "docena", "docenas", "dozzina"}
+    | {"dozzine", "dúzia", "dúzias", "dozijn", "tuzin"}
+)
+#: A half behind the unit of a number: `3 kilos et demi`.
+_HALF_BEHIND = re.compile(
+    r"\b(\d{1,6})\s(?:[^\W\d_]{1,12}\s)?"
+    r"(?:et demie?|e mezz[oa]|y medi[oa]|e mei[oa]|and a half|en een half)\b",
+    re.IGNORECASE,
+)
 _JOINTS = frozenset({"and", "und", "et", "y", "e"})
-_PERCENT = frozenset({"percent", "prozent", "procent"})
+PERCENT = frozenset({"percent", "prozent", "procent"})
 _PER, _CENT = frozenset({"per", "pour", "por"}), frozenset({"cent", "ciento", "cento"})
 _MINUSES = frozenset({"minus", "negative", "moins", "menos", "meno"})
 _ARTICLES = frozenset({"a", "an"})
@@ -144,7 +153,7 @@ def spelled_numbers(words: Iterable[str], text: str) -> Iterator[Decimal]:
     """
     run, last, ended = _Run(), "", Decimal(0)
     for word in words:
-        if word in _PERCENT or (word in _CENT and last in _PER):
+        if word in PERCENT or (word in _CENT and last in _PER):
             yield (run.value or ended) / 100
             yield from run.total()
             run, last = _Run(), word
@@ -254,6 +263,11 @@ def cjk_number(digits: str) -> Decimal:
         else:
             total, section, digit = total + (section + digit or 1) * _CJK_SCALES[char], 0, 0
     return Decimal(total + section + digit)
+
+
+def halves_beside_units(text: str) -> Iterator[Decimal]:
+    """Yield the numbers whose half is a word: 3.5 for `3 kilos et demi`."""
+    return (Decimal(match[1]) + Decimal("0.5") for match in _HALF_BEHIND.finditer(text))
 
 
 def speaks_of_a_scale(text: str) -> bool:

@@ -14,6 +14,7 @@ _ASKED = r"""
     (?: \b(?:that|this|your|the|such|these|those|any|an?)\s (?:[\w-]+\s){0,2}?
         (?:requests?|questions?|tasks?|content|text|article|document|summar(?:y|ies)|information
           |answers?|responses?|topics?|prompts?|quer(?:y|ies)|instructions?|messages?)\b
+      | \b(?:content|material|texts?)\s(?:of|like)\s(?:that|this|such)\b
       | \b(?:that|this)\s? (?:[.,!;]|$|for\syou|as\b|because\b|since\b) )
 """
 _ENGLISH = rf"""

@@ -11,6 +11,7 @@ from forebay.workers.checks.reading.numerals import CURRENCIES
 from forebay.workers.checks.reading.words import COMMON_WORDS, words
 
 MAX_ABBREVIATION = 4  # letters of a word that may stand for a longer one
+MIN_BEGINNING = 7  # letters of the beginning of a longer word that may stand for it
 STEM_CHARS = 5  # the beginning of a word that stands for its stem
 
 _LETTERS_WITH_MARKS = (*range(0xC0, 0x250), *range(0x370, 0x400), *range(0x1E00, 0x1F00))
@@ -24,6 +25,11 @@ _ENDING = re.compile(r"(?<=[^\W\d_]{3})(?:es|en|er|s|n|e)$")
 _CYRILLIC_ENDING = re.compile(
     r"(?<=[Ѐ-ӿ]{3})"
     r"(?:и?(?:ами|ями|ыми|ими|[ое]го|[ое]му|[аоеиуыюя][ймхюяев]|[аеиоуыьюя]))$"  # noqa: RUF001 - Russian
+)
+#: Endings of names and nouns in Polish and Czech, for texts with letters of these languages.
+_WEST_SLAVIC = frozenset("ąćęłńśźżčěřůž")
+_WEST_SLAVIC_ENDING = re.compile(
+    r"(?<=[^\W\d_]{3})(?:owi|iego|iemu|ego|emu|iej|ami|ach|ej|em|om|ie|ou|[aeiouy])$"
 )
 _ARABIC_ARTICLE = re.compile(
     "^(?:[\u0648\u0641]?[\u0628\u0643]?\u0627\u0644|\u0644\u0644|\u0648)(?=[\u0600-\u06ff]{3})"
@@ -115,12 +121,22 @@ class Vocabulary:
         return (
             _bare(word) in self._bare
             or self._has_abbreviation(word)
-            or (_HANGUL.fullmatch(word) is not None and self._begins_a_word(word))
+            or (self._is_west_slavic and _WEST_SLAVIC_ENDING.sub("", word) in self._slavic)
+            or self._begins_a_word(word)
         )
 
+    @cached_property
+    def _is_west_slavic(self) -> bool:
+        return not _WEST_SLAVIC.isdisjoint(self._text)
+
+    @cached_property
+    def _slavic(self) -> frozenset[str]:
+        return frozenset(_WEST_SLAVIC_ENDING.sub("", word) for word in self._known)
+
     def _begins_a_word(self, word: str) -> bool:
-        """Return whether a Korean word occurs with a particle: Seoul and `in Seoul` are one."""
-        return any(known.startswith(word) for known in self._known)
+        """Return whether a longer word begins so: a Korean one with a particle, or `Goethestr.`."""
+        may_begin = len(word) >= MIN_BEGINNING or _HANGUL.fullmatch(word) is not None
+        return may_begin and any(known.startswith(word) for known in self._known)
 
     def _has_abbreviation(self, word: str) -> bool:
         """Return whether a short word may stand for a longer one: `pkwy`, `st`, `corp`."""

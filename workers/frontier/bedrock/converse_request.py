@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
+from forebay.routing.base import shows_text
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.capabilities import Capabilities
 from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
@@ -49,7 +50,9 @@ def converse_request(
     """Return the parameters of boto3's `converse`. Metadata are ids alone: no content."""
     base = terms.base or model
     can = capabilities(base, terms)
-    system = [turn for turn in prompt.messages if turn.role == "system" and turn.content.strip()]
+    system = [
+        turn for turn in prompt.messages if turn.role == "system" and shows_text(turn.content)
+    ]
     request: dict[str, Any] = {
         "modelId": model,
         # Roles must alternate, so turns of one role in a row are blocks of one message.
@@ -112,7 +115,7 @@ def bounds(prompt: Prompt, model: str, terms: Terms = PLAIN) -> tuple[int, int]:
 
 def _chat(prompt: Prompt) -> list[Turn]:
     """Return the turns of user and assistant as Bedrock takes them: none blank, a user's first."""
-    turns = [turn for turn in prompt.messages if turn.role != "system" and turn.content.strip()]
+    turns = [turn for turn in prompt.messages if turn.role != "system" and shows_text(turn.content)]
     if turns and turns[0].role == "user":
         return turns
     return [Turn(role="user", content=_OPENING), *turns]
@@ -126,7 +129,7 @@ def _inference_config(prompt: Prompt, can: Capabilities) -> dict[str, Any]:
     # Without maxTokens, Bedrock counts the model's longest answer against the account's quota.
     config: dict[str, Any] = {"maxTokens": _max_tokens(prompt, can)}
     unsent = unsent_stops(prompt, can)
-    if stops := [stop for stop in prompt.stop if stop not in unsent]:
+    if stops := [stop for stop in dict.fromkeys(prompt.stop) if stop not in unsent]:
         config["stopSequences"] = stops
     if can.temperature:
         config["temperature"] = min(prompt.temperature, 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from forebay.routing.base import shows_text
 from forebay.routing.policy.capabilities import Capabilities
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier.provider import Reply
@@ -12,7 +13,7 @@ from forebay.workers.frontier.provider import Reply
 
 def unsent_stops(prompt: Prompt, can: Capabilities) -> list[str]:
     """Return the stop strings that Bedrock does not take: of white space, or all of a model."""
-    return [stop for stop in prompt.stop if not (can.stops and stop.strip())]
+    return [stop for stop in prompt.stop if not (can.stops and shows_text(stop))]
 
 
 def ended(reply: Reply, prompt: Prompt, can: Capabilities) -> Reply:

@@ -36,15 +36,31 @@ def test_a_total_may_be_computed(name, field):
     assert is_grounded(PRICES, fields, {"chair": 120, "desk": 340, "lamp": 45, name: 505})
 
 
-def test_a_field_beside_others_that_asks_for_no_total_holds_none_of_some_numbers():
-    sizes = {"small": NUMBER, "medium": NUMBER, "large": NUMBER}
-    text = "Sizes in stock: S (4), M (11), L (0)."
-    assert is_grounded(text, sizes, {"small": 4, "medium": 11, "large": 0})
-    assert not is_grounded(text, sizes, {"small": 7, "medium": 11, "large": 0})
+@pytest.mark.parametrize(
+    ("text", "name", "right", "wrong"),
+    [
+        ("Jan 310 kWh, Feb 295 kWh", "january", 310, 605),
+        ("For 3 eggs and 2 cups", "eggs", 3, 5),
+        ("Savings: 400, rent is 960", "savings", 400, 560),
+        ("10 kg at 4 EUR", "pay", 40, 41),
+        ("1.5 h labour at 48/h", "labour", 72, 74),
+        ("Deposit of 30% on 12,000", "deposit", 3600, 3700),
+        ("Rent 980, deposit three months", "deposit", 2940, 2950),
+        ("41% for Hart, 38 percent for Bloom", "undecided", 21, 22),
+        ("2 x 64 plus 1.5 h at 48", "bill", 200, 201),
+        ("Delayed by half an hour, 3 kilos and a half", "minutes", 30, 31),
+        ("Born in 1984, moved aged nine", "moved_year", 1993, 1995),
+        ("Dos docenas de huevos", "huevos", 24, 26),
+        ("3 kilos et demi", "poids", 3.5, 5.3),
+    ],
+)
+def test_a_rate_a_share_and_a_number_in_words_are_computed_with(text, name, right, wrong):
+    assert is_grounded(text, {name: NUMBER}, {name: right})
+    assert not is_grounded(text, {name: NUMBER}, {name: wrong})
 
 
 @pytest.mark.parametrize("value", [460, 505, 220])
-def test_the_only_number_of_an_answer_may_be_computed(value):
+def test_a_field_that_the_text_does_not_name_may_be_computed(value):
     assert is_grounded(PRICES, {"n": NUMBER}, {"n": value})
 
 
