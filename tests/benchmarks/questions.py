@@ -11,7 +11,7 @@ import random
 import re
 import string
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from labelled import Labelled
@@ -27,6 +27,7 @@ SILENCE = "There is nothing to be read."  # if the strong model gave no answer i
 ALONE = "\n\nReply with the letter of the right option alone."
 TOKENS = 256  # characters of an answer in free form
 
+_ANSWERS = ["uid", "model", "score", "pred"]
 _OPTION = re.compile(r"^([A-Z])[.)] ", re.MULTILINE)
 
 
@@ -46,7 +47,7 @@ def questions(
         Misconfigured: A file or column is missing, or no question can be asked.
     """
     asked = columns(prompts, ["uid", "prompt"])
-    right, said = _answers(columns(outcomes, ["uid", "model", "score", "pred"]).values(), strong)
+    right, said = _answers(columns(outcomes, _ANSWERS).columns, strong)
     found = [
         job
         for uid, prompt in sorted(zip(asked["uid"], asked["prompt"], strict=True))
@@ -59,11 +60,11 @@ def questions(
     return random.Random(seed).sample(found, min(count, len(found)))
 
 
-def _answers(table: Iterable[list], strong: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+def _answers(table: Mapping[str, list], strong: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """Return the right answers and the strong model's answers, each by uid, as far as known."""
     full: defaultdict[str, Counter[str]] = defaultdict(Counter)
     said: dict[str, str] = {}
-    for uid, model, score, pred in zip(*table, strict=True):
+    for uid, model, score, pred in zip(*(table[name] for name in _ANSWERS), strict=True):
         text = "" if pred is None else str(pred).strip()
         if model == strong:
             said[uid] = text or SILENCE

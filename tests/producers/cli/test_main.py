@@ -33,7 +33,7 @@ CLASSIFY = ["classify", "--text", "My card was charged twice", "--label", "billi
         (["status", "a", "b"], "b", "is more than the command takes: remove it, or quote a text"),
         (["top", "--json=yes"], "--json", "takes no value: remove what stands after ="),
         (["dead", "list", "--limit", "0"], "--limit", "must be at least 1"),
-        (["bulk", "run", "f", "--sample", "-4"], "--sample", "must be at least 0"),
+        (["bulk", "run", "f", "--sample", "-4"], "--sample", "must be at least 1"),
         (["submit", "generate", "--max-tokens", "x"], "--max-tokens", "must be a whole number"),
         (["submit", "generate", "--max-cost", "x"], "--max-cost", "must be a number"),
         (["result", "--timeout", "soon", "id"], "--timeout", "must be a number; see `forebay resu"),
