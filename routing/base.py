@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from functools import cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
+from unicodedata import category
 
 from pydantic import (
     BaseModel,
@@ -36,10 +37,15 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
+_UNKNOWN = frozenset({"Cn", "Co"})  # not assigned, or of private use
+
 
 def shows_text(text: str) -> bool:
-    """Return whether a text has more than white space and characters without a width."""
-    return any(char.isprintable() and not char.isspace() for char in text)
+    """Return whether a text has more than white space and characters without a width.
+
+    A character that this Python does not know, such as a new emoji, is shown.
+    """
+    return any(char.isprintable() or category(char) in _UNKNOWN for char in text if char != " ")
 
 
 def is_none(value: object) -> bool:

@@ -101,6 +101,12 @@ def test_what_is_no_schema_of_an_object_is_refused(schema, words):
     assert caught.value.field == "schema"
 
 
+@pytest.mark.parametrize("content", ["+", "\U0001f44d", "\U0001fae9", "\ue000", "\u200bx"])
+def test_a_chat_may_end_with_any_character_that_is_shown(content):
+    """Also one that this Python does not know yet."""
+    assert Generate(messages=[Message(role="user", content=content)])
+
+
 @pytest.mark.parametrize("blank", [" ", "\n\t", "\u3000", "\u200b", "\ufeff \u2060", "\x00"])
 def test_a_chat_whose_last_message_is_blank_is_refused(blank):
     with pytest.raises(InvalidJob, match="must not be blank") as caught:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.routing.base import shows_text
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Job
 from forebay.routing.scoring import router_model
@@ -67,7 +68,7 @@ def probability(job):
 # --- contracts ----------------------------------------------------------------------------------
 
 some_jobs = st.one_of(
-    st.text(min_size=1, max_size=300).filter(str.strip).map(chat),
+    st.text(min_size=1, max_size=300).filter(shows_text).map(chat),
     st.text(min_size=1, max_size=300).map(summarize),
     st.builds(extract, st.integers(0, 40), st.integers(1, 5)),
     st.lists(st.text("abc", min_size=1), min_size=2, unique=True).map(lambda x: classify(*x)),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from forebay.routing.base import shows_text
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.jobs import Answer, Classification, Generation, Job
 from forebay.routing.settings import Settings
@@ -272,7 +273,9 @@ by_kind = {
     "summarize": st.fixed_dictionaries({"text": texts, "max_words": st.integers(5, 8)}),
     "generate": st.fixed_dictionaries(
         {
-            "messages": texts.map(lambda text: [{"role": "user", "content": text}]),
+            "messages": texts.filter(shows_text).map(
+                lambda text: [{"role": "user", "content": text}]
+            ),
             "max_tokens": st.integers(1, 3),
             "seed": st.none() | st.integers(0, 2),
         }

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.routing.base import KINDS
+from forebay.routing.base import KINDS, shows_text
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Job, parse_job
 from forebay.workers.engines.engine import (
@@ -157,7 +157,7 @@ def test_vectors_have_no_prompt():
             call()
 
 
-@given(st.text(min_size=1).filter(str.strip))
+@given(st.text(min_size=1).filter(shows_text))
 def test_a_frontier_model_gets_the_text_verbatim_between_marks_that_it_cannot_close(text):
     _, frontier = both_prompts("summarize", text=text)
     system, user = (turn.content for turn in frontier.messages)
