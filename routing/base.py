@@ -37,7 +37,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
-_UNKNOWN = frozenset({"Cn", "Co"})  # not assigned, or of private use
+_UNASSIGNED = frozenset({"Cn", "Co"})  # not assigned, or of private use
 
 
 def shows_text(text: str) -> bool:
@@ -45,7 +45,7 @@ def shows_text(text: str) -> bool:
 
     A character that this Python does not know, such as a new emoji, is shown.
     """
-    return any(char.isprintable() or category(char) in _UNKNOWN for char in text if char != " ")
+    return any(char.isprintable() or category(char) in _UNASSIGNED for char in text if char != " ")
 
 
 def is_none(value: object) -> bool:
