@@ -12,11 +12,11 @@ class Places:
         self._free = count
         self._changed = threading.Condition()
 
-    def take(self, most: int, *, wait: bool) -> int:
-        """Take up to so many places, and return how many; `wait` until there is one."""
+    def take(self, most: int, *, within_s: float = 0.0) -> int:
+        """Take up to so many places, and return how many; wait for the first one so long."""
         with self._changed:
-            while wait and most and not self._free:
-                self._changed.wait()
+            if most:
+                self._changed.wait_for(lambda: self._free, within_s)
             taken = min(most, self._free)
             self._free -= taken
             return taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,7 @@ MIN_ROWS_UNDER_WAY = 8  # of all shards of the process
 ROWS_AT_ONCE = 64  # rows that are embedded in one call
 KEEP_EVERY_S = 5.0  # the results so far are kept with the shard, in case this process dies
 LOOK_EVERY_S = 2.0  # at the state of the bulk: it may have been paused or cancelled
+WAIT_S = 1.0  # for a place or an answer, which may take minutes: the shard may be lost meanwhile
 PATIENCE_S = 600.0  # for Redis to tell the budget, once all rows of a shard are answered
 BUSY_S = 0.2  # between two tries while the engine takes no requests
 
@@ -107,25 +108,31 @@ class ShardWork:
         else:
             self._side_by_side(run)
 
-    # --- three ways ---------------------------------------------------------------------------
-
     def _side_by_side(self, run: ShardRun) -> None:
         """Keep as many rows in the engine as there are places, in whatever order they end."""
         ready: _Ready = queue.SimpleQueue()
         begun: dict[str, _Begun] = {}
         try:
             while run.todo or run.seconds or begun:
-                places = self._places.take(len(run.seconds) + len(run.todo), wait=not begun)
+                wish, within_s = len(run.seconds) + len(run.todo), 0.0 if begun else WAIT_S
+                places = self._places.take(wish, within_s=within_s)
                 seconds = self._begin_seconds(run, places, ready)
                 begun |= seconds
                 begun |= self._begin(run, places - len(seconds), ready)
-                if begun:
-                    answers = [(key, begun.pop(key), end) for key, end in _next(ready, self._slots)]
+                if answers := [(key, begun.pop(key), end) for key, end in self._next(begun, ready)]:
                     self._places.give_back(len(answers))
                     self._finish_all(run, answers)
                 self._look_up(run)
         finally:
             self._places.give_back(len(begun))
+
+    def _next(self, begun: Collection[str], ready: _Ready) -> Iterator[tuple[str, _Answer]]:
+        """Wait a moment for an answer of those that were begun; yield those that are ready."""
+        with suppress(queue.Empty):
+            if begun:
+                yield ready.get(timeout=WAIT_S)
+            for _ in range(min(len(begun), self._slots - 1)):
+                yield ready.get_nowait()
 
     def _begin_seconds(self, run: ShardRun, most: int, ready: _Ready) -> dict[str, _Begun]:
         """Begin second opinions: they go before other rows, so that few rows are half done."""
@@ -283,13 +290,6 @@ _Answer = PendingAnswer | WantsSecond
 
 #: The answers that are ready, with the ids of their prompts.
 _Ready = queue.SimpleQueue[tuple[str, _Answer]]
-
-
-def _next(ready: _Ready, most: int) -> Iterator[tuple[str, _Answer]]:
-    """Wait for an answer; yield it, and others that are ready as well."""
-    yield ready.get()
-    for _ in range(min(ready.qsize(), most - 1)):
-        yield ready.get()
 
 
 class _Ended(Exception):

@@ -1,6 +1,7 @@
 """A shard in the local lane: what becomes of its rows, and what it survives."""
 
 import threading
+import time
 from unittest.mock import Mock
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from forebay.routing.bulk.bulks import Bulks
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.bulk.shards import Shards, kept_results
-from forebay.routing.errors import EngineDied, InvalidJob, Misconfigured, Unavailable
+from forebay.routing.errors import EngineDied, InvalidJob, Lost, Misconfigured, Unavailable
 from forebay.routing.jobs import Answer, new_id
 from forebay.workers.bulk.row_steps import RowSteps
 from forebay.workers.bulk.shard_work import ShardWork
@@ -17,6 +18,7 @@ from forebay.workers.cascade.check import check
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.runtime.execute import attempt
+from forebay.workers.runtime.outcomes import Retry
 from forebay.workers.runtime.recording import record
 from shards import LABELS, counters, put, rows_of, shard, work_shards
 
@@ -172,6 +174,33 @@ def test_a_bulk_that_is_cancelled_while_a_shard_is_worked_ends_it(lanes, monkeyp
     assert lanes.ledger.record(made.id).state == "waiting"
     work_shards(lanes)
     assert lanes.ledger.record(made.id).state == "cancelled"
+
+
+@pytest.mark.parametrize("state", ["paused", "cancelled"])
+def test_answers_that_take_long_hold_no_thread_once_their_bulk_is(lanes, monkeypatch, state):
+    monkeypatch.setattr("forebay.workers.bulk.shard_work.LOOK_EVERY_S", 0)
+    monkeypatch.setattr("forebay.workers.bulk.shard_work.WAIT_S", 0.05)
+    made = shard("[[echo: delay=100]] a billing question", "[[echo: delay=100]] no login here")
+    put(lanes.ledger, made)
+    work_shards(lanes, "route")
+    claim = lanes.ledger.claim("local.default", shards=True)
+    Bulks(lanes.ledger).set_state(made.bulk, state)
+    began = time.monotonic()
+    assert attempt(lanes.local.work, claim) == Retry(state, counted=False)
+    assert time.monotonic() - began < 50
+
+
+def test_answers_that_take_long_hold_no_thread_once_their_shard_is_lost(lanes, monkeypatch):
+    monkeypatch.setattr("forebay.workers.bulk.shard_work.WAIT_S", 0.05)
+    made = shard("[[echo: delay=100]] a billing question", "[[echo: delay=100]] no login here")
+    put(lanes.ledger, made)
+    work_shards(lanes, "route")
+    claim, lost = lanes.ledger.claim("local.default", shards=True), threading.Event()
+    threading.Timer(0.2, lost.set).start()
+    began = time.monotonic()
+    with pytest.raises(Lost):
+        lanes.local._shard_work.work(claim, lost)
+    assert time.monotonic() - began < 50
 
 
 def test_a_worker_goes_on_with_the_results_of_one_that_died(lanes):
