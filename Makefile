@@ -39,7 +39,7 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 # Tests that start no whole fleet and do not wait long. They can run side by side.
 FAST := not slow and not browser and not clients and not gpu and not deploy
 
-# Folders with tests of the mark `fleets`, which start whole fleets, or look at the clock: three files at a
+# Folders with tests of the mark `fleets`, which start whole fleets, or look at the clock: four files at a
 # time, on any machine. The long files come first, so that no file runs alone at the end.
 FLEETS := tests/deploy tests/examples tests/whole tests/front_door tests/workers/runtime \
 	tests/workers/telemetry tests/producers/gateway
@@ -50,7 +50,7 @@ ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
 	@$(PY) -m pytest -n auto -m "not fleets and not browser and not clients and not gpu and not deploy" --cov --cov-report= --cov-fail-under=0
-	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "fleets and not browser and not clients and not gpu and not deploy" $(FLEETS) --cov --cov-append
+	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "fleets and not browser and not clients and not gpu and not deploy" $(FLEETS) --cov --cov-append
 endif
 
 .PHONY: test-fast

@@ -53,7 +53,7 @@ def described(document):
 # The requests are made here and not at collection, which each process of a run repeats.
 def test_every_answer_is_documented(described, served, fuzz_key, subtests):
     headers = {"authorization": f"Bearer {fuzz_key}"}
-    how = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+    how = settings(max_examples=14, deadline=None, suppress_health_check=list(HealthCheck))
 
     def ask(case):
         response = case.call(base_url=served.gateway_url, headers=headers, timeout=60)
