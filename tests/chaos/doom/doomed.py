@@ -83,13 +83,13 @@ class Doom:
 
 
 def rewrite(old: str, new: str) -> None:
-    """Replace a text in all Lua scripts, in this process, before it loads them."""
+    """Replace a text of the prelude in all Lua scripts that hold it, before they are loaded."""
     original = scripts.transition
+    prelude = Path(scripts.__file__).with_name("prelude.lua").read_text()
+    assert old in prelude, f"the prelude says nothing of {old!r} any more"
 
     def rewritten(name: str) -> str:
-        text = original(name)
-        assert old in text, f"the scripts say nothing of {old!r} any more"
-        return text.replace(old, new)
+        return original(name).replace(old, new)
 
     scripts.transition = rewritten  # type: ignore[assignment]
 
