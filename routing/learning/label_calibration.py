@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from forebay.routing.base import FrozenModel, Kind
 from forebay.routing.jobs import Classification, Decide, Decisions, Job
 from forebay.routing.questions.decisions import QuestionAnswer, answer_to
+from forebay.routing.questions.questions import Question
 
 MAX_GROUPS = 500  # of one calibration
 MAX_LOG_TEMPERATURE = 2.0
@@ -68,9 +69,11 @@ def at_temperature(
     """
     update: dict[str, object] = {"temperature": round(temperature, 4)}
     if isinstance(content, Decisions):
+        assert isinstance(job.request, Decide)
+        questions = {question.name: question for question in job.request.questions}
         factors = of_questions or {}
         update["answers"] = tuple(
-            _answer_at(job, answer, temperature, factors.get(answer.name, 1.0))
+            _answer_at(questions[answer.name], answer, temperature, factors.get(answer.name, 1.0))
             for answer in content.answers
         )
     elif content.scores:
@@ -80,10 +83,8 @@ def at_temperature(
 
 
 def _answer_at(
-    job: Job, answer: QuestionAnswer, temperature: float, factor: float
+    question: Question, answer: QuestionAnswer, temperature: float, factor: float
 ) -> QuestionAnswer:
-    assert isinstance(job.request, Decide)
-    question = next(each for each in job.request.questions if each.name == answer.name)
     weights = tempered(answer.probabilities, temperature * factor)
     return answer_to(question, weights).model_copy(update={"temperature": round(factor, 4)})
 

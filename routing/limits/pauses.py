@@ -13,7 +13,7 @@ from forebay.routing.base import KINDS
 from forebay.routing.errors import InvalidJob
 from forebay.routing.lanes import Hop
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import digest, with_scripts
+from forebay.routing.store.scripts import run
 from forebay.routing.store.ttl_cache import TtlCache
 
 KEY = "fb:paused"
@@ -47,7 +47,7 @@ def keep_order(client: redis.Redis, key: str, name: str, value: str) -> None:
         Misconfigured: This user of Redis gives no orders.
     """
     with reaching_redis():
-        with_scripts(client, lambda: client.evalsha(digest("order"), 0, key, name, value))
+        run(client, "order", key, name, value)
 
 
 class Pauses:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import redis
 
@@ -16,7 +15,7 @@ from forebay.routing.errors import Unavailable
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.limits.pauses import KEY as PAUSED_KEY
 from forebay.routing.logs import Event, event
-from forebay.routing.policy.tables import LOOPBACK
+from forebay.routing.policy.tables import is_local_http
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import run
 from forebay.routing.store.ttl_cache import TtlCache
@@ -191,8 +190,7 @@ class Spillway:
 
         Any other endpoint, such as that of a VPC, leads to AWS.
         """
-        endpoint = urlsplit(self.endpoint())
-        return endpoint.scheme == "http" and endpoint.hostname in LOOPBACK
+        return is_local_http(self.endpoint())
 
     def _probe(self, faults: list[Fault], job_id: str) -> Admission:
         """Admit one job as the probe of these faults, once their pauses have passed."""

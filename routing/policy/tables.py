@@ -46,6 +46,14 @@ def _some_weight(shape: tuple[float, ...]) -> tuple[float, ...]:
 
 #: Names of this machine, to which nothing needs to be encrypted.
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def is_local_http(url: str) -> bool:
+    """Return whether a URL leads to this machine in the clear, as that of a mock does."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname in LOOPBACK
+
+
 _ADVERBS = {"hour": "hourly", "day": "daily", "month": "monthly"}
 
 Zone = Annotated[str, AfterValidator(_zone)]

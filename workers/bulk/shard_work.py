@@ -114,8 +114,8 @@ class ShardWork:
         begun: dict[str, _Begun] = {}
         try:
             while run.todo or run.seconds or begun:
-                wish, within_s = len(run.seconds) + len(run.todo), 0.0 if begun else WAIT_S
-                places = self._places.take(wish, within_s=within_s)
+                within_s = 0.0 if begun else WAIT_S
+                places = self._places.take(len(run.seconds) + len(run.todo), within_s=within_s)
                 seconds = self._begin_seconds(run, places, ready)
                 begun |= seconds
                 begun |= self._begin(run, places - len(seconds), ready)

@@ -211,7 +211,6 @@ def _try_out(
 def _validate(client: Client, source: str, options: dict[str, Any], *, as_json: bool) -> None:
     """Read all rows, and answer none."""
     from forebay.producers.bulk.outputs.columns import of_bad_row
-    from forebay.producers.cli.bulk.progress import counted
 
     found = client.validate_bulk(source, **options)
     if as_json:
@@ -221,8 +220,10 @@ def _validate(client: Client, source: str, options: dict[str, Any], *, as_json: 
         for row in found.first_bad:
             display.text(str(row))
         if (more := found.bad - len(found.first_bad)) > 0:
-            display.text(f"and {counted(more, 'more bad row')}")
-        display.text(f"{counted(found.rows, 'valid row')}, {counted(found.bad, 'bad row')}")
+            display.text(f"and {display.counted(more, 'more bad row')}")
+        display.text(
+            f"{display.counted(found.rows, 'valid row')}, {display.counted(found.bad, 'bad row')}"
+        )
     if found.bad:
         raise typer.Exit(display.FAILURE)
 
@@ -248,7 +249,7 @@ def _follow_resumed(which: str, tenant: str | None, source: str | None, *, as_js
 
 def _follow(bulk: BulkHandle, *, as_json: bool, by: bool = False) -> None:
     """Feed and collect a bulk until it ends or a signal detaches. `by`: it has a deadline."""
-    from forebay.producers.cli.bulk.progress import counted, forecast_line, live
+    from forebay.producers.cli.bulk.progress import forecast_line, live
     from forebay.producers.cli.progress import interrupted_by
 
     with bulk:
@@ -268,7 +269,7 @@ def _follow(bulk: BulkHandle, *, as_json: bool, by: bool = False) -> None:
     if bulk.input_change:
         display.note(f"the input changed while it was read: {bulk.input_change}")
     if end.bad:
-        display.note(f"{counted(end.bad, 'bad row')}: see {bulk.bad_rows}")
+        display.note(f"{display.counted(end.bad, 'bad row')}: see {bulk.bad_rows}")
     if end.failed or end.expired or end.degraded:
         display.note(f"`forebay bulk retry {bulk.out}` answers failed and degraded rows again")
     if end.state != "done":

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from forebay.producers.bulk.running.forecast import Forecast
 from forebay.producers.bulk.running.progress import Progress
 from forebay.producers.bulk.sample import Estimate
+from forebay.producers.cli import display
 
 LINE_EVERY_S = 5.0  # in a pipe
 MAX_EXAMPLE_CHARS = 120  # of an answer that fails a check
@@ -88,7 +89,7 @@ def report_lines(progress: Progress) -> Iterator[str]:
 
 def estimate_lines(found: Estimate) -> Iterator[str]:
     """Yield the lines of an estimate for people."""
-    valid, bad = counted(found.rows, "valid row"), counted(found.bad, "bad row")
+    valid, bad = display.counted(found.rows, "valid row"), display.counted(found.bad, "bad row")
     yield f"{valid}, {bad}; {found.sampled:,} answered"
     if found.bad:
         yield "--dry-run prints the bad rows"
@@ -133,11 +134,6 @@ def cells(progress: Progress) -> list[str]:
         f"{progress.bedrock:,}", f"{progress.degraded:,}", f"{progress.failed:,}",
         f"{progress.bad:,}", f"${progress.spent_usd:.6f}", progress.out,
     ]  # fmt: skip
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number and its noun: `1 bad row`, `2,000 bad rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def span(seconds: float) -> str:

@@ -27,7 +27,7 @@ from forebay.producers.gateway.openai.responses import reply as responses_reply
 from forebay.producers.gateway.openai.responses.asked import with_asked
 from forebay.producers.gateway.openai.responses.request import ResponsesRequest
 from forebay.producers.gateway.shapes import openai_error
-from forebay.producers.gateway.wire import read
+from forebay.producers.gateway.wire import Body, read
 from forebay.routing.jobs import Answer
 
 #: Of one batch, as OpenAI limits them.
@@ -105,14 +105,12 @@ class ResponseLines(OpenAILines):
             raise NotSupported(words, field="previous_response_id")
         chat = request.chat()
         made = jobs(chat, desk.target(request.model), request.forebay, desk.headers, desk.tenant)
-        asked = from_json(request.model_dump_json(by_alias=True, exclude_unset=True))
-        del asked["input"]
-        return Translated(made, {"asked": asked, "tools": chat.tools is not None})
+        return Translated(made, {"asked": _asked(request), "tools": chat.tools is not None})
 
     def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a response object."""
         (answer,) = answers
-        body = ResponsesRequest.model_validate({**told["asked"], "input": "-"})
+        body = ResponsesRequest.model_validate(told["asked"])
         empty = responses_reply.empty(answer.id, body.model)
         whole = responses_reply.answered(empty, answer, told_tools(told))
         return {**with_asked(whole, body), "store": False}  # it is in the output alone
@@ -144,8 +142,7 @@ class DecisionLines(OpenAILines):
         request = read(DecisionRequest, to_json(body))
         target = desk.target(request.model, "decide")
         job = decision_job(request, target, desk.headers, desk.tenant)
-        asked = from_json(request.model_dump_json(by_alias=True, exclude_unset=True))
-        return Translated([job], {"asked": {**asked, "input": "-"}})
+        return Translated([job], {"asked": _asked(request)})
 
     def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a decision."""
@@ -155,6 +152,12 @@ class DecisionLines(OpenAILines):
 FORMATS: tuple[OpenAILines, ...] = (
     ChatLines(), ResponseLines(), EmbeddingLines(), DecisionLines(),
 )  # fmt: skip
+
+
+def _asked(request: Body) -> dict[str, Any]:
+    """Return what is kept of a request to make its response: all but its input."""
+    asked = from_json(request.model_dump_json(by_alias=True, exclude_unset=True))
+    return {**asked, "input": "-"}
 
 
 def _line(line_id: str, custom_id: str, response: Any, error: Any) -> Any:

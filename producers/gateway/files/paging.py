@@ -59,7 +59,7 @@ def page_of(
     Raises:
         InvalidRequest: There is no item of this id.
     """
-    begin = _place(ids, after, field) + 1 if after else 0
+    begin = begin_after(ids, after, field)
     end = min(begin + limit, len(items))
     more = end < len(items)
     if before:
@@ -70,6 +70,15 @@ def page_of(
         items[begin:end], more, ids[begin] if end > begin else None,
         ids[end - 1] if end > begin else None,
     )  # fmt: skip
+
+
+def begin_after(ids: Sequence[str], after: str, field: str = "after") -> int:
+    """Return where the items after the one of this id begin; 0 if it is empty.
+
+    Raises:
+        InvalidRequest: There is no item of this id.
+    """
+    return _place(ids, after, field) + 1 if after else 0
 
 
 def _place(ids: Sequence[str], wanted: str, field: str) -> int:

@@ -14,7 +14,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy
-from forebay.routing.policy.tables import LOOPBACK
+from forebay.routing.policy.tables import is_local_http
 from forebay.routing.settings import read, read_settings
 from forebay.routing.store.connection import connect
 from forebay.workers.frontier.bedrock.converse_reply import STAND_IN_MARK
@@ -172,7 +172,7 @@ def _mock(settings: BedrockSettings) -> str | None:
     url = settings.bedrock_endpoint or _announced()
     try:
         parts = urlsplit(url)
-        if parts.scheme != "http" or parts.hostname not in LOOPBACK:
+        if parts.hostname is None or not is_local_http(url):
             return None
         connection = HTTPConnection(parts.hostname, parts.port, timeout=MOCK_TIMEOUT_S)
         try:

@@ -10,6 +10,7 @@ from starlette.datastructures import QueryParams
 
 from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.errors import InvalidRequest
+from forebay.producers.gateway.files.paging import begin_after
 from forebay.producers.gateway.openai.completions import stored
 from forebay.producers.gateway.openai.completions.stored import StoredChat
 from forebay.producers.gateway.openai.replies import completion_id
@@ -69,22 +70,13 @@ def page(
     listed = stored.completions(by.gateway).job_ids(by.tenant)
     if newest_first:
         listed.reverse()
-    job_ids = _after(listed, after)
+    job_ids = listed[begin_after([*map(completion_id, listed)], after) :]
     found: list[Found] = []
     for start in range(0, len(job_ids), READ_AT_ONCE):
         found += _matching(by, wanted, job_ids[start : start + READ_AT_ONCE])
         if len(found) > limit:
             break
     return found[:limit], len(found) > limit
-
-
-def _after(job_ids: Sequence[str], after: str) -> Sequence[str]:
-    if not after:
-        return job_ids
-    shown = [completion_id(job_id) for job_id in job_ids]
-    if after not in shown:
-        raise InvalidRequest("is not in the list", field="after")
-    return job_ids[shown.index(after) + 1 :]
 
 
 def _matching(by: Caller, wanted: Wanted, job_ids: Sequence[str]) -> list[Found]:

@@ -304,7 +304,8 @@ def test_a_billed_record_without_a_result_stays_reserved(spillway, mock, monkeyp
     assert not one_by_one(mock)
 
 
-def test_a_worker_leaves_a_job_to_the_batch_that_has_it(spillway, mock, redis):
+def claimed_from_batch(spillway, mock, redis):
+    """Return three jobs that a held batch has, and a worker's claim of the first one."""
     mock.batches.plan.hold = True
     jobs = spillway.submit(3)
     spillway.work()
@@ -312,6 +313,11 @@ def test_a_worker_leaves_a_job_to_the_batch_that_has_it(spillway, mock, redis):
     redis.zadd("fb:later", {jobs[0]: 1})
     spillway.sweep()
     claim = spillway.ledger.claim("bedrock")
+    return jobs, claim
+
+
+def test_a_worker_leaves_a_job_to_the_batch_that_has_it(spillway, mock, redis):
+    _, claim = claimed_from_batch(spillway, mock, redis)
     outcome = spillway.worker.work(claim)
     assert isinstance(outcome, Retry)
     assert not outcome.counted
@@ -349,13 +355,7 @@ def test_a_tenant_that_damages_its_job_keeps_no_other_from_its_answer(
 
 
 def test_a_job_that_a_worker_looks_at_while_results_come_gets_its_answer(spillway, mock, redis):
-    mock.batches.plan.hold = True
-    jobs = spillway.submit(3)
-    spillway.work()
-    spillway.rounds(2)
-    redis.zadd("fb:later", {jobs[0]: 1})
-    spillway.sweep()
-    claim = spillway.ledger.claim("bedrock")
+    jobs, claim = claimed_from_batch(spillway, mock, redis)
     mock.batches.plan.hold = False
     spillway.rounds()
     spillway.ledger.retry(claim, "unavailable", counted=False)
