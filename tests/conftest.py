@@ -57,6 +57,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if excluded_by(config.option.markexpr) & marks_of_file(collection_path) else None
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a test after its argument where the value is bytes: packed files hold the time.
+
+    The processes of one run must collect the same names, and each imports the tests anew.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest selects tests by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests of fleets."""

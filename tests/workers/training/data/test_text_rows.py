@@ -35,10 +35,10 @@ def as_json(rows, newline="\n"):
         ("a.csv", as_csv(ROWS).encode()),
         ("a.CSV", as_csv(ROWS, newline="\r\n").encode("utf-8-sig")),
         ("a.tsv", as_csv(ROWS, delimiter="\t").encode()),
-        ("a.csv.gz", gzip.compress(as_csv(ROWS).encode())),
+        ("a.csv.gz", gzip.compress(as_csv(ROWS).encode(), mtime=0)),
         ("a.jsonl", as_json(ROWS).encode()),
         ("a.ndjson", as_json(ROWS, newline="\r\n\r\n").encode("utf-8-sig")),
-        ("a.jsonl.gz", gzip.compress(as_json(ROWS).encode())),
+        ("a.jsonl.gz", gzip.compress(as_json(ROWS).encode(), mtime=0)),
     ],
 )
 def test_each_format_gives_the_same_values(tmp_path, name, content):
@@ -74,7 +74,11 @@ def test_true_and_false_are_scores(tmp_path):
         ("a.csv", "uid,model,score\n1,ä,1\n".encode("latin-1"), "is not UTF-8"),
         ("a.csv", "uid,model,score\n1,a,1\n".encode("utf-16"), "is not UTF-8"),
         ("a.csv.gz", b"uid,model,score\n", "is not gzip, or is cut short"),
-        ("a.csv.gz", gzip.compress(as_csv(ROWS).encode())[:30], "is not gzip, or is cut short"),
+        (
+            "a.csv.gz",
+            gzip.compress(as_csv(ROWS).encode(), mtime=0)[:30],
+            "is not gzip, or is cut short",
+        ),
         ("a.jsonl", b'{"uid": 1, "model"\n', "line 1: is not JSON"),
         ("a.jsonl", b"\n[1]\n", "line 2: is not a JSON object"),
         ("a.jsonl", b'{"uid": {}, "model": "a", "score": 1}\n', "line 1: column 'uid' must"),
