@@ -99,7 +99,7 @@ def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
         else:
             role = "system" if message.role == "developer" else message.role
             text = _text(message, field)
-            if text or role == "user":
+            if text or (role == "user" and number == len(messages) - 1):
                 found.append((role, text))
     return found
 

@@ -125,7 +125,8 @@ class EchoGenerator:
        message between "Text:" and "Labels:" or "Question:", or in the whole message if they are
        missing, or else the first option;
     3. for a `JsonSchema`, its smallest instance;
-    4. otherwise the words of the last user message, without its directives.
+    4. otherwise the words of the last user message, without its directives. If the assistant has
+       begun to say them in the last message, the rest follows.
 
     A stop string cuts every text that has no constraint.
     """
@@ -263,7 +264,8 @@ def _answer(prompt: Prompt, asked: str, directives: Directives) -> str:
     text = without_directives(asked).strip()
     match prompt.constraint:
         case None:
-            return text
+            last = prompt.messages[-1]
+            return text.removeprefix(last.content) if last.role == "assistant" else text
         case Choice(options=options):
             labelled = _text_to_label(text).casefold()
             return next((opt for opt in options if opt.casefold() in labelled), options[0])

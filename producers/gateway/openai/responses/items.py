@@ -138,7 +138,7 @@ def turns(items: Sequence[Item], before: Sequence[Item] = ()) -> list[tuple[str,
             found.append(("assistant", said("", calls)))
             calls = []
         role, text = _turn(item, names, number)
-        if text or role == "user":
+        if text or (role == "user" and number == len(items) - 1):
             found.append((role, text))
     return found
 
