@@ -33,6 +33,9 @@ class Message(Body):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: AnyPartsText | None = None
     name: Ignored = None
+    prefix: Ignored = (
+        None  # clients of other services mark so a last message that is to be continued
+    )
     refusal: str | None = None
     annotations: Ignored = None
     audio: Annotated[Any, only(why=_TEXT_ONLY)] = None
