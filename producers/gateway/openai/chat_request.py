@@ -23,7 +23,6 @@ from forebay.producers.gateway.wire import AnyPartsText, Body, Ignored, Metadata
 MAX_CHOICES = 8  # each is a job of its own
 _NO_FUNCTIONS = "functions are called by `tools`; leave it out"
 _NO_PENALTY = "engines do not penalize tokens; leave it out"
-_NO_EFFORT = "a model reasons as it was made to; leave it out"
 _TEXT_ONLY = "an answer is text; leave it out"
 
 

@@ -20,7 +20,7 @@ from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.cost import Cost, cost_of
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.provider import BilledFailure, Reply
-from forebay.workers.frontier.stops import ended
+from forebay.workers.frontier.sending.stops import ended
 from forebay.workers.frontier.terms import Terms
 from forebay.workers.prompts import prompts
 from forebay.workers.runtime.attempt import Attempt

@@ -35,8 +35,8 @@ from forebay.workers.frontier.bedrock.converse_request import (
 )
 from forebay.workers.frontier.bedrock.converse_stream import keep_stream, streamed_body
 from forebay.workers.frontier.provider import AccountFault, Provider, Reply
+from forebay.workers.frontier.sending.stops import ended, until_stop
 from forebay.workers.frontier.settings import BedrockSettings
-from forebay.workers.frontier.stops import ended, until_stop
 from forebay.workers.frontier.terms import PLAIN, Terms
 
 CONNECT_TIMEOUT_S = 5

@@ -12,8 +12,8 @@ from forebay.routing.base import shows_text
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.capabilities import Capabilities
 from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
-from forebay.workers.frontier.prefill import turns_for
-from forebay.workers.frontier.stops import sent_stops
+from forebay.workers.frontier.sending.sent_turns import most_tokens, turns_for
+from forebay.workers.frontier.sending.stops import sent_stops
 from forebay.workers.frontier.structured_output import is_refused
 from forebay.workers.frontier.terms import PLAIN, Terms
 
@@ -29,8 +29,7 @@ REASONING_TOKENS = 2_048
 #: The user's turn in front of a chat that an assistant's turn begins.
 _OPENING = "(The conversation begins.)"
 
-# Upper bounds of the tokens of a turn and of a request that are not their text.
-_TOKENS_PER_TURN, _TOKENS_PER_CALL = 16, 512
+_TOKENS_PER_CALL = 512  # upper bound of the tokens of a request that are not those of its turns
 
 # Keywords that structured output does not support; the checks of the answer enforce them.
 _UNSUPPORTED = {
@@ -103,16 +102,9 @@ def capabilities(base: str, terms: Terms) -> Capabilities:
 
 
 def bounds(prompt: Prompt, model: str, terms: Terms = PLAIN) -> tuple[int, int]:
-    """Return the most tokens a call can be billed for: of its prompt, and of its answer.
-
-    No tokenizer makes more tokens of a text than the text has bytes.
-    """
+    """Return the most tokens a call can be billed for: of its prompt, and of its answer."""
     can = capabilities(model, terms)
-    texts = [turn.content for turn in turns_for(prompt, can)]
-    if isinstance(prompt.constraint, JsonSchema):
-        texts.append(json.dumps(prompt.constraint.schema_))
-    size = sum(len(text.encode()) + _TOKENS_PER_TURN for text in texts)
-    return size + _TOKENS_PER_CALL, _max_tokens(prompt, can)
+    return most_tokens(prompt, can) + _TOKENS_PER_CALL, _max_tokens(prompt, can)
 
 
 def _chat(prompt: Prompt, can: Capabilities) -> list[Turn]:

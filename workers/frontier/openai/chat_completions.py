@@ -25,8 +25,8 @@ from forebay.workers.frontier.openai.chat_reply import (
 )
 from forebay.workers.frontier.openai.chat_request import bounds, capabilities, chat_request
 from forebay.workers.frontier.provider import ModelFault, OutcomeUnknown, Provider, Reply
+from forebay.workers.frontier.sending.stops import ended, until_stop
 from forebay.workers.frontier.settings import BedrockSettings
-from forebay.workers.frontier.stops import ended, until_stop
 from forebay.workers.frontier.terms import PLAIN, Terms
 
 CONNECT_TIMEOUT_S = 5

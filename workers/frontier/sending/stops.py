@@ -9,7 +9,7 @@ from forebay.routing.base import shows_text
 from forebay.routing.policy.capabilities import Capabilities
 from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import Prompt, TakeText
-from forebay.workers.engines.stop_strings import StopStrings
+from forebay.workers.engines.stop_strings import StopStrings, before_stop
 from forebay.workers.frontier.provider import Reply
 
 MAX_STOPS_SENT = 4  # in one call: what every model takes
@@ -47,11 +47,9 @@ def ended(reply: Reply, prompt: Prompt, can: Capabilities) -> Reply:
     Some models leave the string at the end of their text, and few name it. If the service says that
     one ended the text and was sent only one, it is that one; of several, nobody can tell.
     """
-    ending = StopStrings(prompt.stop)
-    ending.feed(reply.text)
-    if ending.found is not None:
-        text = reply.text[: ending.safe]
-        return replace(reply, text=text, finish="stop", stop_sequence=ending.found)
+    text, stop = before_stop(reply.text, prompt.stop)
+    if stop is not None:
+        return replace(reply, text=text, finish="stop", stop_sequence=stop)
     sent = sent_stops(prompt, can)
     if reply.stopped and reply.stop_sequence is None and len(sent) == 1:
         return replace(reply, stop_sequence=sent[0])

@@ -7,7 +7,7 @@ import pytest
 from forebay.routing.limits.prices import Prices
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.frontier.bedrock.converse_request import bounds, converse_request
-from forebay.workers.frontier.prefill import turns_for
+from forebay.workers.frontier.sending.sent_turns import turns_for
 
 OLD, NEW = "anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic.claude-haiku-5-5"
 ASK = Turn(role="user", content="Which colour has the sky?")
