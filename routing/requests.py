@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Generic,
-    Literal,
-    Self,
-    TypeVar,
-    cast,
-    overload,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVar, cast, overload
 
 from pydantic import (
     AfterValidator,
@@ -206,7 +196,7 @@ class Generate(Answerable[Generation]):
             raise InvalidJob("cannot be combined with schema", field="regex")
         if self.prefill is not None and (self.schema_ is not None or self.regex is not None):
             words = (
-                "must end with the user's: an answer under a schema, a regex or tools begins anew"
+                "must end with the user's: under a schema, a regex or tools an answer begins anew"
             )
             raise InvalidJob(words, field="messages")
         if not shows_text(self.messages[-1].content):
