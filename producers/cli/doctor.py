@@ -10,12 +10,12 @@ import platform
 import re
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import redis
 
+from forebay.producers.cli import display
 from forebay.producers.cli.gateway.setting_checks import gateway_settings
 from forebay.producers.cli.operator import fleet_checks
 from forebay.producers.cli.operator.readers import chosen, settings_of_fleet
@@ -203,9 +203,9 @@ def bedrock(client: redis.Redis) -> Iterator[Finding]:
         return
     for fault in faults:
         whom = "every job for Bedrock waits" if fault.scope == ACCOUNT else f"{fault.scope} is shut"
-        since = datetime.fromtimestamp(fault.since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         mend = "correct it; one job tries again every few seconds, and no restart is needed"
-        yield Finding("bedrock", "fail", f"{whom} since {since}: {fault.reason}", mend)
+        seen = f"{whom} since {display.moment(fault.since)}: {fault.reason}"
+        yield Finding("bedrock", "fail", seen, mend)
     for model, left_s in resting.items():
         seen = f"{model} asked to slow down or failed, and rests for {left_s:.0f} s more"
         yield Finding("bedrock", "warn", seen, "wait; one call then tries again")

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from forebay.producers.cli import display, worker_commands
 from forebay.producers.cli.operator import readers
-from forebay.producers.cli.options import Interval, Json, Online, Rounds
+from forebay.producers.cli.options import Interval, Json, Online, Rounds, ungrouped
 from forebay.routing.tracing import exporting
 
 HELP = """Submit LLM jobs to a Forebay fleet and fetch their answers.
@@ -134,7 +134,7 @@ app = typer.Typer(
     cls=Commands, help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-about = typer.Typer(rich_markup_mode=None, add_completion=False)
+about = ungrouped()
 
 
 @about.command()
@@ -189,10 +189,7 @@ def _print_version(*, as_json: bool) -> None:
         number = version("forebay")
     except PackageNotFoundError:
         number = "unknown (not installed)"
-    if as_json:
-        display.document({"forebay": number})
-    else:
-        display.text(number)
+    display.result({"forebay": number}, number, as_json=as_json)
 
 
 def _version_asked(wanted: bool) -> None:  # noqa: FBT001 - typer calls it

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import wraps
 from itertools import groupby
 from statistics import median
@@ -62,11 +61,11 @@ def emptied() -> Iterator[Finding]:
     with _reader() as reader:
         since = emptied_at(Workers(reader.redis).all())
     if since:
-        when = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         mend = (
             "put its append-only file back from a backup; or submit the jobs again, and make API "
             "keys anew. Then restart the workers, which ends this report"
         )
+        when = display.moment(since)
         seen = f"Redis lost its data at {when}: jobs, answers, API keys and books are gone"
         yield Finding("data", "fail", seen, mend)
 
@@ -201,10 +200,10 @@ def pauses() -> Iterator[Finding]:
     with _reader() as reader:
         paused = Pauses(reader.redis).all()
     for pause in paused:
-        since = datetime.fromtimestamp(pause.since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         why = f": {pause.reason}" if pause.reason else ""
         mend = f"forebay resume {pause.scope}{fleet_option()}"
-        yield Finding("paused", "warn", f"{pause.scope} since {since}{why}", mend)
+        seen = f"{pause.scope} since {display.moment(pause.since)}{why}"
+        yield Finding("paused", "warn", seen, mend)
 
 
 @contextmanager

@@ -9,21 +9,21 @@ from typing import Annotated
 
 import typer
 
+from forebay.producers.cli.options import option
+
 DAY_S = 86_400
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": DAY_S, "w": 7 * DAY_S}
 
 Since = Annotated[
     str,
-    typer.Option(
-        "--since", metavar="WHEN",
-        help="From then on: 2h, 7d or 4w ago, a day like 2026-11-01 (UTC), or an ISO time.",
+    option(
+        "--since",
+        "WHEN",
+        "From then on: 2h, 7d or 4w ago, a day like 2026-11-01 (UTC), or an ISO time.",
     ),
-]  # fmt: skip
-Until = Annotated[
-    str | None,
-    typer.Option("--until", metavar="WHEN", help="Up to then, likewise. Default: now"),
 ]
+Until = Annotated[str | None, option("--until", "WHEN", "Up to then, likewise. Default: now")]
 
 
 def moment(text: str, option: str = "--since") -> float:
