@@ -252,6 +252,12 @@ def _refusal(error: redis.RedisError) -> str | None:
     return "Redis refuses this user" if isinstance(error, redis.AuthenticationError) else None
 
 
+def clock_of(client: redis.Redis) -> float:
+    """Return the time by Redis' clock, in Unix seconds: all processes agree on it."""
+    seconds, micros = client.time()
+    return float(seconds) + micros / 1e6
+
+
 def text_of(stored: bytes) -> str:
     """Return stored bytes as text. A tenant may have written some that are not UTF-8: see those."""
     return stored.decode(errors="backslashreplace")

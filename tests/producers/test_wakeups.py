@@ -151,6 +151,14 @@ def test_an_entry_that_nobody_can_read_does_not_end_the_thread(client, redis, en
     assert all(each.is_alive() for each in client._wakeups._listeners.values())
 
 
+def test_a_job_whose_end_redis_lost_in_a_failover_is_waited_for(client, redis):
+    job_id, future = client.submit_with_future(ask())
+    redis.xadd(client._wakeups.stream, {"id": job_id, "state": "done"})
+    time.sleep(0.1)
+    settle(client._ledger, client._ledger.claim("route"))
+    assert future.result(5).content == Summary(text="HELLO")
+
+
 def test_a_surprise_is_logged_by_type_and_place_and_the_thread_goes_on(client, monkeypatch, caplog):
     results, calls = client._ledger.results, []
 
