@@ -29,6 +29,7 @@ from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import (
     NO_DISK,
+    clock_of,
     connect,
     reaching_redis,
     without_password,
@@ -271,8 +272,8 @@ def _held(client: redis.Redis, limit: int) -> str:
 
 def _skew(client: redis.Redis) -> float:
     before = time.time()
-    seconds, micros = client.time()
-    return float((before + time.time()) / 2 - (seconds + micros / 1e6))
+    clock = clock_of(client)
+    return (before + time.time()) / 2 - clock
 
 
 def _queues_of_policy(settings: Settings) -> set[str]:

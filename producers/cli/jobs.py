@@ -107,24 +107,21 @@ def submit(  # noqa: D103 - its help says it
     patience: Patience = None,
     as_json: Json = False,
 ) -> None:
-    from forebay.producers.cli import job_input
-    from forebay.producers.cli.option_names import in_option_names
+    from forebay.producers.cli import job_input, option_names
 
     job_input.check_stdin_is_read_once(source, file, schema, state, questions)
-    in_file = [] if file is None else [job_input.read_text(file, option="--file")]
     request = _without_unset({
-        "text": [*(words or []), *(text or []), *in_file], "labels": label, "system": system,
-        "max_words": max_words, "focus": focus, "max_tokens": max_tokens,
-        "schema": _if_given(job_input.read_schema, schema),
+        "text": [*(words or []), *(text or []), *_text_of(file)], "labels": label, "system": system,
+        "schema": _if_given(job_input.read_schema, schema), "max_words": max_words, "focus": focus,
         "questions": job_input.read_questions(questions, question, choice),
-        "state": _if_given(job_input.read_state, state),
+        "state": _if_given(job_input.read_state, state), "max_tokens": max_tokens,
     })  # fmt: skip
     options = _without_unset({
         "egress": egress, "lane": lane, "model": model, "priority": priority, "tenant": tenant,
         "deadline": _if_given(job_input.read_deadline, deadline), "max_cost_usd": max_cost,
         "idempotency_key": key, "cache": cache, "metadata": meta and job_input.read_metadata(meta),
     })  # fmt: skip
-    with in_option_names(source, {*request, *options}):
+    with option_names.in_option_names(source, {*request, *options}):
         _note_standard_input(source)
         job = job_input.make_job(source, request, options)
         _submit(job, patience, _Waits(wait, timeout, cancels=cancel_on_exit), as_json=as_json)
@@ -218,6 +215,12 @@ class _Waits:
         self.cancels = cancels
         if cancels and not self.waits:
             raise InvalidJob("is about a wait: add --wait or --timeout", field="--cancel-on-exit")
+
+
+def _text_of(file: str | None) -> list[str]:
+    from forebay.producers.cli.job_input import read_text
+
+    return [] if file is None else [read_text(file, option="--file")]
 
 
 def _if_given(read: Callable[[str], Any], text: str | None) -> Any:

@@ -15,7 +15,7 @@ from forebay.workers.commands.drift.command import drift
 from forebay.workers.commands.models_convert import convert
 from forebay.workers.commands.models_recommend import recommend
 from forebay.workers.commands.models_verify import LOCK, LockFile, verify
-from forebay.workers.commands.options import print_table
+from forebay.workers.commands.options import Json, print_table
 from forebay.workers.models.catalogue import (
     DecisionModel,
     Folder,
@@ -51,7 +51,6 @@ FOREBAY_MODELS another folder than ~/.local/share/forebay/models; https_proxy an
 honoured. Needs: pip install 'forebay[models]'
 """
 
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Of the catalogue, OWNER/REPO[@REVISION], or hf:...")
 ]

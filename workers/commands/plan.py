@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.routing.errors import Misconfigured
+from forebay.workers.commands.options import Json
 from forebay.workers.engines.vram.card import card_bytes
 from forebay.workers.engines.vram.exl2_footprint import DEFAULT_DQ, scratch_bytes
 from forebay.workers.engines.vram.footprint import MIB, MODES, CacheMode
@@ -64,7 +65,6 @@ Batch = Annotated[int | None, typer.Option("--batch", metavar="N", min=1, help="
 Reserve = Annotated[
     int, typer.Option(min=0, help="Memory for other programs on the card, such as a display.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
 from forebay.routing.overview.workers import SeenWorker, Workers, emptied_at, other_policies
 from forebay.routing.policy.policy_file import Policy
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import clock_of, reaching_redis
 
 OLD_S = 600.0  # an interactive job that waits for longer deserves a look
 MAX_LISTED = 10  # codes, tenants of a code, and workers
@@ -90,7 +90,7 @@ def budgets() -> Iterator[Finding]:
     """Report budgets that refused calls in the last hour."""
     with _reader() as reader:
         with reaching_redis():
-            now = float(reader.redis.time()[0])
+            now = clock_of(reader.redis)
         try:
             policy = Policy.load(reader.settings.policy_file)
         except Misconfigured:  # the check of the policy file says it

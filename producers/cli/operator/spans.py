@@ -27,13 +27,13 @@ Until = Annotated[str | None, option("--until", "WHEN", "Up to then, likewise. D
 
 
 def moment(text: str, option: str = "--since") -> float:
-    """Return a moment as Unix seconds: so long ago, or at an ISO day or time (UTC).
+    """Return a moment since 1970 as Unix seconds: so long ago, or at an ISO day or time (UTC).
 
     Raises:
         BadParameter: Names the option.
     """
     if span := _SPAN.fullmatch(text):
-        return time.time() - float(span[1]) * _SECONDS[span[2]]
+        return max(0.0, time.time() - float(span[1]) * _SECONDS[span[2]])
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -41,7 +41,7 @@ def moment(text: str, option: str = "--since") -> float:
             "must be a span like 2h, 7d or 4w, a day like 2026-11-01, or an ISO time",
             param_hint=option,
         ) from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    return max(0.0, (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 
 
 def between(since: str, until: str | None) -> tuple[float, float]:
