@@ -54,21 +54,13 @@ COMMANDS = {
 SECTIONS = {
     "Jobs": ("submit", "status", "result", "explain", "cancel", "forget", "bulk"),
     "Operate": (
-        "doctor",
-        "top",
-        "jobs",
-        "dead",
-        "workers",
-        "capacity",
-        "pause",
-        "resume",
-        "tenants",
+        "doctor", "top", "jobs", "dead", "workers", "capacity", "pause", "resume", "tenants",
     ),
     "Money, and what leaves": ("report", "spend", "egress", "tco"),
     "Gateway": ("serve", "keys", "webhooks"),
     "Models": ("models", "plan", "gpu", "router", "calibrate"),
     "About": ("schema", "version"),
-}
+}  # fmt: skip
 #: Commands that add all fleets up, or are about the fleet of `--fleet`.
 OF_FLEETS = frozenset(
     {"capacity", "dead", "doctor", "egress", "jobs", "pause", "report", "resume", "spend", "status",

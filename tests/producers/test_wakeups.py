@@ -15,21 +15,9 @@ import redis as redis_py
 from forebay.producers.client import Client
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Summary
-from forebay.routing.settings import Settings
 from working import ask, settle, working
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def settings(redis, redis_url):
-    return Settings(redis_url=redis_url)
-
-
-@pytest.fixture
-def client(settings):
-    with Client(tenant="acme", settings=settings) as client:
-        yield client
 
 
 def test_a_lent_client_with_a_short_socket_timeout_waits_without_an_error(

@@ -105,19 +105,12 @@ def naming_options() -> Iterator[None]:
 
 
 def check_kind(kind: str | None, given: Collection[str]) -> None:
-    """Check that requests of this kind have the fields that options gave.
-
-    Raises:
-        InvalidJob: An option is for other kinds; the error names them.
-    """
-    from forebay.producers.cli.option_names import KINDS_WITH_FIELD
+    """Check that requests of this kind have the fields that options gave."""
+    from forebay.producers.cli.option_names import check_options_fit
     from forebay.routing.base import KINDS
 
-    for field in given if kind in KINDS else ():
-        kinds = KINDS_WITH_FIELD.get(field, KINDS)
-        if kind not in kinds:
-            message = f"is an option of {' and '.join(kinds)}, not of {kind}: remove it"
-            raise InvalidJob(message, field=_option(field))
+    if kind in KINDS:
+        check_options_fit(kind, given, _option)
 
 
 def _option(field: str) -> str:

@@ -12,12 +12,7 @@ from forebay.producers.cli import display
 from forebay.producers.cli.money.books import calls_of_fleets, read_prices
 from forebay.producers.cli.money.call_rows import COLUMNS, HEADER, cells, row, summary, sums
 from forebay.producers.cli.money.files import tables
-from forebay.producers.cli.money.options import (
-    Model,
-    Out,
-    PricesFile,
-    Tenant,
-)
+from forebay.producers.cli.money.options import Model, Out, PricesFile, Tenant
 from forebay.producers.cli.money.reconcile import reconcile, settle
 from forebay.producers.cli.operator.readers import settings_of_fleet
 from forebay.producers.cli.operator.spans import Since, Until
