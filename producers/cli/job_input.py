@@ -20,6 +20,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from forebay.producers.cli import display
 from forebay.producers.cli.option_names import MISSING_TEXT, OPTIONS, check_options_fit
 from forebay.routing.base import KINDS
 from forebay.routing.errors import InvalidJob, TooLong
@@ -27,7 +28,6 @@ from forebay.routing.jobs import Deadline, Job, parse_job
 from forebay.routing.questions import short_forms
 
 MAX_INPUT_BYTES = 128 * 1024 * 1024  # a larger input holds nothing that the contract accepts
-MAX_NAME_SHOWN = 60  # characters; a longer name of a file is shortened in errors
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", re.ASCII)
 _TIME: TypeAdapter[datetime] = TypeAdapter(Deadline)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -174,9 +174,8 @@ def _source_name(source: str, option: str) -> str:
     """Return how errors name a file: after its option, printable, and not too long."""
     if source == "-":
         return f"{option} standard input".strip()
-    name = "".join(char if char.isprintable() else "?" for char in source)
-    short = name if len(name) <= MAX_NAME_SHOWN else f"{name[: MAX_NAME_SHOWN - 1]}…"
-    return f"{option} {short}".strip() if short else f"{option} ''"
+    name = display.shortened(source)
+    return f"{option} {name}".strip() if name else f"{option} ''"
 
 
 def read_schema(source: str) -> dict[str, Any]:

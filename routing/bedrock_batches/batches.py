@@ -9,7 +9,7 @@ import redis
 
 from forebay.routing.bedrock_batches.batch_record import BatchRecord, BatchState
 from forebay.routing.ledger.transitions import Transitions
-from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.connection import clock_of, decoded, reaching_redis
 
 #: How long a batch that has ended is remembered.
 KEEP_S = 7 * 86_400
@@ -122,8 +122,7 @@ class BedrockBatches:
     def now_ms(self) -> int:
         """Return the time by Redis' clock."""
         with reaching_redis():
-            seconds, micros = self._redis.time()
-        return int(seconds) * 1_000 + int(micros) // 1_000
+            return int(clock_of(self._redis) * 1_000)
 
     def _is_cancelled(self, bulk: str) -> bool:
         with reaching_redis():

@@ -15,7 +15,7 @@ from redis.client import Pipeline
 
 from forebay.routing.lanes import SHARDS
 from forebay.routing.limits.budget import Budget
-from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.connection import clock_of, decoded, reaching_redis
 
 MINUTE_S = 60
 KEEP_S = 25 * 3600  # a day, and what a reader still looks at meanwhile
@@ -92,8 +92,7 @@ class History:
 
     def _minute(self) -> int:
         with reaching_redis():
-            seconds, _ = self._redis.time()
-        return int(seconds) // MINUTE_S
+            return int(clock_of(self._redis)) // MINUTE_S
 
 
 def added_minutes(fleets: Iterable[list[Minute]]) -> list[Minute]:

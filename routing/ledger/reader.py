@@ -14,7 +14,7 @@ from forebay.routing.ledger.record import ENDED, Record, stored
 from forebay.routing.ledger.result import Result, read_result
 from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection import reaching_redis, text_of
+from forebay.routing.store.connection import clock_of, reaching_redis, text_of
 from forebay.routing.store.encryption import Seal
 
 
@@ -68,14 +68,14 @@ class LedgerReader:
         """
         record = self.record(job_id)
         with reaching_redis():
-            seconds, micros = self.redis.time()
+            now = clock_of(self.redis)
         position, depth, workers = self._transitions.run("position", job_id) or (-1, 0, 0)
         ended = record.state in ENDED
         return JobStatus(
             id=job_id, kind=record.kind, state=record.state, hop=record.hop, queue=record.queue,
             position=None if position < 0 else position, depth=depth,
             served=ended or workers > 0, attempts=record.attempts,
-            age_s=max(0.0, seconds + micros / 1e6 - record.created / 1000),
+            age_s=max(0.0, now - record.created / 1000),
             error=None if ended else record.error or None,
             receipt=record.to_receipt() if ended else None,
         )  # fmt: skip
@@ -105,8 +105,7 @@ class LedgerReader:
         """Return the names of the live workers of each queue that any serves."""
         served: dict[str, list[str]] = {}
         with reaching_redis():
-            seconds, micros = self.redis.time()
-            now_ms = int(seconds) * 1000 + int(micros) // 1000
+            now_ms = int(clock_of(self.redis) * 1000)
             for key in self.redis.scan_iter(match="fb:serving:*", count=1_000):
                 alive: Any = self.redis.zrangebyscore(key, now_ms, "+inf")
                 if alive:

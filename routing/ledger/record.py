@@ -129,7 +129,7 @@ class Record:
         """Return the seconds queued, worked and in total, as fields of a receipt."""
         total = (self.ended or now_ms) - self.created
         return {
-            "queued_s": self.queued_ms / 1000,
+            "queued_s": max(0, self.queued_ms) / 1000,
             "worked_s": max(0, self.worked_ms) / 1000,
             "total_s": max(0, total) / 1000,
         }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import redis
 
 from forebay.routing.lanes import SHARDS
-from forebay.routing.store.connection import reaching_redis, text_of
+from forebay.routing.store.connection import clock_of, reaching_redis, text_of
 
 CLASSES = ("interactive", "bulk")
 #: A job without a deadline is ordered as if due so long after it was submitted (`prelude.lua`).
@@ -42,8 +42,7 @@ class WaitingJobs:
     def lines(self) -> list[WaitingLine]:
         """Return a line for each queue that was ever used and each class."""
         with reaching_redis():
-            seconds, micros = self._redis.time()
-            now_ms = int(seconds) * 1000 + int(micros) // 1000
+            now_ms = int(clock_of(self._redis) * 1000)
             queues: Any = self._redis.hkeys("fb:depth")
             depths = sorted(map(text_of, queues))
             names = [name for name in depths if not name.endswith(SHARDS)]

@@ -24,6 +24,7 @@ from forebay.workers.commands.drift.record import (
     require_writable,
     write_record,
 )
+from forebay.workers.commands.options import Json, flag
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings
 
@@ -38,8 +39,7 @@ Record = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The record of pinned answers. Default: of FOREBAY_MODELS."),
 ]
-Pin = Annotated[bool, typer.Option("--pin", help="Pin these answers in place of earlier ones.")]
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
+Pin = Annotated[bool, flag("--pin", "Pin these answers in place of earlier ones.")]
 
 
 def drift(
