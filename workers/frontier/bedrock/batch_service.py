@@ -17,6 +17,7 @@ from botocore.config import Config
 from forebay.routing.bedrock_batches.batch_record import BatchRecord
 from forebay.routing.errors import ForebayError, InvalidJob, LastingError
 from forebay.workers.frontier.bedrock.batch_failure import batch_failure
+from forebay.workers.frontier.bedrock.bounded_client import bound
 from forebay.workers.frontier.bedrock.converse_errors import (
     from_response,
     from_setup,
@@ -24,7 +25,8 @@ from forebay.workers.frontier.bedrock.converse_errors import (
 )
 from forebay.workers.frontier.bedrock.converse_reply import STAND_IN_MARK, headers
 from forebay.workers.frontier.provider import ModelFault
-from forebay.workers.frontier.settings import BedrockSettings
+from forebay.workers.frontier.responses.bounded_body import MAX_BODY_BYTES
+from forebay.workers.frontier.settings import BedrockSettings, call_limit_s
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
 MAX_ATTEMPTS = 3  # of one request, each of which is harmless to repeat
@@ -142,7 +144,7 @@ class BatchService:
     def _client(self) -> Any:
         with self._lock:
             if self._connection is None:
-                self._connection = boto3.session.Session().client(
+                client = boto3.session.Session().client(
                     "bedrock",
                     region_name=self._settings.bedrock_region,
                     endpoint_url=self._settings.bedrock_control_endpoint,
@@ -152,6 +154,7 @@ class BatchService:
                         retries={"total_max_attempts": MAX_ATTEMPTS, "mode": "standard"},
                     ),
                 )
+                self._connection = bound(client, call_limit_s(READ_TIMEOUT_S), MAX_BODY_BYTES)
             return self._connection
 
 

@@ -19,6 +19,7 @@ from botocore.config import Config
 
 from forebay.routing.errors import BadAnswer, ForebayError
 from forebay.workers.engines.engine import Prompt, TakeText
+from forebay.workers.frontier.bedrock.bounded_client import bound
 from forebay.workers.frontier.bedrock.converse_errors import (
     from_response,
     from_setup,
@@ -36,7 +37,8 @@ from forebay.workers.frontier.bedrock.converse_request import (
 from forebay.workers.frontier.bedrock.converse_stream import keep_stream, streamed_body
 from forebay.workers.frontier.bedrock.stops import ended, unsent_stops
 from forebay.workers.frontier.provider import AccountFault, Provider, Reply
-from forebay.workers.frontier.settings import BedrockSettings
+from forebay.workers.frontier.responses.bounded_body import MAX_BODY_BYTES
+from forebay.workers.frontier.settings import BedrockSettings, call_limit_s
 from forebay.workers.frontier.terms import PLAIN, Terms
 
 CONNECT_TIMEOUT_S = 5
@@ -129,7 +131,7 @@ class Converse(Provider):
                 body = whole_body(response)
             else:
                 response = client.converse_stream(**request)
-                body = streamed_body(response, model, on_text, self._settings.bedrock_stream_s)
+                body = streamed_body(response, model, on_text)
             return read_reply(response, body, (model, terms.tier), time.monotonic() - began)
         except boto.ClientError as error:
             return from_response(error, model)
@@ -168,4 +170,4 @@ def _connect(settings: BedrockSettings, timeout_s: float) -> Any:
     )
     client.meta.events.register("before-parse.bedrock-runtime.Converse", keep_body)
     client.meta.events.register("before-parse.bedrock-runtime.ConverseStream", keep_stream)
-    return client
+    return bound(client, call_limit_s(timeout_s), MAX_BODY_BYTES)
