@@ -9,6 +9,7 @@ stack. Those for schemas and normal forms do: what a job may hold has a limited 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import Any
@@ -32,6 +33,27 @@ SINGLE_SCHEMAS = frozenset(
 _SETS = frozenset({"required", "enum", "type", "allOf", "anyOf"})
 #: Lists whose order means nothing, though a repetition does.
 _UNORDERED = frozenset({"oneOf"})
+
+
+class RepeatedName(ValueError):
+    """A name occurs twice in an object of a JSON text, of which readers take either value."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("a name occurs twice in an object")
+        self.name = name
+
+
+def unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these members (an `object_pairs_hook` of `json.loads`).
+
+    Raises:
+        RepeatedName: Two members have the same name.
+    """
+    found = dict(members)
+    if len(found) < len(members):
+        times = Counter(name for name, _ in members)
+        raise RepeatedName(next(name for name in found if times[name] > 1))
+    return found
 
 
 def nodes(document: Any) -> Iterator[Any]:

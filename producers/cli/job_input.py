@@ -24,6 +24,7 @@ from forebay.producers.cli.option_names import MISSING_TEXT, OPTIONS, check_opti
 from forebay.routing.base import KINDS
 from forebay.routing.errors import InvalidJob, TooLong
 from forebay.routing.jobs import Deadline, Job, parse_job
+from forebay.routing.json_tree import RepeatedName, unique
 from forebay.routing.questions import short_forms
 
 MAX_INPUT_BYTES = 128 * 1024 * 1024  # a larger input holds nothing that the contract accepts
@@ -249,7 +250,11 @@ def _parse_object(text: str, *, field: str) -> dict[str, Any]:
 
 def _parse_json(text: str, *, field: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique)
+    except RepeatedName as error:
+        raise InvalidJob(
+            f"has the name {error.name[:60]!r} twice in an object", field=field
+        ) from None
     except json.JSONDecodeError as error:
         raise InvalidJob(_json_mistake(error), field=field) from None
     except (RecursionError, ValueError):  # nested too deep; a number of too many digits

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from forebay.routing.errors import InvalidJob
+from forebay.routing.json_tree import RepeatedName, unique
 
 _QUESTION = re.compile(r"([^:\[\]]+)(?:\[([^\]]*)\]\s*)?:\s*(.+)", re.DOTALL)
 _RANGE = re.compile(r"(-?\d{1,9})\s*\.\.\s*(-?\d{1,9})")
@@ -74,7 +75,9 @@ def choice(text: str) -> dict[str, Any]:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique)
+    except RepeatedName as error:
+        raise InvalidJob(f"has the name {error.name[:60]!r} twice in an object") from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidJob(f"is not JSON: {error.msg} at {place}") from None

@@ -10,6 +10,7 @@ from typing import Any
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.streams.inputs import readable
 from forebay.routing.errors import InvalidJob, TooLong
+from forebay.routing.json_tree import RepeatedName, unique
 
 #: Between fewer labels there is nothing to choose.
 MIN_LABELS = 2
@@ -89,7 +90,11 @@ def _read(path: Path) -> str:
 
 def _parse(text: str, path: Path) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique)
+    except RepeatedName as error:
+        raise InvalidJob(
+            f"has the name {error.name[:60]!r} twice in an object", field=shown(path)
+        ) from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InvalidJob(f"is not JSON: {error.msg} at {where}", field=shown(path)) from None

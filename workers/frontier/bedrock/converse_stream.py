@@ -49,8 +49,7 @@ def streamed_body(response: dict[str, Any], model: str, on_text: TakeText) -> di
                 continue  # nothing that follows is of the answer
             if error := _error(message, model, begun=answer.begun):
                 raise error  # noqa: TRY301 - as whatever else breaks before the end
-            answer.take(message)
-            if answer.ended:
+            if answer.take(message):
                 stream.end_within(LAST_BYTES_S)
     except Exception:
         if not answer.ended:
@@ -133,8 +132,8 @@ class _Answer:
         """Whether all events have come that an answer has."""
         return len(self._ends) == len(_ENDINGS)
 
-    def take(self, message: EventStreamMessage) -> None:
-        """Take the next event."""
+    def take(self, message: EventStreamMessage) -> bool:
+        """Take the next event; return whether it is the last that an answer has."""
         name, fields = str(message.headers.get(":event-type")), _fields(message)
         if name == "messageStart":
             self._in_order &= not self.begun
@@ -145,6 +144,7 @@ class _Answer:
         elif name == "contentBlockStop":
             self._block = max(self._block, _block(fields) + 1)
         self.begun = True
+        return self.ended
 
     def _take_end(self, name: str, fields: dict[str, Any]) -> None:
         """Keep what an event of the end says; of two that differ, neither can be believed."""
