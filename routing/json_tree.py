@@ -15,6 +15,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
+from forebay.routing.errors import InvalidJob
+
 Path = tuple[Hashable, ...]
 
 #: Keywords of JSON Schema that hold subschemas: by name, in a list, or one alone. In draft 7
@@ -39,7 +41,7 @@ class RepeatedName(ValueError):
     """A name occurs twice in an object of a JSON text, of which readers take either value."""
 
     def __init__(self, name: str) -> None:
-        super().__init__("a name occurs twice in an object")
+        super().__init__(f"has the name {name[:60]!r} twice in an object")
         self.name = name
 
 
@@ -54,6 +56,23 @@ def unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
         times = Counter(name for name, _ in members)
         raise RepeatedName(next(name for name in found if times[name] > 1))
     return found
+
+
+def read_json(text: str, *, field: str | None = None) -> Any:
+    """Return the JSON that a caller wrote.
+
+    Raises:
+        InvalidJob: It is no JSON that has one reading; says where it is wrong.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except RepeatedName as error:
+        reason = str(error)
+    except json.JSONDecodeError as error:
+        reason = f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+    except (RecursionError, ValueError):  # nested too deep; a number of too many digits
+        reason = "is not JSON that can be read"
+    raise InvalidJob(reason, field=field)
 
 
 def nodes(document: Any) -> Iterator[Any]:
