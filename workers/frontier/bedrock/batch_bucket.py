@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 from botocore import exceptions as boto
-from botocore.config import Config
 
 from forebay.routing.bedrock_batches.batch_record import BatchRecord
 from forebay.routing.errors import ForebayError, Misconfigured, Unavailable
 from forebay.workers.frontier.bedrock.batch_failure import KEY_REFUSED
-from forebay.workers.frontier.bedrock.bounded_client import bound
+from forebay.workers.frontier.bedrock.bounded_client import bounded_client
 from forebay.workers.frontier.bedrock.converse_errors import from_setup
 from forebay.workers.frontier.bedrock.converse_reply import code_word
 from forebay.workers.frontier.settings import BedrockSettings
 
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
+READ_TIMEOUT_S = 60
 MAX_ATTEMPTS = 3
 RESULTS = ".jsonl.out"  # how the names of files with results end
 #: Of one response, such as a file of results: whoever may write to the bucket may write anything.
@@ -114,22 +111,17 @@ class BatchBucket:
     def _client(self) -> Any:
         with self._lock:
             if self._connection is None:
-                # At DEBUG botocore logs whole requests, which hold content.
-                logging.getLogger("botocore").setLevel(logging.INFO)
                 endpoint = self._settings.bedrock_s3_endpoint
-                style = {"addressing_style": "path"} if endpoint else {}
-                client = boto3.session.Session().client(
+                self._connection = bounded_client(
                     "s3",
-                    region_name=self._settings.bedrock_region,
-                    endpoint_url=endpoint,
-                    config=Config(
-                        connect_timeout=CONNECT_TIMEOUT_S,
-                        read_timeout=READ_TIMEOUT_S,
-                        retries={"total_max_attempts": MAX_ATTEMPTS, "mode": "standard"},
-                        s3=style,
-                    ),
+                    self._settings.bedrock_region,
+                    endpoint,
+                    silent_s=READ_TIMEOUT_S,
+                    within_s=MAX_RESPONSE_S,
+                    most_bytes=MAX_RESPONSE_BYTES,
+                    attempts=MAX_ATTEMPTS,
+                    s3={"addressing_style": "path"} if endpoint else {},
                 )
-                self._connection = bound(client, MAX_RESPONSE_S, MAX_RESPONSE_BYTES)
             return self._connection
 
 
