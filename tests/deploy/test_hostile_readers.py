@@ -202,7 +202,7 @@ def giant_names(acme, mine):
 
 def many_names(acme, mine):
     with acme.pipeline(transaction=False) as pipe:
-        for i in range(100_000):
+        for i in range(20_000):
             pipe.hincrby("fb:depth", f"local.forged-name-{i}", 1)
         pipe.execute()
 

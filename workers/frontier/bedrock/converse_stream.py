@@ -52,7 +52,7 @@ def streamed_body(response: dict[str, Any], model: str, on_text: TakeText) -> di
             if answer.take(message):
                 stream.end_within(LAST_BYTES_S)
     except Exception:
-        if not answer.ended:
+        if not answer.billed:
             raise
     finally:
         stream.close()

@@ -166,6 +166,13 @@ def test_an_answer_whose_stream_stays_open_is_an_answer(server):
     assert time.monotonic() - began < 5
 
 
+def test_an_answer_that_breaks_off_after_its_bill_is_billed(server):
+    provider = Converse(BedrockSettings(bedrock_endpoint=server.url, bedrock_timeout_s=LIMIT_S / 2))
+    server.pieces = server.silent(stream(START, WORD, BILL))
+    reply = call(provider, [])
+    assert (reply.text, reply.usage.output, reply.finish) == ("Hello", 4, "length")
+
+
 def test_a_message_that_says_to_be_longer_than_any_is_not_waited_for(server):
     provider = Converse(BedrockSettings(bedrock_endpoint=server.url, bedrock_timeout_s=60.0))
     server.pieces = server.silent(stream(giant_frame_head(2_000_000_000)))
