@@ -41,24 +41,6 @@ local function end_overdue(set, most)
   end)
 end
 
--- Return the sets in which deadlines have passed.
-local function overdue_sets()
-  local sets = { 'fb:deadlines' } -- of producers of an earlier release
-  for _, tenant in ipairs(redis.call('HKEYS', 'fb:tenants')) do
-    local set = deadlines_key(tenant)
-    if number(redis.pcall('ZCOUNT', set, '-inf', now)) > 0 then
-      sets[#sets + 1] = set
-    end
-  end
-  return sets
-end
-
--- Each tenant has its share of a sweep, so nobody's flood delays the deadlines of others.
-local sets = overdue_sets()
-for _, set in ipairs(sets) do
-  end_overdue(set, math.ceil(limit / #sets))
-end
-
 -- Remove a job from the set, and end it if nothing else leads to it.
 local function let_go(set, id, job)
   redis.call('ZREM', set, id)
@@ -122,6 +104,7 @@ local function admit_known()
 end
 
 local paused = paused_scopes()
+local in_turn = {} -- tenants with waiting jobs: the walk may have forgotten one that came back
 
 -- Return what workers may take of a class: doorbells of paused tenants and lanes would find nothing.
 local function takeable(queue, class)
@@ -130,6 +113,7 @@ local function takeable(queue, class)
     return 0
   end
   for _, tenant in ipairs(redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1)) do
+    in_turn[tenant] = true
     if not is_paused(paused, queue, tenant) then
       total = total + waiting_of(tenant, place)
     end
@@ -220,6 +204,28 @@ end
 redis.call('UNLINK', 'fb:depth')
 for queue, depth in pairs(depths) do
   redis.call('HSET', 'fb:depth', queue, depth)
+end
+
+-- Return the sets in which deadlines have passed.
+local function overdue_sets()
+  local sets = { 'fb:deadlines' } -- of producers of an earlier release
+  for _, tenant in ipairs(redis.call('HKEYS', 'fb:tenants')) do
+    in_turn[tenant] = true
+  end
+  for tenant in pairs(in_turn) do
+    local set = deadlines_key(tenant)
+    if number(redis.pcall('ZCOUNT', set, '-inf', now)) > 0 then
+      sets[#sets + 1] = set
+    end
+  end
+  return sets
+end
+
+-- Each tenant has its share of a sweep, so nobody's flood delays the deadlines of others. By now all
+-- tenants that have come are known.
+local sets = overdue_sets()
+for _, set in ipairs(sets) do
+  end_overdue(set, math.ceil(limit / #sets))
 end
 
 -- Count the bytes of the answers to come, of each tenant and of all, and return the bytes that all
