@@ -54,6 +54,8 @@ class TimeLimit:
         """Cut this connection when the time is over."""
         with self._lock:
             self._socket = connection
+        if self.is_over:  # it took too long to connect
+            self._cut()
 
     def shorten(self, seconds: float) -> None:
         """Cut the connection after so many seconds from now, if not before."""
