@@ -11,7 +11,7 @@ from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import owner
 from forebay.routing.lanes import BEDROCK, SHARDS
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.ledger.record import stored
+from forebay.routing.ledger.record import fields_of, stored
 from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.store.connection import clock_of, decoded, reaching_redis, text_of
 
@@ -19,6 +19,7 @@ KEEP_S = 30 * 86_400  # how long a bulk is remembered
 
 #: A process that feeds a bulk says so each second. After so many seconds none does.
 FED_WITHIN_S = 15.0
+MAX_LISTED = 10_000  # bulks of a tenant, which keeps some for a month
 
 BulkState = Literal["running", "paused", "cancelled", "done", "incomplete"]
 ENDED = frozenset({"cancelled", "done", "incomplete"})
@@ -126,9 +127,8 @@ class Bulks:
 
     def state(self, bulk_id: str) -> str:
         """Return the state of a bulk; empty if it is not known."""
-        with reaching_redis():
-            state: Any = self._redis.hget(f"fb:bulk:{bulk_id}", "state")
-        return state.decode("utf-8", "replace") if state else ""
+        ((state,),) = fields_of(self._transitions, [bulk_id], ["state"], family="bulk")
+        return text_of(state) if state else ""
 
     def get(self, bulk_id: str) -> BulkRecord:
         """Return the record of a bulk.
@@ -149,10 +149,9 @@ class Bulks:
 
     def list(self, tenant: str) -> list[BulkRecord]:
         """Return the bulks of a tenant, the newest first."""
-        with reaching_redis():
-            ids: Any = self._redis.zrevrange(f"fb:bulks:{tenant}", 0, -1)
+        ids: Any = self._transitions.run("members", f"fb:bulks:{tenant}", -MAX_LISTED, -1)[::2]
         records = []
-        for bulk_id in ids:
+        for bulk_id in reversed(ids):
             try:
                 records.append(self.get(text_of(bulk_id)))
             except (UnknownJob, InvalidJob):

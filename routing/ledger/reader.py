@@ -10,6 +10,7 @@ import redis
 
 from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import JobStatus
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.record import ENDED, Record, stored
 from forebay.routing.ledger.result import Result, read_result
 from forebay.routing.ledger.transitions import Transitions
@@ -59,6 +60,12 @@ class LedgerReader:
             for job_id, (fields, sealed) in zip(job_ids, found, strict=True)
         ]
 
+    def lost(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Return those of these claims that do not hold their jobs any more, in one round trip."""
+        pairs = [part for claim in claims for part in (claim.id, claim.token)]
+        tokens = set(map(text_of, self._transitions.run("lost", *pairs)))
+        return [claim for claim in claims if claim.token in tokens]
+
     def status(self, job_id: str) -> JobStatus:
         """Return where a job is, and how many jobs would be claimed before it.
 
@@ -82,9 +89,8 @@ class LedgerReader:
 
     def depths(self) -> dict[str, int]:
         """Return the number of waiting jobs by queue."""
-        with reaching_redis():
-            depths: Any = self.redis.hgetall("fb:depth")
-        return {text_of(queue): int(depth) for queue, depth in depths.items()}
+        flat: Any = self._transitions.run("depths")
+        return {text_of(queue): depth for queue, depth in zip(flat[::2], flat[1::2], strict=True)}
 
     def queues_with_jobs(self, queues: Sequence[str], *, bulk: bool) -> list[str]:
         """Return the queues in which interactive jobs may wait, or bulk jobs too.

@@ -216,6 +216,25 @@ def stored(
     ]
 
 
+def fields_of(
+    transitions: Transitions,
+    ids: Sequence[str],
+    names: Sequence[str],
+    *,
+    family: Literal["job", "bulk"] = "job",
+) -> list[list[bytes | None]]:
+    """Return some fields of each record, in one round trip, within the bounds of `fields.lua`.
+
+    The list of a record that is not there, or cannot be read, has only `None`.
+
+    Raises:
+        Unavailable: Redis cannot be reached.
+        Misconfigured: Redis refuses this user.
+    """
+    rows: Any = transitions.run("fields", family, len(names), *names, *ids) if ids else []
+    return [row or [None] * len(names) for row in rows]
+
+
 def contract_of(fields: Mapping[str, str]) -> int:
     """Return the version of what is stored for a job; the first one wrote none.
 

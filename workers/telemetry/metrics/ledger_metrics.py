@@ -127,10 +127,14 @@ class LedgerMetrics(Collector):
         due = family("jobs_due", "Jobs whose deadline is near", "within")
         with reaching_redis():
             now_s = clock_of(self._redis)
+            tenants: Any = self._redis.hkeys("fb:tenants")
+            keys = ["fb:deadlines", *(f"fb:deadlines:{text_of(tenant)}" for tenant in tenants)]
             for within_s in DUE_WITHIN_S:
                 last_ms = (int(now_s) + within_s) * 1000
-                count: Any = self._redis.zcount("fb:deadlines", "-inf", last_ms)
-                due.add_metric([str(within_s)], count)
+                with self._redis.pipeline(transaction=False) as pipe:
+                    for key in keys:
+                        pipe.zcount(key, "-inf", last_ms)
+                    due.add_metric([str(within_s)], sum(pipe.execute()))
         yield due
 
     def _dead_jobs(self) -> dict[str, float]:
