@@ -37,6 +37,7 @@ from forebay.producers.cli.options import (
     TenantName,
     Yes,
 )
+from forebay.routing.base import counted
 from forebay.routing.errors import ForebayError
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def bury(
     wanted = job_filter(tenant=tenant, kind=kind, code=code, older=older, newer=newer)
     if not yes:
         count = _find(wanted, 1).counts.total()
-        jobs = f"{display.counted(count, 'dead job')}{describe(wanted)}"
+        jobs = f"{counted(count, 'dead job')}{describe(wanted)}"
         message = f"would bury {jobs} for ever; repeat it with --yes"
         raise typer.BadParameter(message, param_hint="--all")
     _each(wanted, lambda client, dead: {"buried": client.bury(dead)}, "buried", as_json=as_json)
@@ -255,7 +256,7 @@ def _each(
             display.text("\t".join(str(value) for value in result.values() if value is not True))
         for result in failed:
             display.note(f"{result['id']}: {result['code']}: {result['message']}")
-        display.note(f"{display.counted(len(good), 'dead job')}{describe(wanted)} {done}")
+        display.note(f"{counted(len(good), 'dead job')}{describe(wanted)} {done}")
     if failed:
         raise typer.Exit(display.FAILURE)
 

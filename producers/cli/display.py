@@ -103,11 +103,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f}s" if seconds >= 1 else f"{seconds:.1f}s"
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 job`, `2,000 jobs`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def note(line: str) -> None:
     """Print a line for people on stderr."""
     typer.echo(f"forebay: {line}", err=True)

@@ -42,7 +42,8 @@ Arch = Annotated[
     list[str] | None, typer.Option("--arch", metavar="X.Y", help="Compute capability; repeatable.")
 ]
 Jobs = Annotated[
-    int | None, typer.Option(min=1, max=256, help="Compilers at once; each takes 4 GiB.")
+    int | None,
+    typer.Option(metavar="N", min=1, max=256, help="Compilers at once; each takes 4 GiB."),
 ]
 Heads = Annotated[
     str, typer.Option("--head-sizes", metavar="N,N", help="Sizes of attention heads; 256: Gemma 3.")

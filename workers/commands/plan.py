@@ -46,7 +46,12 @@ scratch is an upper bound that has not been measured on a card yet.
 Folder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="With config.json and weights.")]
 Vram = Annotated[
     int | None,
-    typer.Option(min=1, max=1 << 24, help="Memory of the card; without it, nvidia-smi is asked."),
+    typer.Option(
+        metavar="MIB",
+        min=1,
+        max=1 << 24,
+        help="Memory of the card; without it, nvidia-smi is asked.",
+    ),
 ]
 Engine = Annotated[
     GpuEngineName | None, typer.Option("--engine", help="To plan for; without it, by the format.")
@@ -62,7 +67,10 @@ Context = Annotated[
 ]
 Batch = Annotated[int | None, typer.Option("--batch", metavar="N", min=1, help="Jobs at once.")]
 Reserve = Annotated[
-    int, typer.Option(min=0, help="Memory for other programs on the card, such as a display.")
+    int,
+    typer.Option(
+        metavar="MIB", min=0, help="Memory for other programs on the card, such as a display."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 

@@ -22,6 +22,7 @@ from forebay.producers.cli.money.reconcile import reconcile, settle
 from forebay.producers.cli.operator.readers import settings_of_fleet
 from forebay.producers.cli.operator.spans import Since, Until
 from forebay.producers.cli.options import Json, Limit
+from forebay.routing.base import counted
 
 if TYPE_CHECKING:
     from forebay.routing.books.call_book import CallRecord
@@ -94,7 +95,7 @@ def export(
     if as_json and out is not None:
         display.document(done)
     for verb, count in done.items():
-        display.note(f"{display.counted(count, 'call')} {verb}")
+        display.note(f"{counted(count, 'call')} {verb}")
 
 
 @app.command()
@@ -135,9 +136,7 @@ def reprice(
         display.table(("MODEL", "CALLS", "BOOKED", f"BY {listed.version}", "CHANGE"), rows)
     display.note(f"{unpriced:,} calls could not be priced: no tokens, or no price")
     if mock := len(settled) - len(real):
-        display.note(
-            f"{display.counted(mock, 'call')} of the mock left out: what it bills is no money"
-        )
+        display.note(f"{counted(mock, 'call')} of the mock left out: what it bills is no money")
 
 
 def _repriced(call: CallRecord, prices: Prices) -> int | None:
