@@ -77,7 +77,8 @@ def evaluate(
 
     --labels N fits the router model on N random prompts and evaluates it on the rest; --folds K
     evaluates it on all prompts by cross-validation. Without either, packaged weights or those of
-    --weights are evaluated as they are (zero-shot). Fitting is the same as by `router train`: if
+    --weights are evaluated as they are (zero-shot); on the file that weights were fitted to, their
+    figures are too good. Fitting is the same as by `router train`: if
     the column `source` has several values, differences between the sources are ignored.
 
     --second and --preds also evaluate what can be told after the local answer: the plain rule
