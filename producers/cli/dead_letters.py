@@ -38,6 +38,7 @@ from forebay.producers.cli.options import (
     Yes,
     group,
 )
+from forebay.routing.base import counted
 from forebay.routing.errors import ForebayError
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def bury(
     wanted = job_filter(tenant=tenant, kind=kind, code=code, older=older, newer=newer)
     if not yes:
         count = _find(wanted, 1).counts.total()
-        jobs = f"{display.counted(count, 'dead job')}{describe(wanted)}"
+        jobs = f"{counted(count, 'dead job')}{describe(wanted)}"
         message = f"would bury {jobs} for ever; repeat it with --yes"
         raise typer.BadParameter(message, param_hint="--all")
     _each(wanted, lambda client, dead: {"buried": client.bury(dead)}, "buried", as_json=as_json)
@@ -251,7 +252,7 @@ def _each(
             display.text("\t".join(str(value) for value in result.values() if value is not True))
         for result in failed:
             display.note(f"{result['id']}: {result['code']}: {result['message']}")
-        display.note(f"{display.counted(len(good), 'dead job')}{describe(wanted)} {done}")
+        display.note(f"{counted(len(good), 'dead job')}{describe(wanted)} {done}")
     if failed:
         raise typer.Exit(display.FAILURE)
 

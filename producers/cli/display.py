@@ -121,11 +121,6 @@ def iso(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 job`, `2,000 jobs`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def note(line: str) -> None:
     """Print a line for people on stderr."""
     typer.echo(f"forebay: {line}", err=True)

@@ -14,7 +14,7 @@ class Pace(FrozenModel):
     Attributes:
         go: the job goes to Bedrock.
         threshold: the score that now separates jobs that go from jobs that stay. None if all
-            jobs go, or no scores are known yet.
+            jobs go or none does, or no scores are known yet.
     """
 
     go: bool

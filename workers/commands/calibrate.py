@@ -22,12 +22,18 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import Json, flag, option, require_tenant, types_counted_by
+from forebay.workers.commands.options import (
+    COLUMNS,
+    Json,
+    flag,
+    option,
+    require_tenant,
+    types_counted_by,
+)
 
 if TYPE_CHECKING:
     from forebay.workers.training.calibration.fit_calibration import Trial
 
-COLUMNS = 80  # of a line
 MIN_AUDITS = 20  # with fewer, too few would be held out to compare on
 
 #: Each metric in words, in the order in which they are shown.
@@ -36,13 +42,17 @@ METRICS = {
     "gap_error": "verdict: squared error of its score",
     "brier": "verdict: Brier score of its probability",
     "ece": "verdict: ECE of its probability",
+    "chance": "  of this by chance, if it were perfect",
     "kept": "verdict: share of jobs that stay local",
     "agreement": "verdict: agreement of the jobs that stay",
     "doubt_ece": "doubt without a second opinion: ECE",
+    "doubt_chance": "  of this by chance, if it were perfect",
     "doubt_loss": "doubt without a second opinion: log loss",
     "second_ece": "doubt with a second opinion: ECE",
+    "second_chance": "  of this by chance, if it were perfect",
     "second_loss": "doubt with a second opinion: log loss",
     "labels_ece": "labels and decisions: ECE",
+    "labels_chance": "  of this by chance, if it were perfect",
     "labels_loss": "labels and decisions: log loss",
 }
 WIDTH = max(map(len, METRICS.values())) + 2  # of the names of metrics
@@ -167,7 +177,7 @@ def _report(
         typer.echo(json.dumps(_document(trial, current, published, scope)))
         return
     typer.echo(f"{trial.fitted} audits fitted, {trial.held_back} held back")
-    typer.echo(f"{'':{WIDTH}}{'before':>9}{'after':>9}")
+    typer.echo(f"{'on audits held back':{WIDTH}}{'before':>9}{'after':>9}")
     for name, words in METRICS.items():
         if name in trial.before or name in trial.after:
             figures = (_figure(each.get(name)) for each in (trial.before, trial.after))

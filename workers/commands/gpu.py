@@ -40,7 +40,8 @@ interrupted build goes on where it was. FOREBAY_GPU names another folder than
 
 Arch = Annotated[list[str] | None, option("--arch", "X.Y", "Compute capability; repeatable.")]
 Jobs = Annotated[
-    int | None, typer.Option(min=1, max=256, help="Compilers at once; each takes 4 GiB.")
+    int | None,
+    typer.Option(metavar="N", min=1, max=256, help="Compilers at once; each takes 4 GiB."),
 ]
 Heads = Annotated[str, option("--head-sizes", "N,N", "Sizes of attention heads; 256: Gemma 3.")]
 Sdist = Annotated[Path | None, option("--flash-attn-sdist", "FILE", "Without it, pip gets it.")]

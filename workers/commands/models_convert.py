@@ -16,14 +16,24 @@ from forebay.workers.models.conversion import Conversion
 
 Source = Annotated[Path, argument("MODEL_DIR", "FP16 or BF16 safetensors.")]
 Target = Annotated[Path, argument("NEW_DIR", "Must not exist.")]
-Bits = Annotated[float, typer.Option(min=2, max=8, help="Bits of a weight, on average.")]
-HeadBits = Annotated[int, typer.Option(help="Bits of the output head: 2 to 6, or 8.")]
-Work = Annotated[Path | None, typer.Option(help="Folder for intermediate files, or NEW_DIR.work.")]
+Bits = Annotated[
+    float, typer.Option(metavar="BITS", min=2, max=8, help="Bits of a weight, on average.")
+]
+HeadBits = Annotated[
+    int, typer.Option(metavar="BITS", help="Bits of the output head: 2 to 6, or 8.")
+]
+Work = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder for intermediate files, or NEW_DIR.work.")
+]
 Calibration = Annotated[
-    Path | None, typer.Option(help="Text to calibrate on, as parquet; without it exllamav2's own.")
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Text to calibrate on, as parquet; without it exllamav2's own."
+    ),
 ]
 Measurement = Annotated[
-    Path | None, typer.Option(help="measurement.json of an earlier conversion of this model.")
+    Path | None,
+    typer.Option(metavar="FILE", help="measurement.json of an earlier conversion of this model."),
 ]
 Check = Annotated[bool, flag("--check", "Only check whether it can be done.")]
 

@@ -16,6 +16,8 @@ from forebay.routing.errors import Misconfigured, Unavailable
 if TYPE_CHECKING:
     from forebay.workers.training.data.dataset import Dataset
 
+COLUMNS = 80  # of a line that a command prints
+
 
 def option(name: str, metavar: str, words: str, **more: Any) -> Any:
     """Return an option that takes a value, with what `--help` says of it."""

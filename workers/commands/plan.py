@@ -47,7 +47,12 @@ scratch is an upper bound that has not been measured on a card yet.
 Folder = Annotated[Path, argument("MODEL_DIR", "With config.json and weights.")]
 Vram = Annotated[
     int | None,
-    typer.Option(min=1, max=1 << 24, help="Memory of the card; without it, nvidia-smi is asked."),
+    typer.Option(
+        metavar="MIB",
+        min=1,
+        max=1 << 24,
+        help="Memory of the card; without it, nvidia-smi is asked.",
+    ),
 ]
 Engine = Annotated[
     GpuEngineName | None, typer.Option("--engine", help="To plan for; without it, by the format.")
@@ -60,7 +65,10 @@ Context = Annotated[
 ]
 Batch = Annotated[int | None, option("--batch", "N", "Jobs at once.", min=1)]
 Reserve = Annotated[
-    int, typer.Option(min=0, help="Memory for other programs on the card, such as a display.")
+    int,
+    typer.Option(
+        metavar="MIB", min=0, help="Memory for other programs on the card, such as a display."
+    ),
 ]
 
 

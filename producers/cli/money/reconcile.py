@@ -14,6 +14,7 @@ from forebay.producers.cli.money.options import PricesFile
 from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.operator.spans import Since, Until
 from forebay.producers.cli.options import Json, argument, flag, option
+from forebay.routing.base import counted
 
 if TYPE_CHECKING:
     from forebay.routing.books.bills.reconcile import Difference
@@ -159,7 +160,7 @@ def _print_differences(found: list[Difference], settled: list[str], *, as_json: 
         ]
         display.table(("WHAT", "CALL OR DAY", "BOOKED", "BILLED", "NOTE"), rows)
     if settled:
-        display.note(f"{display.counted(len(settled), 'call')} of unknown outcome settled")
+        display.note(f"{counted(len(settled), 'call')} of unknown outcome settled")
     display.note(f"{len(found):,} differences" if found else "the book and the bill agree")
 
 

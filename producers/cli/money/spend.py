@@ -17,6 +17,7 @@ from forebay.producers.cli.money.reconcile import reconcile, settle
 from forebay.producers.cli.operator.readers import settings_of_fleet
 from forebay.producers.cli.operator.spans import Since, Until
 from forebay.producers.cli.options import Json, Limit, flag, group, option
+from forebay.routing.base import counted
 
 if TYPE_CHECKING:
     from forebay.routing.books.call_book import CallRecord
@@ -80,7 +81,7 @@ def export(
     if as_json and out is not None:
         display.document(done)
     for verb, count in done.items():
-        display.note(f"{display.counted(count, 'call')} {verb}")
+        display.note(f"{counted(count, 'call')} {verb}")
 
 
 @app.command()
@@ -121,9 +122,7 @@ def reprice(
         display.table(("MODEL", "CALLS", "BOOKED", f"BY {listed.version}", "CHANGE"), rows)
     display.note(f"{unpriced:,} calls could not be priced: no tokens, or no price")
     if mock := len(settled) - len(real):
-        display.note(
-            f"{display.counted(mock, 'call')} of the mock left out: what it bills is no money"
-        )
+        display.note(f"{counted(mock, 'call')} of the mock left out: what it bills is no money")
 
 
 def _repriced(call: CallRecord, prices: Prices) -> int | None:

@@ -21,6 +21,7 @@ from forebay.producers.cli.operator.filters import (
 )
 from forebay.producers.cli.operator.readers import open_readers, reader_of
 from forebay.producers.cli.options import Id, Interval, Json, Limit, Rounds, group
+from forebay.routing.base import counted
 
 if TYPE_CHECKING:
     from forebay.routing.ledger.record import Record
@@ -127,7 +128,7 @@ def cells(record: Record, now_ms: int) -> tuple[str, ...]:
 def summary(found: Found, wanted: JobFilter, what: str = "job") -> str:
     """Return how many jobs were found, and if there may be more."""
     matched = found.counts.total()
-    line = f"{display.counted(matched, what) if matched else f'no {what}s'}{describe(wanted)}"
+    line = f"{counted(matched, what) if matched else f'no {what}s'}{describe(wanted)}"
     if len(found.records) < matched:
         line += f", the newest {len(found.records):,} of them shown"
     if not found.complete:

@@ -22,14 +22,19 @@ MAX_OVERRIDE_S = 7 * SECONDS["d"]
 Kind = Annotated[str, argument("KIND", f"One of {', '.join(PACED)}.")]
 Threshold = Annotated[
     float | None,
-    typer.Option(help="Escalate jobs whose score (before) or doubt (after) is at least this."),
+    typer.Option(
+        metavar="X", help="Escalate jobs whose score (before) or doubt (after) is at least this."
+    ),
 ]
 Share = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Escalate this share of the jobs, 0 to 1.")
+    float | None,
+    typer.Option(metavar="X", min=0, max=1, help="Escalate this share of the jobs, 0 to 1."),
 ]
 Off = Annotated[bool, flag("--off", "Do not pace: use the policy's thresholds.")]
 Clear = Annotated[bool, flag("--clear", "Remove the override.")]
-Tenant = Annotated[str, typer.Option(help="The tenant whose jobs it affects. *: every tenant's.")]
+Tenant = Annotated[
+    str, typer.Option(metavar="NAME", help="The tenant whose jobs it affects. *: every tenant's.")
+]
 Duration = Annotated[str, option("--for", "TIME", "How long it lasts: 30m, 2h or 1d; at most 7d.")]
 StageName = Annotated[
     str | None, option("--stage", "STAGE", "Only before, or only after, the local answer is made.")

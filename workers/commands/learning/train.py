@@ -30,10 +30,10 @@ from forebay.workers.commands.options import (
     option,
     read_dataset,
 )
+from forebay.workers.models.writable import require_writable
 from forebay.workers.training.fitting.weights_folder import (
     ENCODER_MODEL,
     ROUTER_MODEL,
-    prepare,
     versioned,
     write,
 )
@@ -73,7 +73,7 @@ def train(
     from forebay.workers.training.fitting.fit_router import fit
     from forebay.workers.training.fitting.hyperparameters import Hyperparameters
 
-    prepare(out)
+    require_writable(out, "--out")
     if publish:  # known before a fit that may take minutes
         Models(connect(read_settings(), "look"), RouterModel).current()
     data = read_dataset(prompts, outcomes, weak, strong, no_job_type=no_job_type)

@@ -29,10 +29,10 @@ from forebay.workers.commands.options import (
     require_tenant,
     second_names,
 )
+from forebay.workers.models.writable import require_writable
 from forebay.workers.training.fitting.weights_folder import (
     CASCADE_MODEL,
     ROUTER_MODEL,
-    prepare,
     versioned,
     write,
 )
@@ -75,7 +75,7 @@ def train_cascade(
     if audits and given:
         raise Misconfigured("cannot be given with --audits", field=given[0])
     require_tenant(tenant)
-    prepare(out)
+    require_writable(out, "--out")
     fitted = (
         _of_audits(tenant, seed, stand_in=stand_in) if audits else _of_files(files, weights, seed)
     )
