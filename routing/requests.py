@@ -195,9 +195,7 @@ class Generate(Answerable[Generation]):
         if self.schema_ is not None and self.regex is not None:
             raise InvalidJob("cannot be combined with schema", field="regex")
         if self.prefill is not None and (self.schema_ is not None or self.regex is not None):
-            words = (
-                "must end with the user's: under a schema, a regex or tools an answer begins anew"
-            )
+            words = "must end with the user's: a schema, a regex or tools need a new answer"
             raise InvalidJob(words, field="messages")
         if not shows_text(self.messages[-1].content):
             raise InvalidJob("the last message must not be blank", field="messages")
