@@ -286,3 +286,8 @@ def _without_tags(path: Sequence[str | int]) -> list[str | int]:
         if len(parts) > place:
             del parts[place]
     return parts
+
+
+def model_and_revision(model: str | None, revision: str | None) -> str:
+    """Return a model and its revision; the name alone if they are the same, as on Bedrock."""
+    return " ".join(dict.fromkeys(filter(None, (model, revision))))
