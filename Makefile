@@ -70,6 +70,10 @@ test-clients: $(READY) ## Test the gateway with OpenAI's client for Node.js and 
 test-browser: $(READY) ## Test Flower's pages in a real browser (needs Chromium)
 	@$(PY) -m pytest -m browser $(ARGS)
 
+.PHONY: pictures
+pictures: $(READY) ## Take the pictures of README.md and docs/ anew (needs Chromium; ARGS: --minutes, --rate)
+	@PYTHONPATH=deploy:tests/support $(PY) tests/browser/pictures.py $(ARGS)
+
 .PHONY: test-deploy
 test-deploy: $(READY) $(CHECKED) ## Run what deploy/ starts, in network namespaces; upgrades; scaling (root; minutes)
 	@$(PY) -m pytest -m deploy tests/deploy $(ARGS)

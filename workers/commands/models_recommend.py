@@ -22,6 +22,7 @@ Vram = Annotated[
         help="Memory of the card; without it, nvidia-smi is asked.",
     ),
 ]
+_GGUF = "gguf: on the card only with an xllamacpp built for it; its memory is an estimate"
 _HEADER = ("NAME", "FORMAT", "LICENCE", "WEIGHTS", "CONTEXT", "BATCH", "CACHE")
 
 
@@ -45,6 +46,8 @@ def recommend(*, vram_mib: Vram = None, as_json: Json = False) -> None:
     elif found:
         print_table([_HEADER, *map(_cells, found)])
         typer.echo("\nfetch one: `forebay models pull NAME`", err=True)
+        if any(one.model.format == "gguf" for one in found):
+            typer.echo(_GGUF, err=True)
     if not found:
         typer.echo(f"no model of the list fits {card >> 20} MiB", err=True)
         raise typer.Exit(1)
