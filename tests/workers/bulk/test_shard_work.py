@@ -284,7 +284,7 @@ def test_answers_outlast_redis_that_is_away_when_the_budget_is_read(lanes, monke
 @pytest.mark.parametrize("error", [ValueError("content"), Misconfigured("wrong", field="a file")])
 @pytest.mark.parametrize("kind", ["classify", "embed"])
 def test_a_row_that_breaks_the_worker_fails_alone(lanes, monkeypatch, caplog, kind, error):
-    texts = ("a billing question", "poison", "no login here")
+    texts = ("a billing question", "poison [[echo: say=Billing]]", "no login here")
     rows = [{"texts": [text]} if kind == "embed" else {"text": text} for text in texts]
     made = shard(kind=kind, rows=rows, common={} if kind == "embed" else {"labels": LABELS})
 
@@ -304,7 +304,7 @@ def test_a_row_that_breaks_the_worker_fails_alone(lanes, monkeypatch, caplog, ki
 
 
 def test_what_was_answered_is_kept_whatever_ends_the_work(lanes, monkeypatch):
-    made = shard("a billing question", "no login here")
+    made = shard(*["what [[echo: say=Billing]]"] * 2)
     claim = claimed(lanes, made)
     real = RowSteps._answered
     done = []
