@@ -105,7 +105,7 @@ class PlainRows(NamedTuple):
     data: bytes
 
     @property
-    def count(self) -> int:
+    def row_count(self) -> int:
         """How many rows there are."""
         return self.data.count(b"\n")
 

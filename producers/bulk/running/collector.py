@@ -116,7 +116,7 @@ class Collector:
             rows, status = result.rows, result.receipt.status
             error = result.receipt.error or result.receipt.reason or "engine_died"
         status = status if status in {"cancelled", "expired"} else "failed"
-        if not error and self._take_plain(block, part, result):
+        if isinstance(result, ShardResult) and self._take_plain(block, part, result):
             return
         rising = {}
         for index, place in enumerate(part.rows):
@@ -137,7 +137,7 @@ class Collector:
         Returns whether they were taken in.
         """
         plain = result.plain
-        if plain is None or len(block.parts) > 1 or plain.count != len(block.rows):
+        if plain is None or len(block.parts) > 1 or plain.row_count != len(block.rows):
             return False
         block.lines = results.lines_of(plain, block.rows)
         block.counted = results.totals_of(plain)
