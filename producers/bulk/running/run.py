@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -91,11 +90,10 @@ class BulkRun:
     def _outputs(self, opened: ExitStack, *, overwrite: bool) -> tuple[Output, Output]:
         """Open the outputs; `opened` undoes that if the bulk cannot begin."""
         manifest, journal, resumed = self.manifest, self._journal, self._resumed
-        begun = resumed and (journal.out_size > 0 or Path(manifest.out).exists())
         out = open_output(
             manifest.out,
             format=manifest.out_format,  # type: ignore[arg-type]  # checked when it is opened
-            resume_at=journal.out_size if begun else None,
+            resume_at=journal.out_size if resumed else None,
             overwrite=overwrite,
         )
         opened.callback(out.close if resumed else out.discard)
