@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import suppress
 from functools import partial
 
@@ -71,7 +72,7 @@ class ShardWork:
             self._answer(run)
         except _Ended as end:
             self._shards.keep(claim, run.results())
-            return Retry(end.code, counted=False)
+            return Retry(str(end), counted=False)
         except (EngineDied, PassingError):
             with suppress(ForebayError):  # the rows are answered again
                 self._shards.keep(claim, run.results())
@@ -255,20 +256,25 @@ class ShardWork:
         attempt = run.row(index)
         run.under_way.add(attempt.prompt_id)
         pending = self._answerer.begin(attempt.job, attempt.prompt_id)
+        while pending.generation and wait([pending.generation], WAIT_S).not_done:
+            self._check(run)
         outcome = self._steps.finish(attempt, pending)
         run.under_way.discard(attempt.prompt_id)
         return outcome
 
     def _look_up(self, run: ShardRun) -> None:
         """Now and then, keep the results so far and look at the state of the bulk."""
-        run.check()
-        now = time.monotonic()
-        if now - run.kept_at > KEEP_EVERY_S:
-            run.kept_at = now
+        if time.monotonic() - run.kept_at > KEEP_EVERY_S:
+            run.kept_at = time.monotonic()
             with suppress(ForebayError):  # the next time
                 self._shards.keep(run.claim, run.results())
-        if now - run.looked_at > LOOK_EVERY_S:
-            run.looked_at = now
+        self._check(run)
+
+    def _check(self, run: ShardRun) -> None:
+        """End the work if the claim was lost or, now and then, if the bulk is not to go on."""
+        run.check()
+        if time.monotonic() - run.looked_at > LOOK_EVERY_S:
+            run.looked_at = time.monotonic()
             with suppress(ForebayError):  # the next time
                 state = self._bulks.state(run.shard.bulk)
                 if state in {"paused", "cancelled"}:
@@ -288,8 +294,4 @@ def _are_alike(shard: Shard) -> bool:
 
 
 class _Ended(Exception):
-    """The bulk was paused or cancelled; a control signal of this file."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
+    """The bulk was paused or cancelled, as its text says; a control signal of this file."""
