@@ -203,9 +203,10 @@ class ShardWork:
         plain = self._steps.plain_labels(rows[0][0].attempt) if rows else None
         others = []
         for row, ended in rows:
-            result = None
-            with suppress(Exception):  # the steps of the row break again, and it fails alone
+            try:
                 result = plain and plain.result(ended)
+            except Exception:  # noqa: BLE001 - the steps of the row break again: it fails alone
+                result = None
             if result is None:
                 others.append((row, ended))
             else:
