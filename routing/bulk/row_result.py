@@ -62,6 +62,7 @@ _NOTHING_AFTER = _DEFAULTS[_AFTER_TOKENS - _AT_CONTENT :]
 
 _PLAIN_ROW = rb"\[(\d+),(\{.*\}),(\d+),(\d+)\],?\n"
 _PLAIN_ROWS = re.compile(rb"(?:%b)+" % _PLAIN_ROW.replace(b"(", b"(?:"))
+_PLACE_IN_SHARED = re.compile(rb"^\[(\d+)", re.MULTILINE)
 
 
 def pack_rows(results: Sequence[RowResult | None]) -> bytes:
@@ -92,7 +93,7 @@ def pack_rows(results: Sequence[RowResult | None]) -> bytes:
 
 
 class PlainRows(NamedTuple):
-    """The rows of a shard that say nothing but their content and tokens. Iterate over `rows`.
+    """The rows of a shard that say nothing but their content and tokens.
 
     Attributes:
         shared: what rows have in common: results without content.
@@ -129,9 +130,11 @@ def plain_rows(data: bytes) -> PlainRows | None:
     try:
         told = json.loads(head + b"]}")
         shared = [RowResult(*_shared(*values)) for values in told["shared"]]
-        return PlainRows(shared, [(rows, read, made) for rows, read, made in told["sums"]], data)
+        sums = [(rows, read, made) for rows, read, made in told["sums"]]
     except (ValueError, KeyError, TypeError):
         return None
+    known = all(int(place) < len(shared) for place in set(_PLACE_IN_SHARED.findall(data)))
+    return PlainRows(shared, sums, data) if known and len(sums) == len(shared) else None
 
 
 def unpack_rows(data: bytes) -> list[RowResult | None]:
