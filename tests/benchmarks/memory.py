@@ -1,11 +1,11 @@
 """Measure whether an actor grows: jobs through each of them, and the slope of its memory.
 
 Run `python tests/benchmarks/memory.py --jobs 100000`. The jobs take all ways through a fleet: to
-the local lane at once, through the router, and up to the mock of Bedrock; `--ways bedrock` sends all
-of them there. Prints for each process
-the resident size, its slope in KiB for each 1,000 jobs with the 95 % interval, and how many files
-and threads it had at the begin and at the end. The first fifth is left out: caches fill and pools
-grow to their size. `--json FILE` adds the figures to a file, and draws the plot.
+the local lane at once, through the router, and up to the mock of Bedrock, or only the ways that
+`--ways` names. Prints for each process the resident size, its slope in KiB for each 1,000 jobs with
+the 95 % interval, and how many files and threads it had at the begin and at the end. The first
+fifth is left out: caches fill and pools grow to their size. `--json FILE` adds the figures to a
+file, and draws the plot.
 """
 
 from __future__ import annotations
