@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 from forebay.routing.base import Egress
 from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import (
-    Answerable,
-    Classify,
-    Decide,
-    Embed,
-    Extract,
-    Generate,
-    Job,
-    Pin,
-    Priority,
-    Summarize,
-)
+from forebay.routing.jobs import Answerable, Job, Pin, Priority
+from forebay.routing.requests import AnyRequest
 
 
 class Options(TypedDict, total=False):
@@ -59,7 +49,7 @@ def make_job(request: Answerable[Any], tenant: str, options: Options) -> Job:
 #: Options that may mean something else for each job of a map: a time from now, and what the caller
 #: may change meanwhile.
 _OF_EACH_JOB = {"deadline", "metadata"}
-_REQUESTS = (Classify, Decide, Embed, Extract, Generate, Summarize)
+_REQUESTS: tuple[type, ...] = get_args(AnyRequest)
 
 
 def job_maker(tenant: str, options: Options) -> Callable[[Answerable[Any]], Job]:
