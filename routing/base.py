@@ -48,6 +48,11 @@ def shows_text(text: str) -> bool:
     return any(char.isprintable() or category(char) in _UNASSIGNED for char in text if char != " ")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 job`, `2,000 jobs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def is_none(value: object) -> bool:
     """Return whether a value is `None`.
 

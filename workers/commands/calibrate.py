@@ -14,12 +14,7 @@ from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
 from forebay.routing.errors import InvalidJob
 from forebay.routing.learning.audits import Audit, Audits
-from forebay.routing.learning.calibration import (
-    EVERYBODY,
-    Calibration,
-    Calibrations,
-    in_words,
-)
+from forebay.routing.learning.calibration import EVERYBODY, Calibration, Calibrations, in_words
 from forebay.routing.learning.versions import Models
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy.policy_file import Policy
@@ -27,12 +22,18 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import Json, require_tenant, types_counted_by
+from forebay.workers.commands.options import (
+    COLUMNS,
+    Json,
+    flag,
+    option,
+    require_tenant,
+    types_counted_by,
+)
 
 if TYPE_CHECKING:
     from forebay.workers.training.calibration.fit_calibration import Trial
 
-COLUMNS = 80  # of a line
 MIN_AUDITS = 20  # with fewer, too few would be held out to compare on
 
 #: Each metric in words, in the order in which they are shown.
@@ -41,13 +42,17 @@ METRICS = {
     "gap_error": "verdict: squared error of its score",
     "brier": "verdict: Brier score of its probability",
     "ece": "verdict: ECE of its probability",
+    "chance": "  of this by chance, if it were perfect",
     "kept": "verdict: share of jobs that stay local",
     "agreement": "verdict: agreement of the jobs that stay",
     "doubt_ece": "doubt without a second opinion: ECE",
+    "doubt_chance": "  of this by chance, if it were perfect",
     "doubt_loss": "doubt without a second opinion: log loss",
     "second_ece": "doubt with a second opinion: ECE",
+    "second_chance": "  of this by chance, if it were perfect",
     "second_loss": "doubt with a second opinion: log loss",
     "labels_ece": "labels and decisions: ECE",
+    "labels_chance": "  of this by chance, if it were perfect",
     "labels_loss": "labels and decisions: log loss",
 }
 WIDTH = max(map(len, METRICS.values())) + 2  # of the names of metrics
@@ -65,29 +70,18 @@ seconds. If none is better, nothing changes. Needs the extra `router`.
 """
 
 TenantName = Annotated[
-    str | None,
-    typer.Option(
-        "--tenant", metavar="NAME", help="Use this tenant's audits, and change its jobs only."
-    ),
+    str | None, option("--tenant", "NAME", "Use this tenant's audits, and change its jobs only.")
 ]
 MinAudits = Annotated[
-    int,
-    typer.Option(
-        "--min", metavar="N", min=MIN_AUDITS, help="Refuse to fit to fewer audits than this."
-    ),
+    int, option("--min", "N", "Refuse to fit to fewer audits than this.", min=MIN_AUDITS)
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Report the result; change nothing.")]
+DryRun = Annotated[bool, flag("--dry-run", "Report the result; change nothing.")]
 Rollback = Annotated[
     int | None,
-    typer.Option(
-        "--rollback",
-        metavar="VERSION",
-        min=0,
-        help="Return to this version. 0: no own calibration.",
-    ),
+    option("--rollback", "VERSION", "Return to this version. 0: no own calibration.", min=0),
 ]
 StandIn = Annotated[
-    bool, typer.Option("--stand-in", help="Also use audits by the mock of Bedrock, for a trial.")
+    bool, flag("--stand-in", "Also use audits by the mock of Bedrock, for a trial.")
 ]
 
 
@@ -183,7 +177,7 @@ def _report(
         typer.echo(json.dumps(_document(trial, current, published, scope)))
         return
     typer.echo(f"{trial.fitted} audits fitted, {trial.held_back} held back")
-    typer.echo(f"{'':{WIDTH}}{'before':>9}{'after':>9}")
+    typer.echo(f"{'on audits held back':{WIDTH}}{'before':>9}{'after':>9}")
     for name, words in METRICS.items():
         if name in trial.before or name in trial.after:
             figures = (_figure(each.get(name)) for each in (trial.before, trial.after))

@@ -8,24 +8,34 @@ from typing import Annotated, Any
 
 import typer
 
+from forebay.workers.commands.options import Json, argument, flag
 from forebay.workers.engines.vram.card import card_bytes
 from forebay.workers.engines.vram.planner import plan
 from forebay.workers.engines.weights.model_shape import Shape
 from forebay.workers.models.conversion import Conversion
 
-Source = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="FP16 or BF16 safetensors.")]
-Target = Annotated[Path, typer.Argument(metavar="NEW_DIR", help="Must not exist.")]
-Bits = Annotated[float, typer.Option(min=2, max=8, help="Bits of a weight, on average.")]
-HeadBits = Annotated[int, typer.Option(help="Bits of the output head: 2 to 6, or 8.")]
-Work = Annotated[Path | None, typer.Option(help="Folder for intermediate files, or NEW_DIR.work.")]
+Source = Annotated[Path, argument("MODEL_DIR", "FP16 or BF16 safetensors.")]
+Target = Annotated[Path, argument("NEW_DIR", "Must not exist.")]
+Bits = Annotated[
+    float, typer.Option(metavar="BITS", min=2, max=8, help="Bits of a weight, on average.")
+]
+HeadBits = Annotated[
+    int, typer.Option(metavar="BITS", help="Bits of the output head: 2 to 6, or 8.")
+]
+Work = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder for intermediate files, or NEW_DIR.work.")
+]
 Calibration = Annotated[
-    Path | None, typer.Option(help="Text to calibrate on, as parquet; without it exllamav2's own.")
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Text to calibrate on, as parquet; without it exllamav2's own."
+    ),
 ]
 Measurement = Annotated[
-    Path | None, typer.Option(help="measurement.json of an earlier conversion of this model.")
+    Path | None,
+    typer.Option(metavar="FILE", help="measurement.json of an earlier conversion of this model."),
 ]
-Check = Annotated[bool, typer.Option("--check", help="Only check whether it can be done.")]
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
+Check = Annotated[bool, flag("--check", "Only check whether it can be done.")]
 
 
 def convert(

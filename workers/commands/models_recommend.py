@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 Vram = Annotated[
     int | None,
-    typer.Option(min=1, max=1 << 24, help="Memory of the card; without it, nvidia-smi is asked."),
+    typer.Option(
+        metavar="MIB",
+        min=1,
+        max=1 << 24,
+        help="Memory of the card; without it, nvidia-smi is asked.",
+    ),
 ]
 _HEADER = ("NAME", "FORMAT", "LICENCE", "WEIGHTS", "CONTEXT", "BATCH", "CACHE")
 

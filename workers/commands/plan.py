@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.routing.errors import Misconfigured
+from forebay.workers.commands.options import Json, argument, option
 from forebay.workers.engines.vram.card import card_bytes
 from forebay.workers.engines.vram.exl2_footprint import DEFAULT_DQ, scratch_bytes
 from forebay.workers.engines.vram.footprint import MIB, MODES, CacheMode
@@ -43,10 +44,15 @@ them, for 16,384 tokens or the model's own limit, and 16 jobs). exl3 has no max_
 scratch is an upper bound that has not been measured on a card yet.
 """
 
-Folder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="With config.json and weights.")]
+Folder = Annotated[Path, argument("MODEL_DIR", "With config.json and weights.")]
 Vram = Annotated[
     int | None,
-    typer.Option(min=1, max=1 << 24, help="Memory of the card; without it, nvidia-smi is asked."),
+    typer.Option(
+        metavar="MIB",
+        min=1,
+        max=1 << 24,
+        help="Memory of the card; without it, nvidia-smi is asked.",
+    ),
 ]
 Engine = Annotated[
     GpuEngineName | None, typer.Option("--engine", help="To plan for; without it, by the format.")
@@ -55,16 +61,15 @@ Mode = Annotated[
     CacheMode | None, typer.Option("--cache-mode", help="How keys and values are stored.")
 ]
 Context = Annotated[
-    int | None,
+    int | None, option("--context", "TOKENS", "Tokens of the longest job, answer included.", min=1)
+]
+Batch = Annotated[int | None, option("--batch", "N", "Jobs at once.", min=1)]
+Reserve = Annotated[
+    int,
     typer.Option(
-        "--context", metavar="TOKENS", min=1, help="Tokens of the longest job, answer included."
+        metavar="MIB", min=0, help="Memory for other programs on the card, such as a display."
     ),
 ]
-Batch = Annotated[int | None, typer.Option("--batch", metavar="N", min=1, help="Jobs at once.")]
-Reserve = Annotated[
-    int, typer.Option(min=0, help="Memory for other programs on the card, such as a display.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 
 
 @dataclass(frozen=True, slots=True)

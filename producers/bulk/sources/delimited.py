@@ -12,6 +12,7 @@ from forebay.producers.bulk.sources.records import Record, Records
 from forebay.producers.bulk.sources.text import TextSource
 from forebay.producers.bulk.streams.inputs import Input
 from forebay.producers.bulk.streams.lines import check_is_text, lines
+from forebay.routing.base import counted
 from forebay.routing.errors import InvalidJob
 
 _BOM = "\ufeff"
@@ -152,7 +153,6 @@ def _column_of(cells: list[str], names: tuple[str, ...]) -> str | None:
 
 def _ragged(record: Record, cells: int, columns: int) -> str:
     where = f" (lines {record.first} to {record.last})" if record.last > record.first else ""
-    count = f"{cells} cell" if cells == 1 else f"{cells} cells"
     more = "put a cell that holds a delimiter in quotes"
     fix = "add what is missing" if cells < columns else more
-    return f"has {count}{where}, but the header has {columns} columns: {fix}"
+    return f"has {counted(cells, 'cell')}{where}, but the header has {columns} columns: {fix}"

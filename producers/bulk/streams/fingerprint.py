@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from forebay.routing.base import counted
+
 #: How much of a file is digested at a time.
 CHUNK_BYTES = 1 << 20
 
@@ -62,7 +64,7 @@ def _change(file: BinaryIO, then: Fingerprint) -> str | None:
         return f"was cut from {then.size:,} to {stat.st_size:,} bytes since the bulk began"
     unchanged = digest(file, then.size) == then.digest
     added = stat.st_size - then.size
-    more = f"{added:,} byte{'' if added == 1 else 's'} more"
+    more = f"{counted(added, 'byte')} more"
     if unchanged and not added:
         return None
     if unchanged:

@@ -50,7 +50,9 @@ from forebay.producers.cli.options import (
     Questions,
     QuestionsFile,
     TenantName,
+    group,
 )
+from forebay.routing.base import counted
 from forebay.routing.errors import InvalidJob
 
 if TYPE_CHECKING:
@@ -77,10 +79,7 @@ says what the whole will take.
 Ctrl-C detaches: rows that the fleet has go on, and `forebay bulk resume` goes on with the rest.
 """
 
-app = typer.Typer(
-    help="Answer the rows of a file.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-)  # fmt: skip
+app = group("Answer the rows of a file.")
 
 
 @app.command(help=RUN_HELP)
@@ -220,10 +219,8 @@ def _validate(client: Client, source: str, options: dict[str, Any], *, as_json: 
         for row in found.first_bad:
             display.text(str(row))
         if (more := found.bad - len(found.first_bad)) > 0:
-            display.text(f"and {display.counted(more, 'more bad row')}")
-        display.text(
-            f"{display.counted(found.rows, 'valid row')}, {display.counted(found.bad, 'bad row')}"
-        )
+            display.text(f"and {counted(more, 'more bad row')}")
+        display.text(f"{counted(found.rows, 'valid row')}, {counted(found.bad, 'bad row')}")
     if found.bad:
         raise typer.Exit(display.FAILURE)
 
@@ -269,7 +266,7 @@ def _follow(bulk: BulkHandle, *, as_json: bool, by: bool = False) -> None:
     if bulk.input_change:
         display.note(f"the input changed while it was read: {bulk.input_change}")
     if end.bad:
-        display.note(f"{display.counted(end.bad, 'bad row')}: see {bulk.bad_rows}")
+        display.note(f"{counted(end.bad, 'bad row')}: see {bulk.bad_rows}")
     if end.failed or end.expired or end.degraded:
         display.note(f"`forebay bulk retry {bulk.out}` answers failed and degraded rows again")
     if end.state != "done":

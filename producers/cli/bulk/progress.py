@@ -13,24 +13,15 @@ from datetime import datetime, timedelta
 from forebay.producers.bulk.running.forecast import Forecast
 from forebay.producers.bulk.running.progress import Progress
 from forebay.producers.bulk.sample import Estimate
-from forebay.producers.cli import display
+from forebay.routing.base import counted
 
 LINE_EVERY_S = 5.0  # in a pipe
 MAX_EXAMPLE_CHARS = 120  # of an answer that fails a check
 BAR_WIDTH = 24
 DETACHED = "detached"  # a running bulk that no process feeds
 HEADER = (
-    "BULK",
-    "STATE",
-    "ROWS",
-    "LOCAL",
-    "BEDROCK",
-    "DEGRADED",
-    "FAILED",
-    "BAD",
-    "SPENT",
-    "OUTPUT",
-)
+    "BULK", "STATE", "ROWS", "LOCAL", "BEDROCK", "DEGRADED", "FAILED", "BAD", "SPENT", "OUTPUT",
+)  # fmt: skip
 
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
@@ -89,7 +80,7 @@ def report_lines(progress: Progress) -> Iterator[str]:
 
 def estimate_lines(found: Estimate) -> Iterator[str]:
     """Yield the lines of an estimate for people."""
-    valid, bad = display.counted(found.rows, "valid row"), display.counted(found.bad, "bad row")
+    valid, bad = counted(found.rows, "valid row"), counted(found.bad, "bad row")
     yield f"{valid}, {bad}; {found.sampled:,} answered"
     if found.bad:
         yield "--dry-run prints the bad rows"

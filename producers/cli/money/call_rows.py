@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from forebay.producers.cli import display
+from forebay.routing.base import counted
 
 if TYPE_CHECKING:
     from forebay.routing.books.call_book import CallRecord
@@ -62,7 +62,7 @@ def sums(calls: list[CallRecord]) -> dict[str, Any]:
 def summary(calls: list[CallRecord], shown: int) -> str:
     """Return how many calls there are and what they cost, in words."""
     found = sums(calls)
-    line = f"{display.counted(len(calls), 'call')}, ${found['settled_usd']:.6f} settled"
+    line = f"{counted(len(calls), 'call')}, ${found['settled_usd']:.6f} settled"
     if found["open_usd"]:
         line += f", ${found['open_usd']:.6f} reserved for calls without a known outcome"
     if found["mock_usd"]:

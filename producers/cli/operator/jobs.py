@@ -6,8 +6,6 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.filters import (
     Code,
@@ -22,7 +20,8 @@ from forebay.producers.cli.operator.filters import (
     job_filter,
 )
 from forebay.producers.cli.operator.readers import open_readers, reader_of
-from forebay.producers.cli.options import Id, Interval, Json, Limit, Rounds
+from forebay.producers.cli.options import Id, Interval, Json, Limit, Rounds, group
+from forebay.routing.base import counted
 
 if TYPE_CHECKING:
     from forebay.routing.ledger.record import Record
@@ -32,10 +31,7 @@ if TYPE_CHECKING:
 HEADER = ("ID", "KIND", "STATE", "QUEUE", "ATTEMPTS", "AGE", "CODE")
 LOOK_AT = 200_000
 
-app = typer.Typer(
-    help="List, show or watch the jobs of all tenants, for an operator.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-)  # fmt: skip
+app = group("List, show or watch the jobs of all tenants, for an operator.")
 
 
 @app.command("list")
@@ -132,7 +128,7 @@ def cells(record: Record, now_ms: int) -> tuple[str, ...]:
 def summary(found: Found, wanted: JobFilter, what: str = "job") -> str:
     """Return how many jobs were found, and if there may be more."""
     matched = found.counts.total()
-    line = f"{display.counted(matched, what) if matched else f'no {what}s'}{describe(wanted)}"
+    line = f"{counted(matched, what) if matched else f'no {what}s'}{describe(wanted)}"
     if len(found.records) < matched:
         line += f", the newest {len(found.records):,} of them shown"
     if not found.complete:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from forebay.producers.gateway.status.views import wording
+from forebay.routing.base import counted
 from forebay.routing.errors import gist
 from forebay.routing.reasons import meaning
 
@@ -73,7 +74,7 @@ def _templates() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     words = (
-        wording.count, wording.counted, wording.dollars, wording.percent, wording.span,
+        wording.count, counted, wording.dollars, wording.percent, wording.span,
         wording.age, wording.clock, wording.moment, wording.iso, wording.share, meaning, gist,
         asset,
     )  # fmt: skip

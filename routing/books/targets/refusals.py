@@ -10,6 +10,7 @@ from typing import Any
 
 import redis
 
+from forebay.routing.base import counted
 from forebay.routing.limits.allowances import Limit, limits
 from forebay.routing.limits.budget import KEEP_DAYS
 from forebay.routing.policy.policy_file import Policy
@@ -42,9 +43,9 @@ class Refusals:
     def text(self) -> str:
         """What happened, in words."""
         first, last = (datetime.fromtimestamp(at, UTC) for at in (self.first_s, self.last_s))
-        calls = "1 call" if self.calls == 1 else f"{self.calls:,} calls"
         end = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
         times = "" if self.windows == 1 else f", in {self.windows:,} {self.span}s"
+        calls = counted(self.calls, "call")
         when = f"from {first:%Y-%m-%d %H:%M} to {end} UTC"
         return f"the {self.scope}'s budget of the {self.span} refused {calls} {when}{times}"
 

@@ -147,7 +147,8 @@ if target then
   local fair
   due, fair = aims()
   aim = target > 0 and within(fair + was.owed / OWED, 0, 1) or 0
-  threshold = score_at(math.floor(aim * seen)) or ''
+  -- No score separates jobs if none may go, or all may.
+  threshold = aim > 0 and score_at(math.floor(aim * seen)) or ''
   go = go or place < aim
 elseif word == 'threshold' then
   threshold = tostring(value)

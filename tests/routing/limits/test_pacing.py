@@ -116,6 +116,14 @@ def test_equal_scores_are_ordered_by_the_job_the_same_way_each_time(redis):
     assert 0 < sum(first) < 40
 
 
+def test_if_no_job_may_go_no_score_is_a_threshold(redis):
+    pacer, rng = Pacer(redis), random.Random(2)
+    for score in (0.1, 0.9, 0.5):
+        pacer.offer(job(rng), rules(share=0.5), "before", score)
+    offer = pacer.offer(job(rng), rules(share=0.0), "before", 2.0)
+    assert (offer.go, offer.aim, offer.threshold) == (False, 0.0, None)
+
+
 def test_tenants_do_not_share_an_account(redis):
     policy, pacer, rng = rules(share=0.5), Pacer(redis), random.Random(1)
     for _ in range(30):

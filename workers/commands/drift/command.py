@@ -21,11 +21,12 @@ from forebay.workers.commands.drift.record import (
     Run,
     default_file,
     read_record,
-    require_writable,
     write_record,
 )
+from forebay.workers.commands.options import Json, flag
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.models.writable import require_writable
 
 DRIVER = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
 HEADER = ("KIND", "JOBS", "EXACT", "AGREEMENT", "PASSED", "SURER", "")
@@ -38,8 +39,7 @@ Record = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The record of pinned answers. Default: of FOREBAY_MODELS."),
 ]
-Pin = Annotated[bool, typer.Option("--pin", help="Pin these answers in place of earlier ones.")]
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
+Pin = Annotated[bool, flag("--pin", "Pin these answers in place of earlier ones.")]
 
 
 def drift(
@@ -55,7 +55,7 @@ def drift(
     known = None if pin else read_record(file)
     if known is not None and known.panel != panel_digest(jobs):
         raise Misconfigured("has other jobs than were pinned; give --pin", field="--panel")
-    require_writable(file)
+    _require_writable(file)
     run = _answered(jobs)
     if known is None:
         write_record(file, DriftRecord(panel=panel_digest(jobs), pinned=run))
@@ -66,6 +66,13 @@ def drift(
     _report(found, known.pinned, as_json=as_json)
     if found.moved:
         raise typer.Exit(1)
+
+
+def _require_writable(file: Path) -> None:
+    """Check that the record can be written, before the panel is answered."""
+    if file.is_dir():
+        raise Misconfigured("is a folder; name the file in it", field=str(file))
+    require_writable(file.parent, str(file))
 
 
 def _answered(jobs: list[Job]) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryFile
+from tempfile import NamedTemporaryFile
 
 from pydantic import ValidationError
 
@@ -11,6 +11,7 @@ from forebay.routing.base import FrozenModel, Kind
 from forebay.routing.errors import InvalidJob, Misconfigured
 from forebay.routing.jobs import Content
 from forebay.workers.models.catalogue import folder
+from forebay.workers.models.writable import unwritable
 
 
 class PanelAnswer(FrozenModel):
@@ -114,22 +115,6 @@ def read_record(path: Path) -> DriftRecord | None:
         raise Misconfigured(hint, field=str(path)) from None
 
 
-def require_writable(path: Path) -> None:
-    """Check that a record can be written, before a panel is answered, which may take minutes.
-
-    Raises:
-        Misconfigured: It cannot.
-    """
-    if path.is_dir():
-        raise Misconfigured("is a folder; name the file in it", field=str(path))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise _unwritable(path, error) from None
-
-
 def write_record(path: Path, record: DriftRecord) -> None:
     """Write the record in one step. It holds the panel's answers: only its owner may read it.
 
@@ -141,13 +126,4 @@ def write_record(path: Path, record: DriftRecord) -> None:
             file.write(record.model_dump_json(indent=1) + "\n")
         Path(file.name).replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: Path, error: OSError) -> Misconfigured:
-    why = (
-        "a file has the name of the folder"
-        if isinstance(error, FileExistsError)
-        else error.strerror
-    )
-    return Misconfigured(f"cannot be written: {why}", field=str(path))
+        raise unwritable(error, str(path)) from None

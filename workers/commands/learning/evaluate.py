@@ -26,9 +26,11 @@ from forebay.workers.commands.options import (
     Strong,
     Weak,
     model_names,
+    option,
     read_dataset,
     second_names,
 )
+from forebay.workers.training.evaluation.report_lines import lines
 from forebay.workers.training.fitting.weights_folder import ROUTER_MODEL
 
 if TYPE_CHECKING:
@@ -41,27 +43,20 @@ CASCADE_FOLDS = 5
 
 Folder = Annotated[
     Path | None,
-    typer.Option(
-        "--weights", metavar="DIR", help="A folder that `train` wrote. Default: packaged weights."
-    ),
+    option("--weights", "DIR", "A folder that `train` wrote. Default: packaged weights."),
 ]
 Cascade = Annotated[
     Path | None,
-    typer.Option(
-        "--cascade", metavar="FILE", help="Also evaluate this model of `train-cascade` as it is."
-    ),
+    option("--cascade", "FILE", "Also evaluate this model of `train-cascade` as it is."),
 ]
 DecisionModel = Annotated[
     Path | None,
-    typer.Option(
-        "--decision-model",
-        metavar="FILE",
-        help="Also evaluate this GGUF file as FOREBAY_ROUTER_DECISION_MODEL.",
+    option(
+        "--decision-model", "FILE", "Also evaluate this GGUF file as FOREBAY_ROUTER_DECISION_MODEL."
     ),
 ]
 Curves = Annotated[
-    Path | None,
-    typer.Option("--curves", metavar="FILE", help="Draw the curves to a .png or .svg file."),
+    Path | None, option("--curves", "FILE", "Draw the curves to a .png or .svg file.")
 ]
 
 
@@ -76,7 +71,8 @@ def evaluate(
 
     --labels N fits the router model on N random prompts and evaluates it on the rest; --folds K
     evaluates it on all prompts by cross-validation. Without either, packaged weights or those of
-    --weights are evaluated as they are (zero-shot). Fitting is the same as by `router train`: if
+    --weights are evaluated as they are (zero-shot); on the file that weights were fitted to, their
+    figures are too good. Fitting is the same as by `router train`: if
     the column `source` has several values, differences between the sources are ignored.
 
     --second and --preds also evaluate what can be told after the local answer: the plain rule
@@ -192,19 +188,4 @@ def _by_model(evaluated: EvaluatedFile, answers: Answers, path: Path) -> Ranked:
 
 
 def _report(report: dict[str, Any], *, as_json: bool) -> None:
-    typer.echo(json.dumps(report) if as_json else _table(report))
-
-
-def _table(report: dict[str, Any]) -> str:
-    """Return the report as text: a row for each router, ending with the interval of its APGR."""
-    from forebay.workers.training.data.ranking_metrics import NAMES
-
-    lines = [f"n {report['n']}   weak {report['weak']}   strong {report['strong']}", ""]
-    if report["n"] < report["total"]:
-        lines.insert(0, f"evaluated on {report['n']} of {report['total']} prompts")
-    lines.append(f"{'':16}" + "".join(f"{name:>8}" for name in NAMES) + "   apgr, 95 %")
-    for router, figures in report["routers"].items():
-        cells = "".join(f"{'-' if figures[n] is None else figures[n]:>8}" for n in NAMES)
-        ends = figures["intervals"]["apgr"]
-        lines.append(f"{router:16}{cells}   {' to '.join(map(str, ends)) if ends else '-'}")
-    return "\n".join(lines)
+    typer.echo(json.dumps(report) if as_json else "\n".join(lines(report)))

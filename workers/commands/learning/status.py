@@ -29,10 +29,9 @@ from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
 from forebay.workers.commands.learning.pace import override_text
-from forebay.workers.commands.options import Json
+from forebay.workers.commands.options import COLUMNS, Json
 
 DAY_S = 86_400
-COLUMNS = 80  # of a line
 #: What the score of a threshold is, by stage.
 STAGES = {"before": "score", "after": "doubt"}
 PACE_COLUMNS = ("kind", "answer", "jobs", "went up", "aim", "goes up from")
@@ -225,6 +224,8 @@ def _money_text(row: dict[str, Any], *, mock: bool) -> str:
 def _pace_cells(line: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
     threshold = line["threshold"]
     start = "" if threshold is None else f"{STAGES[line['stage']]} {threshold:.3f}"
+    if line["aim"] == 0:
+        start = "none goes"
     if override := line["override"]:
         text = override_text(override["word"], override["value"])
         start = f"{start}  {text} by hand, {override['ends_in_s'] / 60:.0f} min left".strip()

@@ -25,13 +25,15 @@ from forebay.workers.commands.options import (
     Seed,
     Strong,
     Weak,
+    flag,
     model_names,
+    option,
     read_dataset,
 )
+from forebay.workers.models.writable import require_writable
 from forebay.workers.training.fitting.weights_folder import (
     ENCODER_MODEL,
     ROUTER_MODEL,
-    prepare,
     versioned,
     write,
 )
@@ -41,12 +43,8 @@ if TYPE_CHECKING:
     from forebay.workers.models.encoder_reading import EncoderWeights
     from forebay.workers.training.data.dataset import Dataset
 
-Out = Annotated[
-    Path, typer.Option("--out", metavar="DIR", help="Write the weights to this folder.")
-]
-Publish = Annotated[
-    bool, typer.Option("--publish", help="Have the fleet use the weights, as `publish` does.")
-]
+Out = Annotated[Path, option("--out", "DIR", "Write the weights to this folder.")]
+Publish = Annotated[bool, flag("--publish", "Have the fleet use the weights, as `publish` does.")]
 
 
 def train(
@@ -75,7 +73,7 @@ def train(
     from forebay.workers.training.fitting.fit_router import fit
     from forebay.workers.training.fitting.hyperparameters import Hyperparameters
 
-    prepare(out)
+    require_writable(out, "--out")
     if publish:  # known before a fit that may take minutes
         Models(connect(read_settings(), "look"), RouterModel).current()
     data = read_dataset(prompts, outcomes, weak, strong, no_job_type=no_job_type)

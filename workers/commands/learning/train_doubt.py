@@ -10,12 +10,11 @@ import typer
 
 from forebay.routing.errors import Misconfigured
 from forebay.workers.commands.learning.train import Out
-from forebay.workers.commands.options import Json, Outcomes, Prompts, model_names
-from forebay.workers.training.fitting.weights_folder import DOUBT_MODEL, prepare, versioned, write
+from forebay.workers.commands.options import Json, Outcomes, Prompts, model_names, option
+from forebay.workers.models.writable import require_writable
+from forebay.workers.training.fitting.weights_folder import DOUBT_MODEL, versioned, write
 
-Models = Annotated[
-    str, typer.Option("--models", metavar="MODEL,MODEL[,MODEL]", help="Two or more local models.")
-]
+Models = Annotated[str, option("--models", "MODEL,MODEL[,MODEL]", "Two or more local models.")]
 
 
 def train_doubt(
@@ -31,7 +30,7 @@ def train_doubt(
     names = model_names(models, "--models")
     if len(names) < 2:  # noqa: PLR2004 - an answer and another
         raise Misconfigured("must name two or more models", field="--models")
-    prepare(out)
+    require_writable(out, "--out")
     weights = versioned("doubt", fit(prompts, outcomes, names))
     path = write(out, DOUBT_MODEL, weights)
     document = {"version": weights.version, "path": str(path), "bytes": path.stat().st_size}

@@ -15,7 +15,7 @@ from forebay.workers.training.calibration import fit_doubt_calibration as doubts
 from forebay.workers.training.calibration import fit_label_calibration as labels
 from forebay.workers.training.calibration.doubt_bounds import with_bounds
 from forebay.workers.training.data.dataset import Floats
-from forebay.workers.training.data.ranking_metrics import calibration_error
+from forebay.workers.training.data.ranking_metrics import calibration_error, error_by_chance
 
 MIN_ROWS = 20  # fewer are too few to fit to
 #: If so many audits are newer than the current calibration, the two are compared on those alone,
@@ -52,6 +52,7 @@ class PartsTrial:
             (self.before, self.after), (before, after), losses, strict=True
         ):
             metrics[f"{name}_ece"] = calibration_error(predicted, truth)
+            metrics[f"{name}_chance"] = error_by_chance(predicted)
             metrics[f"{name}_loss"] = float(loss.mean())
         better = bool(losses[1].mean() < losses[0].mean())
         if better:

@@ -21,7 +21,7 @@ from forebay.routing.learning.calibration import Calibration
 from forebay.routing.scoring.logit import logit
 from forebay.workers.training.calibration.doubt_trial import try_parts
 from forebay.workers.training.data.dataset import Floats
-from forebay.workers.training.data.ranking_metrics import calibration_error
+from forebay.workers.training.data.ranking_metrics import calibration_error, error_by_chance
 
 #: One audit in this many is held out, chosen by a hash of its job's id.
 HELD_OUT_EVERY = 3
@@ -95,7 +95,7 @@ def metrics(
     """Measure a calibration on audits; undefined metrics are left out.
 
     - `auc`: of the score, for wrong answers; undefined if all are right, or all wrong.
-    - `brier`, `ece`: of the probability.
+    - `brier`, `ece`: of the probability; `chance`: the ECE if it were perfect.
     - `gap_error`: mean squared error of the score.
     - `kept`, `agreement`: the share of jobs at or above the threshold, and the mean outcome of
       their local answers.
@@ -108,6 +108,7 @@ def metrics(
         "auc": float(roc_auc_score(wrong, scores)) if 0 < wrong.sum() < len(wrong) else None,
         "brier": float(np.mean((chances - truth) ** 2)),
         "ece": calibration_error(chances, truth),
+        "chance": error_by_chance(chances),
         "gap_error": float(np.mean((scores - (1 - truth)) ** 2)),
         "kept": float(kept.mean()),
         "agreement": float(truth[kept].mean()) if kept.any() else None,

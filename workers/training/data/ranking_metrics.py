@@ -19,6 +19,7 @@ from forebay.workers.training.data.dataset import Floats, Ints
 
 STEPS = 10  # steps of the share of jobs, from 0 to 1
 BINS = 10  # bins of the calibration error, of equal mass
+CHANCE_ROUNDS = 100  # random truths that the error by chance is averaged over
 MIN_GAP = 1e-9  # a smaller gap between the means is a rounding error
 
 #: A metric has a 95 % interval only if it is defined in at least this share of the bootstrap
@@ -136,6 +137,17 @@ def _share_reaching(target: float, shares: Floats, curve: Floats) -> float:
     rise = curve[after] - curve[before]
     part = (target - curve[before]) / rise if rise > 0 else 0.0
     return float(100 * (shares[before] + part * (shares[after] - shares[before])))
+
+
+def error_by_chance(probability: Floats) -> float:
+    """Return the ECE that these probabilities have on average if each of them is true.
+
+    The mean truth of a bin differs from its chance, because it is of few jobs. No calibration is
+    better than this, except by luck.
+    """
+    draw = np.random.default_rng(0)
+    truths = draw.random((CHANCE_ROUNDS, len(probability))) < probability
+    return float(np.mean([calibration_error(probability, truth.astype(float)) for truth in truths]))
 
 
 def calibration_error(probability: Floats, truth: Floats, counts: Floats | None = None) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from forebay.routing.errors import Misconfigured
+from forebay.workers.models.writable import require_writable, unwritable
 from forebay.workers.training.data.ranking_metrics import Ranked
 
 FORMATS = {".png", ".svg"}
@@ -16,15 +17,14 @@ POINTS = 201
 
 
 def require_drawable(path: Path) -> None:
-    """Check the name and the folder of the file, before an evaluation that may take minutes.
+    """Check that the file can be drawn, before an evaluation that may take minutes.
 
     Raises:
-        Misconfigured: The name ends in neither .png nor .svg, or there is no such folder.
+        Misconfigured: The name ends in neither .png nor .svg, or the file cannot be written.
     """
     if path.suffix not in FORMATS:
         raise Misconfigured("must end in .png or .svg", field="--curves")
-    if not path.parent.is_dir():
-        raise Misconfigured(f"there is no folder {path.parent}", field="--curves")
+    require_writable(path.parent, "--curves")
 
 
 def draw(routers: Mapping[str, Ranked], path: Path) -> None:
@@ -47,4 +47,4 @@ def draw(routers: Mapping[str, Ranked], path: Path) -> None:
     try:
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     except OSError as error:
-        raise Misconfigured(f"cannot be written: {error.strerror}", field=str(path)) from None
+        raise unwritable(error, "--curves") from None

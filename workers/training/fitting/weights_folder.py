@@ -6,11 +6,10 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TypeVar
 
-from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.weights_file import WeightsFile
+from forebay.workers.models.writable import unwritable
 
 ROUTER_MODEL, DOUBT_MODEL = "router_model.json", "doubt_model.json"  # as packaged
 CASCADE_MODEL, ENCODER_MODEL = "cascade_model.json", "encoder_model.json"
@@ -26,20 +25,6 @@ def versioned(name: str, weights: _Weights) -> _Weights:
     return weights.model_copy(update={"version": f"{name}-{digest}"})
 
 
-def prepare(folder: Path) -> None:
-    """Create the folder if it is missing. Called before a fit, which may take minutes.
-
-    Raises:
-        Misconfigured: No file can be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise _unwritable(error) from None
-
-
 def write(folder: Path, name: str, weights: WeightsFile) -> Path:
     """Write weights into a folder, in one step. The same weights give the same bytes.
 
@@ -53,14 +38,5 @@ def write(folder: Path, name: str, weights: WeightsFile) -> Path:
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise _unwritable(error) from None
+        raise unwritable(error, "--out") from None
     return path
-
-
-def _unwritable(error: OSError) -> Misconfigured:
-    why = (
-        "a file has the name of the folder"
-        if isinstance(error, FileExistsError)
-        else error.strerror
-    )
-    return Misconfigured(f"cannot be written: {why}", field="--out")

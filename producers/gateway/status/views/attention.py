@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from forebay.producers.gateway.status.views.fleet_view import BudgetLine, FleetView
-from forebay.producers.gateway.status.views.wording import counted, dollars, moment, percent, span
+from forebay.producers.gateway.status.views.wording import dollars, moment, percent, span
+from forebay.routing.base import counted
 from forebay.routing.lanes import start_command
 from forebay.routing.overview.snapshot import Snapshot
 from forebay.routing.overview.workers import emptied_at

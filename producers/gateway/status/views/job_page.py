@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from forebay.producers.explain import doubt_maker
-from forebay.producers.gateway.status.views.wording import counted, moment, percent, span
+from forebay.producers.gateway.status.views.wording import moment, percent, span
+from forebay.routing.base import counted
 from forebay.routing.errors import gist
 from forebay.routing.ledger.record import ENDED, Record
 

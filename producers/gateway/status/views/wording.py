@@ -15,11 +15,6 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number and its noun, such as `1 job` or `2 jobs`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def dollars(nusd: float | None, places: int | None = None) -> str:
     """Return an amount of billionths of a dollar as dollars; `no limit` for `None`.
 

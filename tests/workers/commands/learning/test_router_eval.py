@@ -130,6 +130,9 @@ def test_weights_of_a_folder_and_packaged_weights_are_evaluated_on_all_prompts(f
 def test_the_table_has_a_row_for_each_router(files):
     table = evaluate(files, "--folds", "3").stdout
     assert re.search(r"^n 240 ", table)
+    assert max(map(len, table.splitlines())) <= 80
+    interval = r"-?[\d.]+ \(-?[\d.]+ to -?[\d.]+\)"
+    assert re.search(f"^verdict +{interval} +{interval} +{interval}$", table, re.MULTILINE)
     assert all(
         re.search(f"^{name} ", table, re.MULTILINE) for name in ("random", "verdict", "oracle")
     )
@@ -143,7 +146,7 @@ def test_the_table_has_a_row_for_each_router(files):
         (("--labels", "240"), "less than the 240 prompts"),
         (("--weights", "/nowhere"), "cannot be read"),
         (("--curves", "c.txt"), "must end in .png or .svg"),
-        (("--curves", "/nowhere/c.png"), "--curves: there is no folder /nowhere"),
+        (("--curves", "/proc/nowhere/c.png"), "--curves: cannot be written"),
     ],
 )
 def test_options_that_exclude_each_other_are_one_clear_error(files, more, message):
@@ -171,7 +174,8 @@ def test_a_gap_that_may_be_0_gives_metrics_without_intervals(files):
     assert figures["apgr"] is not None
     assert figures["intervals"]["apgr"] is None
     assert figures["auc"] is None
-    assert re.search(r"^verdict .* -$", evaluate(files).stdout, re.MULTILINE)
+    words = evaluate(files).stdout
+    assert re.search(r"^verdict +[-.\d]+ \(no interval\)", words, re.MULTILINE)
 
 
 def test_too_few_prompts_to_fit_on_are_an_error(files):

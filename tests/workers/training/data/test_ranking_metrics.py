@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from forebay.workers.training.data.ranking_metrics import NAMES, Ranked, calibration_error
+from forebay.workers.training.data.ranking_metrics import (
+    NAMES,
+    Ranked,
+    calibration_error,
+    error_by_chance,
+)
 
 
 def ranked(score, weak, strong, probability=None):
@@ -92,3 +97,10 @@ def test_calibration_error_is_the_mean_distance_of_probability_from_truth():
     assert calibration_error(np.full(100, 0.5), truth) == pytest.approx(0.0)
     assert calibration_error(1 - predicted, truth) == pytest.approx(0.6)
     assert calibration_error(np.full(100, 0.9), np.zeros(100)) == pytest.approx(0.9)
+
+
+def test_a_perfect_probability_has_an_error_by_chance_that_falls_with_the_number_of_jobs():
+    assert error_by_chance(np.repeat([0.0, 1.0], 50)) == 0
+    few, many = (error_by_chance(np.linspace(0.2, 0.8, number)) for number in (100, 10_000))
+    assert 0.08 < few < 0.14  # bins of ten: 0.8 of the standard error of their means
+    assert many == pytest.approx(few / 10, rel=0.2)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
 
 from forebay.routing.scoring.router_model import RouterModel, Weights
 from forebay.workers.training.data.dataset import Dataset
-from forebay.workers.training.evaluation.model_card import evidence_table
 from forebay.workers.training.fitting.choose_parts import (
     MIN_PROMPTS,
     best_by_more_than_chance,
@@ -69,6 +70,22 @@ def test_chance_alone_seldom_takes_another_mixture():
         for _ in range(400)
     ]
     assert np.mean(np.array(rounds) != 5) < 0.06
+
+
+def evidence_table(weights):
+    """Return the table of the model card: the mixtures that were tried, the chosen one bold."""
+    sources = list(weights.evidence[0].apgr)
+    lines = [
+        f"| n-grams, features, trees | mean | {' | '.join(sources)} |",
+        "|---" * (len(sources) + 2) + "|",
+    ]
+    rows = [(fmean(tried.apgr.values()), tried) for tried in weights.evidence]
+    for mean, tried in sorted(rows, key=itemgetter(0), reverse=True):
+        mark = "**" if tried.parts == weights.parts else ""
+        name = ", ".join(f"{part:g}" for part in tried.parts)
+        figures = " | ".join(f"{tried.apgr[source]:.3f}" for source in sources)
+        lines.append(f"| {mark}{name}{mark} | {mean:.4f} | {figures} |")
+    return "\n".join(lines)
 
 
 def test_the_model_card_shows_what_the_packaged_file_was_chosen_by():

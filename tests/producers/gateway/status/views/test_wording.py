@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forebay.producers.gateway.status.views import wording
-from forebay.routing.base import NANO
+from forebay.routing.base import NANO, counted
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_times_are_in_utc():
     assert wording.clock(0) == "00:00:00 UTC"
     assert wording.moment(86_399_000) == "1970-01-01 23:59:59 UTC"
     assert wording.iso(0) == "1970-01-01T00:00:00.000+00:00"
-    assert (wording.counted(1, "job"), wording.counted(1_200, "job")) == ("1 job", "1,200 jobs")
+    assert (counted(1, "job"), counted(1_200, "job")) == ("1 job", "1,200 jobs")
