@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from forebay.routing.base import changed
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Doubt, Job
 from forebay.routing.ledger.ledger import Ledger
@@ -103,4 +104,4 @@ class Escalator:
 
 def _stay(step: NextStep, *, has_content: bool) -> NextStep:
     """Keep a job here that Bedrock could not take before: it would only come back again."""
-    return step.model_copy(update={"step": "degrade" if has_content else "fail"})
+    return changed(step, step="degrade" if has_content else "fail")
