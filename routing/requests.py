@@ -149,6 +149,9 @@ class Summarize(Answerable[Summary]):
     focus: Annotated[str, StringConstraints(max_length=500), Field(repr=False)] = ""
 
 
+MAX_STOPS = 64  # strings that end a generated text
+
+
 class Message(FrozenModel):
     """One turn of a chat."""
 
@@ -160,11 +163,12 @@ class Generate(Answerable[Generation]):
     """Chat messages in, text out. Answered by a `Generation`.
 
     Attributes:
-        messages: 1 to 200 turns; the last turn is the user's.
+        messages: 1 to 200 turns. If the last one is the assistant's, the answer continues it; this
+            goes neither with a schema nor with a regex.
         max_tokens: the limit of the answer, in tokens of the model.
         temperature: 0 gives the most probable text, more gives more variety.
         top_p: sample from the most probable tokens that together have this probability.
-        stop: up to 4 strings that end the text.
+        stop: up to 64 strings that end the text.
         seed: makes sampling repeatable on one engine.
         schema_: a JSON Schema that the text must validate against; given as `schema`. Not a
             pydantic model class, because the answer is text; `Extract` takes a class.
@@ -180,7 +184,7 @@ class Generate(Answerable[Generation]):
     max_tokens: Annotated[int, Field(ge=1, le=16_384)] = 512
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    stop: Annotated[Sequence[Short], AS_TUPLE, Field(max_length=4, repr=False)] = ()
+    stop: Annotated[Sequence[Short], AS_TUPLE, Field(max_length=MAX_STOPS, repr=False)] = ()
     seed: Annotated[int | None, Field(ge=0, lt=2**31)] = None
     schema_: JsonSchema | None = Field(default=None, alias="schema", repr=False)
     regex: Annotated[RegexPattern | None, Field(repr=False)] = None
@@ -190,13 +194,31 @@ class Generate(Answerable[Generation]):
     def _makes_sense(self) -> Self:
         if self.schema_ is not None and self.regex is not None:
             raise InvalidJob("cannot be combined with schema", field="regex")
-        if self.messages[-1].role != "user":
-            raise InvalidJob("the last message must be the user's", field="messages")
+        if self.prefill is not None and (self.schema_ is not None or self.regex is not None):
+            words = "must end with the user's: a schema, a regex or tools need a new answer"
+            raise InvalidJob(words, field="messages")
         if not shows_text(self.messages[-1].content):
             raise InvalidJob("the last message must not be blank", field="messages")
         if sum(len(message.content) for message in self.messages) > MAX_TEXT:
             raise TooLong(f"must have at most {MAX_TEXT} characters in all", field="messages")
         return self
+
+    @property
+    def prefill(self) -> str | None:
+        """The assistant's last message, if the answer continues it."""
+        last = self.messages[-1]
+        return last.content if last.role == "assistant" else None
+
+    @property
+    def asked(self) -> str:
+        """The last message that is not the assistant's, or the last one."""
+        asked = (one.content for one in reversed(self.messages) if one.role != "assistant")
+        return next(asked, self.messages[-1].content)
+
+    def trimmed(self, text: str) -> str:
+        """Return an answer without white space at its ends; white space may follow a prefill."""
+        follows_word = self.prefill is not None and not self.prefill[-1].isspace()
+        return text.rstrip() if follows_word else text.strip()
 
 
 class Embed(Answerable[Embedding]):

@@ -17,6 +17,7 @@ Effort = Literal["low", "medium", "high", "xhigh", "max"]
 # From these versions on, Claude always reasons and rejects a temperature.
 _CLAUDE = re.compile(r"claude-(opus|sonnet|haiku|fable)-(\d+)(?:-(\d{1,2})(?!\d))?")
 _REASONS_FROM = {"opus": (4, 7), "sonnet": (5, 0), "haiku": (5, 5), "fable": (5, 0)}
+_PREFILL_BEFORE = (4, 6)  # a later Claude rejects a chat that ends with the assistant's message
 
 
 class Listed(BaseModel):
@@ -33,6 +34,7 @@ class Capabilities(Listed):
         max_output: the largest `maxTokens` that it takes; `None` if unknown.
         temperature, top_p: whether it takes them; with `one_of_both`, only one of the two.
         stops: whether it takes stop sequences.
+        prefill: its answer continues a last message of the assistant.
         reasons: it always reasons before it answers, which takes tokens of the answer.
         structured_output: it enforces a JSON Schema.
         efforts: the efforts that may be asked for, such as `low`.
@@ -46,6 +48,7 @@ class Capabilities(Listed):
     top_p: bool = True
     one_of_both: bool = False
     stops: bool = True
+    prefill: bool = False
     reasons: bool = False
     structured_output: bool = False
     efforts: tuple[Effort, ...] = ()
@@ -66,6 +69,7 @@ def assumed(model: str) -> Capabilities:
         top_p=not reasons,
         one_of_both=is_claude,
         stops="openai." not in model,
+        prefill=is_claude and _claude_version(model) < _PREFILL_BEFORE,
         reasons=reasons,
         structured_output="amazon." not in model,
         counts_tokens=is_claude,
@@ -74,6 +78,10 @@ def assumed(model: str) -> Capabilities:
 
 def _always_reasons(model: str) -> bool:
     claude = _CLAUDE.search(model)
-    if claude is None:
-        return False
-    return (int(claude[2]), int(claude[3] or 0)) >= _REASONS_FROM[claude[1]]
+    return claude is not None and _claude_version(model) >= _REASONS_FROM[claude[1]]
+
+
+def _claude_version(model: str) -> tuple[int, int]:
+    """Return the version in a model's id; ids of the third generation are spelled otherwise."""
+    claude = _CLAUDE.search(model)
+    return (int(claude[2]), int(claude[3] or 0)) if claude else (3, 0)

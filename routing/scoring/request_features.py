@@ -45,13 +45,13 @@ def _by_kind(job: Job) -> tuple[str, dict[str, float]]:
             return text, _schema_features(schema)
         case Summarize(text=text, max_words=words):
             return text, {"long_answer": _doublings(words, 60)}
-        case Generate(messages=messages, max_tokens=tokens, schema_=schema):
+        case Generate(messages=messages, max_tokens=tokens, schema_=schema) as request:
             features = _schema_features(schema) if schema else {}
             features |= {
                 "long_answer": _doublings(tokens, 512),
                 "turns": math.log2(len(messages)),
             }
-            return messages[-1].content, features
+            return request.asked, features
         case Decide(questions=questions) as request:
             return request.state_text, _question_features(questions)
         case Embed():

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 
 from forebay.routing.jobs import Generate
 from forebay.workers.engines.engine import Constraint, JsonSchema, Pattern, Turn
 
 
 def local_turns(request: Generate) -> list[Turn]:
-    """Return the chat as it is: a local engine enforces the form of the answer."""
-    return [Turn(role=message.role, content=message.content) for message in request.messages]
+    """Return the chat; turns of one role in a row are one turn, since some templates want that.
+
+    A local engine enforces the form of the answer.
+    """
+    return [
+        Turn(role=role, content="\n\n".join(turn.content for turn in row))
+        for role, row in groupby(_turns(request), key=lambda turn: turn.role)
+    ]
 
 
 def frontier_turns(request: Generate) -> list[Turn]:
     """Return the chat, after a system turn that asks for the form of the answer if there is one."""
-    chat = local_turns(request)
+    chat = _turns(request)
     if request.schema_ is not None:
         form = f"JSON that validates against this JSON Schema: {json.dumps(request.schema_)}"
     elif request.regex is not None:
@@ -23,6 +30,18 @@ def frontier_turns(request: Generate) -> list[Turn]:
     else:
         return chat
     return [Turn(role="system", content=f"Answer with {form}\nand nothing else."), *chat]
+
+
+def _turns(request: Generate) -> list[Turn]:
+    """Return the chat; if nobody but the system speaks last, its last message is the user's turn.
+
+    Templates and frontier services answer a user. OpenAI's answer a chat without one too.
+    """
+    turns = [Turn(role=message.role, content=message.content) for message in request.messages]
+    speakers = [turn.role for turn in turns if turn.role != "system"]
+    if turns[-1].role == "system" and speakers[-1:] != ["user"]:
+        turns[-1] = Turn(role="user", content=turns[-1].content)
+    return turns
 
 
 def local_constraint(request: Generate) -> Constraint | None:

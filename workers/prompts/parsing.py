@@ -137,7 +137,7 @@ def _extraction(text: str) -> Extraction:
 def _generated(request: Generate, text: str) -> str:
     if request.schema_ is not None:
         return document(text, kind=_json_kind(request.schema_.get("type"))).text
-    return without_fence(without_thoughts(text)) if request.regex else text.strip()
+    return without_fence(without_thoughts(text)) if request.regex else request.trimmed(text)
 
 
 def _json_kind(name: Any) -> type[Any] | None:

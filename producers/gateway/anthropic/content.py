@@ -77,7 +77,7 @@ def _parts(value: Any) -> Any:
 
 Parts = Annotated[
     list[Part],
-    Field(min_length=1, max_length=200),
+    Field(max_length=200),
     BeforeValidator(_parts, json_schema_input_type=str | list[Part]),
 ]
 
@@ -144,7 +144,8 @@ def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
         found += [("tool", _result(one, names, number)) for one in results]
         if calls:
             text = said(text, [Call(call.name, call.input) for call in calls])
-        if text or (message.role == "user" and not results):
+        is_last = number == len(messages) - 1
+        if text or (message.role == "user" and is_last and not results):
             found.append((message.role, text))
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -39,18 +39,20 @@ class Spoken:
         tokens: the tokens that were sent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trimmed: Callable[[str], str] = str.strip) -> None:
+        """Take what removes the white space that no answer has at its ends."""
         self.text = ""
         self.tokens: list[TokenLogprob] = []
         self._attempts: dict[str, _Heard] = {}
         self._speaker: _Heard | None = None
+        self._trimmed = trimmed
 
     def hear(self, piece: Piece) -> Part:
         """Return what of a piece can be sent now; white space waits for what follows it."""
         heard = self._attempts.setdefault(piece.attempt, _Heard())
         heard.text += piece.text
         heard.tokens += piece.tokens
-        text = heard.text.strip()
+        text = self._trimmed(heard.text)
         goes_on = heard is self._speaker or self._continues(text, heard.tokens)
         if len(text) <= len(self.text) or not goes_on:
             return Part()

@@ -22,7 +22,7 @@ from forebay.producers.gateway.errors import Refusal
 from forebay.producers.gateway.text_reader import Pieces
 from forebay.producers.results import Result, answer_of, late
 from forebay.routing.errors import ForebayError
-from forebay.routing.jobs import Answer, Job
+from forebay.routing.jobs import Answer, Generate, Job
 
 #: Of a stream of events: no cache keeps it, and no proxy holds it back.
 EVENT_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -116,7 +116,8 @@ class Telling:
             ResultTimeout: The answer did not come in time; the job goes on.
         """
         assert self._future is not None
-        spoken = Spoken()
+        request = self.job.request
+        spoken = Spoken(request.trimmed) if isinstance(request, Generate) else Spoken()
         async for part in self._parts(self._future, spoken):
             yield part
         if not self._future.done():

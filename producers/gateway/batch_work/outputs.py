@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, get_args
@@ -15,11 +15,12 @@ from pydantic_core import from_json, to_json
 
 from forebay.producers.gateway.batch_work.line_format import LineFormat, Unanswered
 from forebay.producers.gateway.batch_work.validation import LINES
-from forebay.producers.gateway.errors import Fault, fault_of
+from forebay.producers.gateway.errors import INTERNAL, Fault, fault_of
 from forebay.routing.base import NANO
-from forebay.routing.errors import ForebayError, InvalidJob, from_code, gist
+from forebay.routing.errors import from_code, gist
 from forebay.routing.jobs import Answer
 
+LOST = INTERNAL._replace(message="the result of this request was lost; send the request again")
 RESULTS, OUTPUT, ERRORS = "results.jsonl", "output.jsonl", "errors.jsonl"
 
 
@@ -40,7 +41,12 @@ class Outputs:
 
 
 def write_outputs(
-    folder: Path, batch_id: str, form: LineFormat, still: Callable[[], object]
+    folder: Path,
+    batch_id: str,
+    form: LineFormat,
+    still: Callable[[], object],
+    *,
+    cancelled: bool = False,
 ) -> Outputs:
     """Write the outputs into the folder of a batch. It may be done twice.
 
@@ -49,15 +55,19 @@ def write_outputs(
         batch_id: the id of the batch.
         form: how the lines are answered.
         still: called after each line; it raises to stop.
+        cancelled: somebody cancelled the batch, so requests without a result were not answered.
+            Otherwise their results were lost.
     """
     made = Outputs()
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / name).open("wb")) for name in (OUTPUT, ERRORS)}
-        results = _lines(folder / RESULTS)
-        for number, line in enumerate(_lines(folder / LINES), start=1):
+        results = _Results(folder / RESULTS)
+        lines = stack.enter_context((folder / LINES).open("rb"))
+        for number, raw in enumerate(lines, start=1):
             still()
-            rows = [next(results, None) for _ in range(line.get("jobs", 0))]
-            ended = _Ended(batch_id, number, line, rows)
+            line = from_json(raw)
+            rows = [results.take(f"{number}.{i}") for i in range(line.get("jobs", 0))]
+            ended = _Ended(batch_id, number, line, rows, cancelled)
             end, text = ended.as_line(form)
             made.counts[end] += 1
             made.tokens_in += ended.tokens("tokens_in")
@@ -78,6 +88,7 @@ class _Ended:
     number: int
     line: dict[str, Any]
     rows: list[dict[str, Any] | None]
+    cancelled: bool
 
     def tokens(self, name: str) -> int:
         return sum(row[name] for row in self.rows if row)
@@ -91,10 +102,12 @@ class _Ended:
         if wrong is ...:
             body = form.response(self._answers(), self.line["told"])
             return "completed", form.answered(line_id, custom_id, without_job(body))
-        status: Any = wrong["status"] if isinstance(wrong, dict) else "cancelled"
+        without = "cancelled" if self.cancelled else "lost"
+        status: Any = without if wrong is None else wrong["status"]
         if status in get_args(Unanswered):
             return status, form.unanswered(line_id, custom_id, status)
-        return "failed", form.failed(line_id, custom_id, fault_of(_error(wrong)))
+        fault = LOST if wrong is None else _fault(wrong)
+        return "failed", form.failed(line_id, custom_id, fault)
 
     def _answers(self) -> list[Answer]:
         kind = self.line["kind"]
@@ -129,9 +142,10 @@ def _answer(job_id: str, kind: str, row: dict[str, Any]) -> Answer:
     )  # fmt: skip
 
 
-def _error(row: Any) -> ForebayError:
-    code = row["error"] or "bad_answer"
-    return from_code(code, row["error_note"] or gist(code) or "there is no answer")
+def _fault(row: dict[str, Any]) -> Fault:
+    if (code := row["error"]) is None:
+        return INTERNAL._replace(message="this request failed, and nothing says why")
+    return fault_of(from_code(code, row["error_note"] or gist(code) or "there is no answer"))
 
 
 def without_job(body: Any) -> Any:
@@ -148,18 +162,30 @@ def without_job(body: Any) -> Any:
     return {**without_job({**body, "forebay": None}), "forebay": kept}
 
 
-def _lines(path: Path) -> Iterator[Any]:
-    """Yield the lines of a file of JSON, up to one that a crash cut short."""
+class _Results:
+    """The results of the rows, which are read once, in the order of the rows."""
+
+    def __init__(self, path: Path) -> None:
+        self._results = _readable(path)
+        self._next = next(self._results, None)
+
+    def take(self, key: str) -> dict[str, Any] | None:
+        """Return the result of the row of this key; `None` if the file does not have it."""
+        found = self._next
+        if found is None or found["key"] != key:
+            return None
+        self._next = next(self._results, None)
+        return found
+
+
+def _readable(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the results that can be read: a crash, or a bad disk, may spoil some."""
     if not path.exists():
         return
     with path.open("rb") as file:
         for raw in file:
-            if not raw.endswith(b"\n"):
-                return
-            try:
+            with suppress(ValueError):
                 yield from_json(raw)
-            except ValueError:
-                raise InvalidJob("the results of the batch are damaged") from None
 
 
 def _to_disk(file: IO[bytes]) -> None:

@@ -119,7 +119,8 @@ class Workbench:
     def _finalized(self, batch: Batch, folder: Path, form: LineFormat, still: Still) -> Batch:
         if not batch.finalizing_at:
             batch = self._set(batch, finalizing_at=time.time())
-        made = write_outputs(folder, batch.id, form, still)
+        cancelled = bool(batch.cancelling_at) or Bulks(self.ledger).state(batch.id) == "cancelled"
+        made = write_outputs(folder, batch.id, form, still, cancelled=cancelled)
         files = {name: self._kept(batch, folder / name) for name in made.written}
         counts = {name: made.counts[name] for name in ENDS}
         return self._set(

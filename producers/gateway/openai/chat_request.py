@@ -23,7 +23,6 @@ from forebay.producers.gateway.wire import AnyPartsText, Body, Ignored, Metadata
 MAX_CHOICES = 8  # each is a job of its own
 _NO_FUNCTIONS = "functions are called by `tools`; leave it out"
 _NO_PENALTY = "engines do not penalize tokens; leave it out"
-_NO_EFFORT = "a model reasons as it was made to; leave it out"
 _TEXT_ONLY = "an answer is text; leave it out"
 
 
@@ -33,6 +32,9 @@ class Message(Body):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: AnyPartsText | None = None
     name: Ignored = None
+    prefix: Ignored = (
+        None  # clients of other services mark so a last message that is to be continued
+    )
     refusal: str | None = None
     annotations: Ignored = None
     audio: Annotated[Any, only(why=_TEXT_ONLY)] = None
@@ -99,7 +101,7 @@ def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
         else:
             role = "system" if message.role == "developer" else message.role
             text = _text(message, field)
-            if text or role == "user":
+            if text or (role == "user" and number == len(messages) - 1):
                 found.append((role, text))
     return found
 

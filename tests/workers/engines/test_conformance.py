@@ -367,6 +367,29 @@ def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(engine):
         assert answer.finish != "stop" or answer.stop_sequence == "e"
 
 
+def test_an_answer_continues_the_assistants_last_message(engine):
+    turns = (
+        Turn(role="user", content="one two three four five six"),
+        Turn(role="assistant", content="one two three four"),
+    )
+    asked = ask(engine, Prompt(id="asked", messages=turns[:1], max_tokens=2))
+    begun = ask(engine, Prompt(id="begun", messages=turns, max_tokens=2))
+    assert begun.text
+    assert not begun.text.startswith(("assistant", "one two three four"))
+    assert begun.tokens_in > asked.tokens_in, "the model has read what it is to continue"
+
+
+def test_any_of_many_stop_strings_ends_an_answer_also_between_tokens(engine):
+    whole = ask(engine, prompt("Tell me about the sea.", max_tokens=8)).text
+    middle = len(whole) // 2
+    stop = whole[middle - 2 : middle + 2]
+    others = tuple(f"{CANARY}{number}" for number in range(20))
+    request = prompt("Tell me about the sea.", max_tokens=8, stop=(*others, stop))
+    answer = ask(engine, request)
+    assert answer.text == whole[: whole.find(stop)]
+    assert answer.finish == "stop"
+
+
 def test_cancelling_a_running_request_gives_the_text_so_far(engine):
     request, pieces = long_prompt(stream=True), []
     future = engine.submit(request, into(pieces))

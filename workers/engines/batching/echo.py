@@ -34,6 +34,7 @@ from forebay.workers.engines.engine import (
     too_long,
 )
 from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.engines.stop_strings import before_stop
 
 _VECTOR_DIMENSIONS = 64
 _BEFORE_TEXT, _AFTER_TEXT = "Text:", ("\n\nLabels:", "\n\nQuestion:")
@@ -125,7 +126,8 @@ class EchoGenerator:
        message between "Text:" and "Labels:" or "Question:", or in the whole message if they are
        missing, or else the first option;
     3. for a `JsonSchema`, its smallest instance;
-    4. otherwise the words of the last user message, without its directives.
+    4. otherwise the words of the last user message, without its directives and without what the
+       assistant's last message says of them already.
 
     A stop string cuts every text that has no constraint.
     """
@@ -155,7 +157,8 @@ class EchoGenerator:
         asked = _last_user_message(prompt)
         directives = Directives.of(asked)
         delay = self._delay if directives.delay is None else directives.delay
-        text, stop = _before_stop(_answer(prompt, asked, directives), prompt)
+        stops = prompt.stop if prompt.constraint is None else ()
+        text, stop = before_stop(_answer(prompt, asked, directives), stops)
         sequence = _Sequence(
             prompt, tokens_in, directives, text, stop, delay, time.monotonic() + delay
         )
@@ -263,7 +266,8 @@ def _answer(prompt: Prompt, asked: str, directives: Directives) -> str:
     text = without_directives(asked).strip()
     match prompt.constraint:
         case None:
-            return text
+            begun = prompt.messages[-1]
+            return text.removeprefix(begun.content if begun.role == "assistant" else "")
         case Choice(options=options):
             labelled = _text_to_label(text).casefold()
             return next((opt for opt in options if opt.casefold() in labelled), options[0])
@@ -277,15 +281,6 @@ def _text_to_label(message: str) -> str:
     end = max(message.rfind(mark) for mark in _AFTER_TEXT)
     message = message[:end] if end > 0 else message
     return message.partition(_BEFORE_TEXT)[2] or message
-
-
-def _before_stop(text: str, prompt: Prompt) -> tuple[str, str | None]:
-    """Return a free text up to the first of the prompt's stop strings, and that string."""
-    found = [(at, stop) for stop in prompt.stop if (at := text.find(stop)) >= 0]
-    if not found or prompt.constraint is not None:
-        return text, None
-    at, stop = min(found)
-    return text[:at], stop
 
 
 def _vector(text: str) -> tuple[float, ...]:

@@ -27,8 +27,8 @@ from forebay.workers.engines.engine import (
 from forebay.workers.engines.llamacpp import decisions
 from forebay.workers.engines.llamacpp.gguf import gguf_file, special_tokens
 from forebay.workers.engines.llamacpp.server import LlamaGeneration, LlamaServer
-from forebay.workers.engines.llamacpp.stop_strings import StopStrings
 from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.engines.stop_strings import StopStrings
 from forebay.workers.engines.tokens import grammars
 from forebay.workers.engines.tokens.special_tokens import SpecialTokens
 from forebay.workers.engines.weights.digests import revision

@@ -21,13 +21,14 @@ from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import Completion, Finish, Turn, low_quantile, too_long
 from forebay.workers.engines.llamacpp.gguf import decision_type
-from forebay.workers.engines.llamacpp.stop_strings import StopStrings
 from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.engines.stop_strings import StopStrings
 from forebay.workers.engines.tokens import grammars, trial
 
 _CHUNK_TOKENS = 256  # of the prompt between two chances to cancel: a second or two on one core
 _PREFIX_CACHE_MIB = 256  # for prompts that slots have read; four times as fast if they recur
 _SILENT = -1
+_NO_REASONING_FORMAT = 0  # of xllamacpp's enumeration
 _MIN_LOGPROB = -9_999.0  # of a token that only a grammar allowed; JSON knows no infinity
 _FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
 
@@ -253,5 +254,7 @@ def _configure(params: Any, model: Path, settings: EngineSettings) -> None:
     params.cache_ram_mib = _PREFIX_CACHE_MIB
     params.verbosity = _SILENT
     params.fit_params = params.ui = params.endpoint_slots = False
-    params.force_pure_content_parser = True  # the text as it is, even if it looks like a tool call
+    # The text as it is, also if it looks like thoughts. llama.cpp's parser of pure content would do
+    # the same, but it loses the assistant's last message, which the answer is to continue.
+    params.reasoning_format = _NO_REASONING_FORMAT
     params.enable_reasoning = 0

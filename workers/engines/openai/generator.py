@@ -236,6 +236,8 @@ class OpenAIGenerator:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        if prompt.messages[-1].role == "assistant":  # llama-server goes on from it by itself
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
         if self._served.form == "grammar":  # llama-server, whose own samplers are switched off
             body |= {"top_k": 0, "min_p": 0.0}
         if self._served.logprobs:

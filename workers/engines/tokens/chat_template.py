@@ -66,13 +66,16 @@ class ChatTemplate:
         return cls(source, tokens)
 
     def render(self, turns: Sequence[Turn]) -> str:
-        """Return the prompt.
+        """Return the prompt. The answer continues the last turn if it is the assistant's.
 
         Raises:
             InvalidJob: The template refuses these turns; some want user and assistant to alternate.
         """
         try:
-            return self._render(_fold_system(turns) if self._folds_system else turns)
+            *before, last = _fold_system(turns) if self._folds_system else turns
+            if before and last.role == "assistant":
+                return self._render(before) + last.content
+            return self._render([*before, last])
         except Exception:  # noqa: BLE001 - a template may raise anything, and may quote a turn
             raise InvalidJob("is refused by the model's chat template", field="messages") from None
 
@@ -176,4 +179,6 @@ def _fold_system(turns: Sequence[Turn]) -> list[Turn]:
             system = []
         else:
             folded.append(turn)
+    if system and folded and folded[-1].role == "user":
+        system.insert(0, folded.pop().content)
     return [*folded, Turn(role="user", content="\n\n".join(system))] if system else folded

@@ -16,11 +16,11 @@ from forebay.routing.reasons import Reason
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.frontier.answers import checked, read_answer, stored
 from forebay.workers.frontier.bedrock.converse_reply import read_reply
-from forebay.workers.frontier.bedrock.stops import ended
 from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.cost import Cost, cost_of
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.provider import BilledFailure, Reply
+from forebay.workers.frontier.sending.stops import ended
 from forebay.workers.frontier.terms import Terms
 from forebay.workers.prompts import prompts
 from forebay.workers.runtime.attempt import Attempt

@@ -32,9 +32,9 @@ from forebay.workers.frontier.bedrock.converse_request import (
     uncounted,
 )
 from forebay.workers.frontier.bedrock.converse_stream import keep_stream, streamed_body
-from forebay.workers.frontier.bedrock.stops import ended, unsent_stops
 from forebay.workers.frontier.provider import AccountFault, Provider, Reply
 from forebay.workers.frontier.responses.bounded_body import MAX_BODY_BYTES
+from forebay.workers.frontier.sending.stops import ended, until_stop
 from forebay.workers.frontier.settings import BedrockSettings, call_limit_s
 from forebay.workers.frontier.terms import PLAIN, Terms
 
@@ -102,9 +102,7 @@ class Converse(Provider):
         """
         request = converse_request(prompt, model, call_id, terms)
         can = capabilities(terms.base or model, terms)
-        if unsent_stops(prompt, can):
-            on_text = None  # the text is cut afterwards
-        ending = self._ask(request, terms, on_text)
+        ending = self._ask(request, terms, on_text and until_stop(on_text, prompt))
         if isinstance(ending, AccountFault):
             self._forget_client()
         if isinstance(ending, ForebayError):

@@ -12,7 +12,8 @@ from forebay.routing.base import shows_text
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.capabilities import Capabilities
 from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
-from forebay.workers.frontier.bedrock.stops import unsent_stops
+from forebay.workers.frontier.sending.sent_turns import most_tokens, turns_for
+from forebay.workers.frontier.sending.stops import sent_stops
 from forebay.workers.frontier.structured_output import is_refused
 from forebay.workers.frontier.terms import PLAIN, Terms
 
@@ -28,8 +29,7 @@ REASONING_TOKENS = 2_048
 #: The user's turn in front of a chat that an assistant's turn begins.
 _OPENING = "(The conversation begins.)"
 
-# Upper bounds of the tokens of a turn and of a request that are not their text.
-_TOKENS_PER_TURN, _TOKENS_PER_CALL = 16, 512
+_TOKENS_PER_CALL = 512  # upper bound of the tokens of a request that are not those of its turns
 
 # Keywords that structured output does not support; the checks of the answer enforce them.
 _UNSUPPORTED = {
@@ -58,7 +58,7 @@ def converse_request(
         # Roles must alternate, so turns of one role in a row are blocks of one message.
         "messages": [
             {"role": role, "content": _blocks(row)}
-            for role, row in groupby(_chat(prompt), key=lambda turn: turn.role)
+            for role, row in groupby(_chat(prompt, can), key=lambda turn: turn.role)
         ],
         "inferenceConfig": _inference_config(prompt, can),
         "requestMetadata": {CALL_KEY: call_id, **terms.labels},
@@ -102,20 +102,18 @@ def capabilities(base: str, terms: Terms) -> Capabilities:
 
 
 def bounds(prompt: Prompt, model: str, terms: Terms = PLAIN) -> tuple[int, int]:
-    """Return the most tokens a call can be billed for: of its prompt, and of its answer.
-
-    No tokenizer makes more tokens of a text than the text has bytes.
-    """
-    texts = [turn.content for turn in prompt.messages]
-    if isinstance(prompt.constraint, JsonSchema):
-        texts.append(json.dumps(prompt.constraint.schema_))
-    size = sum(len(text.encode()) + _TOKENS_PER_TURN for text in texts)
-    return size + _TOKENS_PER_CALL, _max_tokens(prompt, capabilities(model, terms))
+    """Return the most tokens a call can be billed for: of its prompt, and of its answer."""
+    can = capabilities(model, terms)
+    return most_tokens(prompt, can) + _TOKENS_PER_CALL, _max_tokens(prompt, can)
 
 
-def _chat(prompt: Prompt) -> list[Turn]:
+def _chat(prompt: Prompt, can: Capabilities) -> list[Turn]:
     """Return the turns of user and assistant as Bedrock takes them: none blank, a user's first."""
-    turns = [turn for turn in prompt.messages if turn.role != "system" and shows_text(turn.content)]
+    turns = [
+        turn
+        for turn in turns_for(prompt, can)
+        if turn.role != "system" and shows_text(turn.content)
+    ]
     if turns and turns[0].role == "user":
         return turns
     return [Turn(role="user", content=_OPENING), *turns]
@@ -128,8 +126,7 @@ def _blocks(turns: Iterable[Turn]) -> list[dict[str, str]]:
 def _inference_config(prompt: Prompt, can: Capabilities) -> dict[str, Any]:
     # Without maxTokens, Bedrock counts the model's longest answer against the account's quota.
     config: dict[str, Any] = {"maxTokens": _max_tokens(prompt, can)}
-    unsent = unsent_stops(prompt, can)
-    if stops := [stop for stop in dict.fromkeys(prompt.stop) if stop not in unsent]:
+    if stops := sent_stops(prompt, can):
         config["stopSequences"] = stops
     if can.temperature:
         config["temperature"] = min(prompt.temperature, 1.0)

@@ -23,10 +23,11 @@ from forebay.workers.frontier.openai.chat_reply import (
     streamed_body,
     whole_body,
 )
-from forebay.workers.frontier.openai.chat_request import bounds, chat_request
+from forebay.workers.frontier.openai.chat_request import bounds, capabilities, chat_request
 from forebay.workers.frontier.provider import ModelFault, Provider, Reply
 from forebay.workers.frontier.responses.bounded_body import BoundedBody
 from forebay.workers.frontier.responses.time_limit import LimitedPool, LimitedTlsPool, TimeLimit
+from forebay.workers.frontier.sending.stops import ended, until_stop
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.frontier.terms import PLAIN, Terms
 
@@ -79,12 +80,13 @@ class ChatCompletions(Provider):
         own_name = model.removeprefix(f"{self._name}/")
         named = replace(terms, base=terms.base or model)
         body = chat_request(prompt, own_name, self._endpoint, named, stream=on_text is not None)
-        ending = self._ask(body, model, call_id, terms, on_text)
+        ending = self._ask(body, model, call_id, terms, on_text and until_stop(on_text, prompt))
         if isinstance(ending, ForebayError):
             # Raised here and not where it was caught, so that no error report can walk from it
             # to the foreign error.
             raise ending
-        return replace(ending, enforced="response_format" in body)
+        can = capabilities(model, named)
+        return replace(ended(ending, prompt, can), enforced="response_format" in body)
 
     def _ask(
         self,

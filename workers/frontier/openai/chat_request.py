@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.capabilities import Capabilities
 from forebay.routing.policy.tables import Endpoint
 from forebay.workers.engines.engine import JsonSchema, Prompt
+from forebay.workers.frontier.sending.sent_turns import most_tokens, turns_for
+from forebay.workers.frontier.sending.stops import sent_stops
 from forebay.workers.frontier.terms import Terms
 
 #: Tokens for reasoning, above the prompt's own limit, for models that always reason.
 REASONING_TOKENS = 4_096
-MAX_STOPS = 4  # that such a service takes
 
-# Upper bounds of the tokens of a turn and of a request that are not their text.
-_TOKENS_PER_TURN, _TOKENS_PER_CALL = 16, 64
+_TOKENS_PER_CALL = 64  # upper bound of the tokens of a request that are not those of its turns
 
 
 def chat_request(
@@ -28,12 +27,12 @@ def chat_request(
         "model": model,
         "messages": [
             {"role": turn.role, "content": turn.content}
-            for turn in prompt.messages
+            for turn in turns_for(prompt, can)
             if turn.content.strip()
         ],
         endpoint.max_tokens_field: _max_tokens(prompt, can),
     }
-    if stops := [stop for stop in prompt.stop if stop.strip()][:MAX_STOPS]:
+    if stops := sent_stops(prompt, can):
         request["stop"] = stops
     if can.temperature:
         request["temperature"] = prompt.temperature
@@ -52,15 +51,9 @@ def chat_request(
 
 
 def bounds(prompt: Prompt, model: str, terms: Terms) -> tuple[int, int]:
-    """Return the most tokens a call can be billed for: of its prompt, and of its answer.
-
-    No tokenizer makes more tokens of a text than the text has bytes.
-    """
-    texts = [turn.content for turn in prompt.messages]
-    if isinstance(prompt.constraint, JsonSchema):
-        texts.append(json.dumps(prompt.constraint.schema_))
-    size = sum(len(text.encode()) + _TOKENS_PER_TURN for text in texts)
-    return size + _TOKENS_PER_CALL, _max_tokens(prompt, capabilities(model, terms))
+    """Return the most tokens a call can be billed for: of its prompt, and of its answer."""
+    can = capabilities(model, terms)
+    return most_tokens(prompt, can) + _TOKENS_PER_CALL, _max_tokens(prompt, can)
 
 
 def capabilities(base: str, terms: Terms) -> Capabilities:

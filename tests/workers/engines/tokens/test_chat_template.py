@@ -137,3 +137,15 @@ def test_a_folder_without_a_template_is_told_where_to_put_one(tmp_path, config):
     (tmp_path / "tokenizer_config.json").unlink()
     with pytest.raises(Misconfigured, match=r"chat_template\.jinja"):
         ChatTemplate.of(tmp_path, TOKENS)
+
+
+def test_an_answer_continues_the_assistants_last_message():
+    text = ChatTemplate(CHATML, TOKENS).render([USER, ASSISTANT])
+    assert text == "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nSo."
+    folded = ChatTemplate(STRICT, TOKENS).render([SYSTEM, USER, ASSISTANT])
+    assert folded == "<s>[INST] Be brief.\n\nWhy? [/INST]So."
+
+
+def test_a_system_turn_at_the_end_joins_the_users_turn_if_the_template_takes_none():
+    text = ChatTemplate(STRICT, TOKENS).render([USER, SYSTEM])
+    assert text == "<s>[INST] Why?\n\nBe brief. [/INST]"

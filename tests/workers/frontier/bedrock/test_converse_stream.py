@@ -58,9 +58,10 @@ def test_a_stream_whose_usage_cannot_be_read_is_a_reply_without_a_usage(provider
     assert reply.usage is None or reply.tier is None
 
 
-def test_a_text_that_is_cut_afterwards_is_not_passed_on(provider, mock):
+def test_a_stream_is_passed_on_up_to_the_first_stop_string_and_billed_as_a_whole(provider, mock):
     heard = []
-    reply = ask(provider, heard, stop=(" ",))
-    assert " " not in reply.text
-    assert heard == []
-    assert [call.operation for call in mock.calls] == ["converse"]
+    reply = ask(provider, heard, stop=("a1", "b1", "c1", "d1", " "))
+    assert "".join(heard) == reply.text == "The"
+    assert reply.stop_sequence == " "
+    assert [call.operation for call in mock.calls] == ["converse-stream"]
+    assert reply.usage.output > 1

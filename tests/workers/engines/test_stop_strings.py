@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from forebay.workers.engines.llamacpp.stop_strings import StopStrings
+from forebay.workers.engines.stop_strings import StopStrings
 
 STOPS = st.lists(st.text("ab", min_size=1, max_size=3), max_size=3)
 

@@ -6,8 +6,8 @@ import pytest
 
 from forebay.routing.policy.capabilities import Capabilities
 from forebay.workers.engines.engine import Prompt, Turn
-from forebay.workers.frontier.bedrock.stops import ended
 from forebay.workers.frontier.provider import Reply
+from forebay.workers.frontier.sending.stops import ended
 
 CAN = Capabilities()
 REPLY = Reply("one two", None, "stop", "m", "default", stand_in=False, latency_s=0.1)

@@ -1,4 +1,4 @@
-"""Finds the stop string that ends a text: llama.cpp finds it too, and does not say which it was."""
+"""Finds the stop string that ends a text: few models and services say which it was."""
 
 from __future__ import annotations
 
@@ -36,3 +36,10 @@ class StopStrings:
         """Return how many characters of a stop string the text ends with."""
         longest = range(min(len(stop) - 1, len(self.text)), 0, -1)
         return next((count for count in longest if self.text.endswith(stop[:count])), 0)
+
+
+def before_stop(text: str, stops: Sequence[str]) -> tuple[str, str | None]:
+    """Return a whole text up to its first stop string, and that string if there is one."""
+    ending = StopStrings(stops)
+    ending.feed(text)
+    return (text, None) if ending.found is None else (text[: ending.safe], ending.found)

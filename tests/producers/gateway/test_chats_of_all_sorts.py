@@ -1,0 +1,101 @@
+"""Chats of any order of roles, form of content and number of stop strings, in both lanes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SAY = "Hello there, forebay."
+UP = {"egress": "allow", "lane": "bedrock"}
+
+
+def openai_text(http, messages, **options):
+    body = {"model": "auto", "messages": messages, **options}
+    answer = http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]["message"]["content"]
+
+
+def anthropic_message(http, messages, **options):
+    body = {"model": "auto", "max_tokens": 50, "messages": messages, **options}
+    answer = http.post("/v1/messages", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def message(role, content):
+    return {"role": role, "content": content}
+
+
+CHATS = {
+    "system alone": [message("system", SAY)],
+    "developer alone": [message("developer", SAY)],
+    "system last": [message("user", SAY), message("system", "Be brief.")],
+    "assistant and system": [message("assistant", "Yes?"), message("system", SAY)],
+    "an empty list": [message("user", []), message("user", SAY)],
+    "an empty list beside": [message("assistant", []), message("user", SAY)],
+    "texts and parts": [message("user", ["Hello ", {"type": "text", "text": "there, forebay."}])],
+    "named": [{**message("user", SAY), "name": "ada"}],
+}
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_a_chat_in_openais_format_is_answered_in_both_lanes(http, name):
+    assert openai_text(http, CHATS[name]) == SAY
+    assert openai_text(http, CHATS[name], forebay=UP)
+
+
+def test_turns_of_one_role_in_a_row_are_one_turn(http):
+    row = [message("user", "Hello"), message("user", "there.")]
+    assert openai_text(http, row) == "Hello\n\nthere."
+    assert anthropic_message(http, [*row, message("assistant", [])])["content"][0]["text"]
+
+
+def test_an_answer_continues_the_assistants_last_message(http):
+    begun = [message("user", SAY), message("assistant", "Hello there,")]
+    assert anthropic_message(http, begun)["content"] == [{"type": "text", "text": " forebay."}]
+    assert openai_text(http, begun) == " forebay."
+    assert anthropic_message(http, begun, forebay=UP)["forebay"]["lane"] == "bedrock"
+
+
+def test_a_stream_continues_the_assistants_last_message_too(anthropic_client):
+    begun = [message("user", SAY), message("assistant", "Hello there,")]
+    options = {"model": "auto", "max_tokens": 50, "messages": begun}
+    with anthropic_client.messages.stream(**options) as stream:
+        assert "".join(stream.text_stream) == " forebay."
+        assert stream.get_final_message().stop_reason == "end_turn"
+
+
+def test_an_answer_that_calls_tools_cannot_continue_a_message(http):
+    tool = {"name": "t", "input_schema": {"type": "object"}}
+    begun = [message("user", SAY), message("assistant", "Hello")]
+    body = {"model": "auto", "max_tokens": 50, "messages": begun, "tools": [tool]}
+    answer = http.post("/v1/messages", json=body)
+    assert answer.status_code == 400
+    assert "must end with the user's" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("forebay", [{}, UP], ids=["local", "bedrock"])
+def test_every_one_of_many_stop_strings_ends_the_text(http, forebay, stream):
+    others = [f"no such text {number}" for number in range(20)]
+    first = message("user", SAY)
+    whole = anthropic_message(http, [first], forebay=forebay)["content"][0]["text"]
+    stop = whole[3:7]  # begins and ends inside words
+    options = {"stop_sequences": [*others, stop], "forebay": forebay, "stream": stream}
+    body = {"model": "auto", "max_tokens": 50, "messages": [first], **options}
+    answer = http.post("/v1/messages", json=body)
+    if not stream:
+        ended = answer.json()
+        assert ended["content"] == [{"type": "text", "text": whole[:3]}]
+        assert (ended["stop_reason"], ended["stop_sequence"]) == ("stop_sequence", stop)
+        return
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line[:6] == "data: "]
+    texts = [each["delta"]["text"] for each in events if each["type"] == "content_block_delta"]
+    assert "".join(texts) == whole[:3]
+    last = next(each for each in events if each["type"] == "message_delta")
+    assert last["delta"]["stop_sequence"] == stop
+    assert not last["forebay"]["replaced"]

@@ -1,0 +1,1 @@
+"""What of a prompt a frontier service is sent: its turns and its stop strings."""
