@@ -13,6 +13,7 @@ import typer
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.settings import read
+from forebay.workers.commands.options import Json
 from forebay.workers.engines.gpu import build, flash_attn_trim, probe, toolchain
 from forebay.workers.engines.settings import EngineSettings
 
@@ -37,7 +38,6 @@ interrupted build goes on where it was. FOREBAY_GPU names another folder than
 ~/.local/share/forebay/gpu.
 """
 
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 Arch = Annotated[
     list[str] | None, typer.Option("--arch", metavar="X.Y", help="Compute capability; repeatable.")
 ]

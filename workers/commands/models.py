@@ -15,7 +15,7 @@ from forebay.workers.commands.drift.command import drift
 from forebay.workers.commands.models_convert import convert
 from forebay.workers.commands.models_recommend import recommend
 from forebay.workers.commands.models_verify import LOCK, LockFile, verify
-from forebay.workers.commands.options import print_table
+from forebay.workers.commands.options import Json, Vram, print_table
 from forebay.workers.models.catalogue import (
     DecisionModel,
     Folder,
@@ -51,7 +51,6 @@ FOREBAY_MODELS another folder than ~/.local/share/forebay/models; https_proxy an
 honoured. Needs: pip install 'forebay[models]'
 """
 
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Of the catalogue, OWNER/REPO[@REVISION], or hf:...")
 ]
@@ -64,15 +63,6 @@ Digest = Annotated[
     str | None, typer.Option("--sha256", metavar="HEX", help="Of the file; needed with hf:...")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence without being asked.")]
-Vram = Annotated[
-    int | None,
-    typer.Option(
-        "--vram-mib",
-        metavar="MIB",
-        min=1,
-        help="Memory of the card; without it, nvidia-smi is asked.",
-    ),
-]
 _HEADER = ("NAME", "SIZE", "LICENCE", "HERE", "ABOUT")
 _DECIDING = ("DECISION MODEL", "SIZE", "LICENCE", "ABOUT")
 _PULL_DECIDING = (

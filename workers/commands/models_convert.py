@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from forebay.workers.commands.options import Json
 from forebay.workers.engines.vram.card import card_bytes
 from forebay.workers.engines.vram.planner import plan
 from forebay.workers.engines.weights.model_shape import Shape
@@ -35,7 +36,6 @@ Measurement = Annotated[
     typer.Option(metavar="FILE", help="measurement.json of an earlier conversion of this model."),
 ]
 Check = Annotated[bool, typer.Option("--check", help="Only check whether it can be done.")]
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 
 
 def convert(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forebay.routing.errors import Misconfigured
+from forebay.workers.commands.options import Json
 from forebay.workers.models.catalogue import catalogue, folder
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 LockFile = Annotated[
     Path, typer.Option("--lock", metavar="FILE", help="The file of pins, to be committed.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 LOCK = Path("models.lock")
 _NO_DIGEST = "it has no pin, and no digests of its download"
 

@@ -80,6 +80,13 @@ Preds = Annotated[
         help="Columns uid, model, pred. Of several answers to one prompt the first counts.",
     ),
 ]
+Vram = Annotated[
+    int | None,
+    typer.Option(
+        "--vram-mib", metavar="MIB", min=1, max=1 << 24,
+        help="Memory of the card; without it, nvidia-smi is asked.",
+    ),
+]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 
 

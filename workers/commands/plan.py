@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.routing.errors import Misconfigured
+from forebay.workers.commands.options import Json, Vram
 from forebay.workers.engines.vram.card import card_bytes
 from forebay.workers.engines.vram.exl2_footprint import DEFAULT_DQ, scratch_bytes
 from forebay.workers.engines.vram.footprint import MIB, MODES, CacheMode
@@ -44,15 +45,6 @@ scratch is an upper bound that has not been measured on a card yet.
 """
 
 Folder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="With config.json and weights.")]
-Vram = Annotated[
-    int | None,
-    typer.Option(
-        metavar="MIB",
-        min=1,
-        max=1 << 24,
-        help="Memory of the card; without it, nvidia-smi is asked.",
-    ),
-]
 Engine = Annotated[
     GpuEngineName | None, typer.Option("--engine", help="To plan for; without it, by the format.")
 ]
@@ -72,7 +64,6 @@ Reserve = Annotated[
         metavar="MIB", min=0, help="Memory for other programs on the card, such as a display."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 
 
 @dataclass(frozen=True, slots=True)
