@@ -43,10 +43,11 @@ OWN_KEYS = {
     "fb:wake:{}:*": "+xadd +xread +xrange +xlen +xtrim +memory|usage",
     "fb:idempotency:{}:*": "+get +set",
     "fb:dead:{}": "+zrem +zcard +zrevrange",
+    "fb:deadlines:{}": "+zcard +zadd +zrem",
     "fb:promised:{}": "+get +incrby",
     "fb:held:{}": "+get +incrby",
     "fb:bulk:{}.*": "+hget +hgetall +hset +hsetnx +hincrby +hlen +memory|usage",
-    "fb:bulks:{}": "+zadd +zrevrange +zremrangebyscore",
+    "fb:bulks:{}": "+zadd +zrange +zrevrange +zremrangebyscore",
 }  # fmt: skip
 
 #: Commands of a producer on its own waiting jobs: it puts them before the router and nowhere else.
@@ -66,7 +67,7 @@ SHARED = (
     "(+hget +hlen ~fb:clock)",
     "(+get +incr ~fb:rings)",
     "(+zcard +zrem ~fb:leases ~fb:later)",
-    "(+zcard +zadd +zrem ~fb:deadlines)",
+    "(+zcard +zadd +zrem ~fb:deadlines)",  # which the release before this one wrote
     "(+zcard +zrange ~fb:turn:*)",
     "(+sadd ~fb:newcomers:route:interactive ~fb:newcomers:route:bulk ~fb:newcomers:route:rows)",
     "(+scard +srandmember ~fb:newcomers:*)",
@@ -93,7 +94,7 @@ WATCH = f"+@all -@admin -@dangerous -@scripting -publish -scan -randomkey -dbsiz
 #: The sweeper ends jobs. It reads no request and no answer, but may turn a draft into the answer.
 UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
-    "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
+    "later", "deadlines*", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
     "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled", "books:jobs:*",
     "workers", "worker:*", "hands", "born",

@@ -96,12 +96,7 @@ class Wakeups:
         return future
 
     def watch(self, job_id: str) -> Future[Result]:
-        """Return a future of a submitted job's result.
-
-        Raises:
-            UnknownJob: There is no such job.
-            Unavailable: The client was closed, or Redis cannot be reached.
-        """
+        """Return a future of a submitted job's result; raise what `watch_all` returns or raises."""
         future = self.watch_all([job_id])[0]
         if isinstance(future, ForebayError):
             raise future
@@ -151,16 +146,28 @@ class Wakeups:
 
         Args:
             job_ids: jobs that have ended, or may have ended.
-            ended: the jobs have certainly ended; a job without a record was forgotten.
+            ended: the jobs ended a moment ago; a job without a record was forgotten.
         """
         size = MAX_RESULTS_PER_ROUND_TRIP_ON_LOOP if on_event_loop() else MAX_RESULTS_PER_ROUND_TRIP
         for start in range(0, len(job_ids), size):
             batch = job_ids[start : start + size]
-            for job_id, result in zip(batch, self._ledger.results(batch), strict=True):
+            results = dict(zip(batch, self._ledger.results(batch), strict=True))
+            for job_id, result in results.items():
                 if result is not None:
                     self._resolve(job_id, result)
-                elif ended:
-                    self._resolve(job_id, UnknownJob("the job was forgotten", field="id"))
+            if ended:
+                missing = [one for one in batch if results[one] is None]
+                self._resolve_unknown(missing, "the job was forgotten")
+
+    def _resolve_unknown(self, job_ids: Sequence[str], why: str) -> None:
+        """Resolve the jobs without a record, and watch the others again.
+
+        If a job has a record and no end although it ended, Redis lost the end in a failover.
+        """
+        states = self._ledger.watch_all(job_ids, self.stream) if job_ids else []
+        for job_id, state in zip(job_ids, states, strict=True):
+            if state is None:
+                self._resolve(job_id, UnknownJob(why, field="id"))
 
     def close(self) -> None:
         """End the thread; futures that are still expected fail with `Unavailable`."""
@@ -252,25 +259,18 @@ class Wakeups:
             fleet.redis.pexpire(self.stream, STREAM_TTL_MS)
         for start in range(0, len(expected), MAX_RESULTS_PER_ROUND_TRIP):
             batch = expected[start : start + MAX_RESULTS_PER_ROUND_TRIP]
-            states = self._ledger.watch_all(batch, self.stream)
-            for job_id, state in zip(batch, states, strict=True):
-                if state is None:
-                    self._resolve(job_id, unknown_job(job_id))
+            self._resolve_unknown(batch, "no such job")
             self.fulfil(batch)
-        self._warn_if_unserved()
+        for job_id in expected[:1]:
+            self._warn_if_unserved(job_id)
 
-    def _warn_if_unserved(self) -> None:
-        with self._lock:
-            known = (job_id for job_id in self._expected if job_id not in self._creating)
-            first = next(known, None)
-        if first is None:
-            return
+    def _warn_if_unserved(self, job_id: str) -> None:
         with suppress(UnknownJob):  # the job ended and was forgotten just now
-            status = self._ledger.status(first)
+            status = self._ledger.status(job_id)
             if not status.served:
                 log.warning(
-                    "job %s waits in %s, which no worker serves", first, status.queue,
-                    extra=event(Event.JOB_UNSERVED, job=first),
+                    "job %s waits in %s, which no worker serves", job_id, status.queue,
+                    extra=event(Event.JOB_UNSERVED, job=job_id),
                 )  # fmt: skip
 
 
@@ -283,9 +283,8 @@ def _block_ms(client: redis.Redis) -> int:
 def _type_and_place(error: Exception) -> str:
     """Return an error's type and, if it is a surprise, where it came from; never its message."""
     name = type(error).__name__
-    if isinstance(error, redis.RedisError | ForebayError):
-        return name
-    return f"{name} at {place(error)}"
+    is_known = isinstance(error, redis.RedisError | ForebayError)
+    return name if is_known else f"{name} at {place(error)}"
 
 
 _all_wakeups: WeakSet[Wakeups] = WeakSet()

@@ -9,10 +9,13 @@ stack. Those for schemas and normal forms do: what a job may hold has a limited 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
+
+from forebay.routing.errors import InvalidJob
 
 Path = tuple[Hashable, ...]
 
@@ -32,6 +35,44 @@ SINGLE_SCHEMAS = frozenset(
 _SETS = frozenset({"required", "enum", "type", "allOf", "anyOf"})
 #: Lists whose order means nothing, though a repetition does.
 _UNORDERED = frozenset({"oneOf"})
+
+
+class RepeatedName(ValueError):
+    """A name occurs twice in an object of a JSON text, of which readers take either value."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"has the name {name[:60]!r} twice in an object")
+        self.name = name
+
+
+def unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these members (an `object_pairs_hook` of `json.loads`).
+
+    Raises:
+        RepeatedName: Two members have the same name.
+    """
+    found = dict(members)
+    if len(found) < len(members):
+        times = Counter(name for name, _ in members)
+        raise RepeatedName(next(name for name in found if times[name] > 1))
+    return found
+
+
+def read_json(text: str, *, field: str | None = None) -> Any:
+    """Return the JSON that a caller wrote.
+
+    Raises:
+        InvalidJob: It is no JSON that has one reading; says where it is wrong.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except RepeatedName as error:
+        reason = str(error)
+    except json.JSONDecodeError as error:
+        reason = f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+    except (RecursionError, ValueError):  # nested too deep; a number of too many digits
+        reason = "is not JSON that can be read"
+    raise InvalidJob(reason, field=field)
 
 
 def nodes(document: Any) -> Iterator[Any]:

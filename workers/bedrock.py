@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
-
-from celery import Celery
 
 from forebay.routing.books.bills.price_lists import PriceLists
 from forebay.routing.errors import TooLong
@@ -43,7 +41,7 @@ from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.frontier.way_down import way_down
 from forebay.workers.isolation import pool
 from forebay.workers.prompts import prompts
-from forebay.workers.runtime.actor import Actor
+from forebay.workers.runtime.actor import Actor, app_on_demand
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.claims.leases import Leases
 from forebay.workers.runtime.claims.reserve import ReserveTerms
@@ -271,7 +269,6 @@ class Bedrock:
             raise
 
 
-@cache
 def _actor() -> Actor:
     settings = settings_of(BedrockSettings)
 
@@ -287,8 +284,4 @@ def _actor() -> Actor:
     )  # fmt: skip
 
 
-def __getattr__(name: str) -> Celery:
-    """Make `app` when Celery asks for it; importing this module starts nothing."""
-    if name != "app":
-        raise AttributeError(name)
-    return _actor().app
+__getattr__ = app_on_demand(_actor)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache, partial
-
-from celery import Celery
+from functools import partial
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.lanes import EMBED, local_queue
@@ -42,7 +40,7 @@ from forebay.workers.cascade.side_by_side import JOBS_AT_ONCE, SideBySide
 from forebay.workers.engines.batching.slot_shares import reserved_places
 from forebay.workers.engines.settings import LocalSettings
 from forebay.workers.isolation import pool
-from forebay.workers.runtime.actor import Actor
+from forebay.workers.runtime.actor import Actor, app_on_demand
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.claims.leases import Leases
 from forebay.workers.runtime.claims.reserve import ReserveTerms
@@ -203,7 +201,6 @@ def _ranking(settings: LocalSettings) -> Ranking | None:
         give_up(error)
 
 
-@cache
 def _actor() -> Actor:
     settings = settings_of(LocalSettings)
     engines = Engines.configured(settings)
@@ -231,8 +228,4 @@ def _actor() -> Actor:
     )
 
 
-def __getattr__(name: str) -> Celery:
-    """Make `app` when Celery asks for it; importing this module starts nothing."""
-    if name != "app":
-        raise AttributeError(name)
-    return _actor().app
+__getattr__ = app_on_demand(_actor)

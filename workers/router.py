@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 
 import redis
-from celery import Celery
 
 from forebay.routing.bulk.shards import open_shard
 from forebay.routing.errors import EgressDenied, NoModel, Unavailable
@@ -42,7 +41,7 @@ from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings, RouterSettings
 from forebay.workers.models.encoder_reading import EncoderReading
-from forebay.workers.runtime.actor import Actor
+from forebay.workers.runtime.actor import Actor, app_on_demand
 from forebay.workers.runtime.execute import Worked, attempt
 from forebay.workers.runtime.outcomes import Failed, Outcome, Routed
 from forebay.workers.runtime.retries import outcome_of_pause
@@ -271,7 +270,6 @@ def _open_model(
     return engine, LlmRouterModel(engine, packaged)
 
 
-@cache
 def _actor() -> Actor:
     settings = read(RouterSettings)
     alone = settings.router_model == "packaged" and settings.router_decision_model is None
@@ -288,8 +286,4 @@ def _actor() -> Actor:
     )
 
 
-def __getattr__(name: str) -> Celery:
-    """Make `app` when Celery asks for it; importing this module starts nothing."""
-    if name != "app":
-        raise AttributeError(name)
-    return _actor().app
+__getattr__ = app_on_demand(_actor)

@@ -10,9 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from functools import cache
-
-from celery import Celery
 
 from forebay.routing.books.job_history import History
 from forebay.routing.errors import ForebayError
@@ -20,7 +17,7 @@ from forebay.routing.lanes import SWEEP
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event, place
-from forebay.workers.runtime.actor import Actor
+from forebay.workers.runtime.actor import Actor, app_on_demand
 from forebay.workers.runtime.hooks import Observer, notify_swept
 from forebay.workers.runtime.outcomes import Dropped, Outcome
 from forebay.workers.telemetry.observers import telemetry
@@ -118,7 +115,6 @@ class Sweeper:
         return 0.0 if MAX_JOBS_PER_SWEEP in swept else settings.sweep_s
 
 
-@cache
 def _actor() -> Actor:
     shown = telemetry()
 
@@ -129,8 +125,4 @@ def _actor() -> Actor:
     return Actor([SWEEP], make, pool="solo", concurrency=1, hooks=shown.observers)
 
 
-def __getattr__(name: str) -> Celery:
-    """Make `app` when Celery asks for it; importing this module starts nothing."""
-    if name != "app":
-        raise AttributeError(name)
-    return _actor().app
+__getattr__ = app_on_demand(_actor)

@@ -36,6 +36,7 @@ from forebay.producers.cli.options import (
     ShowContent,
     TenantName,
     Yes,
+    group,
 )
 from forebay.routing.base import counted
 from forebay.routing.errors import ForebayError
@@ -49,10 +50,7 @@ if TYPE_CHECKING:
 _HEADER = ("ID", "KIND", "CODE", "HOP", "ATTEMPTS", "ENDED")
 MAX_JOBS_REPLAYED = 10_000  # or buried, by one command
 
-app = typer.Typer(
-    help="List, show, replay or bury jobs that failed.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-)  # fmt: skip
+app = group("List, show, replay or bury jobs that failed.")
 
 
 @app.command("list")
@@ -223,19 +221,17 @@ def _print_counts(found: Found, *, as_json: bool) -> None:
 def _replay_one(job_id: str, tenant: str | None, changes: Changes, *, as_json: bool) -> None:
     with open_client(tenant_of_job(tenant, job_id)) as client:
         new_id = client.replay(job_id, **changes)
-    if as_json:
-        display.document({"id": job_id, "replayed_as": new_id})
-    else:
-        display.text(new_id)
+    display.result({"id": job_id, "replayed_as": new_id}, new_id, as_json=as_json)
 
 
 def _bury_one(job_id: str, tenant: str | None, *, as_json: bool) -> None:
     with open_client(tenant_of_job(tenant, job_id)) as client:
         buried = client.bury(job_id)
-    if as_json:
-        display.document({"id": job_id, "buried": buried})
-    else:
-        display.text("buried" if buried else "nothing was stored")
+    display.result(
+        {"id": job_id, "buried": buried},
+        "buried" if buried else "nothing was stored",
+        as_json=as_json,
+    )
 
 
 def _each(

@@ -14,6 +14,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -34,8 +35,7 @@ INTERRUPTED = 130
 
 FINDING_AT = 27  # column at which `doctor` says what it found
 
-#: A longer name of an option or a command is shortened in errors.
-MAX_NAME_SHOWN = 60
+MAX_NAME_SHOWN = 60  # characters of what was typed, in an error
 
 _COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
 
@@ -65,6 +65,14 @@ def text(line: str) -> None:
     if sys.stdout.isatty():
         line = "".join(char for char in line if char.isprintable() or char in "\n\t")
     print(line)  # noqa: T201
+
+
+def result(data: Any, line: str, *, as_json: bool) -> None:
+    """Print what a command did: a JSON document, or a line for people."""
+    if as_json:
+        document(data)
+    else:
+        text(line)
 
 
 def table(
@@ -101,6 +109,16 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:.0f}s" if seconds >= 1 else f"{seconds:.1f}s"
+
+
+def moment(unix_s: float) -> str:
+    """Return a time for people, UTC: `2026-11-01 12:00:00Z`."""
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def iso(unix_s: float) -> str:
+    """Return a time as ISO 8601, UTC, in whole seconds."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
 
 
 def note(line: str) -> None:
@@ -179,10 +197,8 @@ def complaint(error: BaseException) -> Complaint:
     a job. With FOREBAY_DEBUG=1 the whole traceback is printed.
     """
     if isinstance(error, ForebayError):
-        mistake = isinstance(error, CallerError)
-        hint = _hint(error)
-        exit_code = MISTAKE if mistake else FAILURE
-        return Complaint(error.code, error.field, error.message + hint, exit_code)
+        exit_code = MISTAKE if isinstance(error, CallerError) else FAILURE
+        return Complaint(error.code, error.field, error.message + _hint(error), exit_code)
     if isinstance(error, TimeoutError):
         return Complaint("timeout", None, str(error), FAILURE)
     if isinstance(error, TyperException):
@@ -208,16 +224,16 @@ def _usage_mistake(error: Any) -> tuple[str | None, str]:
         name = option if option.startswith("-") else param.metavar or option.upper()
         return name, message or f"is missing, add it{wanted}"
     if option is not None and hasattr(error, "possibilities"):
-        return _shown(option), f"is not an option{_nearest(option, _options(error.ctx))}"
+        return shortened(option), f"is not an option{_nearest(option, _options(error.ctx))}"
     if option is not None:
         needs = "needs a value after it, or remove the option"
         needs = needs if "requires" in message else "takes no value: remove what stands after ="
-        return _shown(option), needs
+        return shortened(option), needs
     if command := _NO_COMMAND.match(message):
         known = error.ctx.command.list_commands(error.ctx)
-        return _shown(command[1]), f"is not a command{_nearest(command[1], known)}"
+        return shortened(command[1]), f"is not a command{_nearest(command[1], known)}"
     if extra := _EXTRA.match(message):
-        return _shown(extra[1]), "is more than the command takes: remove it, or quote a text"
+        return shortened(extra[1]), "is more than the command takes: remove it, or quote a text"
     return getattr(error, "param_hint", None), message
 
 
@@ -230,7 +246,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _shown(name: str) -> str:
+def shortened(name: str) -> str:
     """Return what was typed, on one line and not too long."""
     text = "".join(char if char.isprintable() else "?" for char in name)
     return text if len(text) <= MAX_NAME_SHOWN else f"{text[: MAX_NAME_SHOWN - 1]}…"

@@ -10,12 +10,12 @@ import platform
 import re
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import redis
 
+from forebay.producers.cli import display
 from forebay.producers.cli.gateway.setting_checks import gateway_settings
 from forebay.producers.cli.operator import fleet_checks
 from forebay.producers.cli.operator.readers import chosen, settings_of_fleet
@@ -29,6 +29,7 @@ from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import (
     NO_DISK,
+    clock_of,
     connect,
     reaching_redis,
     without_password,
@@ -203,9 +204,9 @@ def bedrock(client: redis.Redis) -> Iterator[Finding]:
         return
     for fault in faults:
         whom = "every job for Bedrock waits" if fault.scope == ACCOUNT else f"{fault.scope} is shut"
-        since = datetime.fromtimestamp(fault.since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         mend = "correct it; one job tries again every few seconds, and no restart is needed"
-        yield Finding("bedrock", "fail", f"{whom} since {since}: {fault.reason}", mend)
+        seen = f"{whom} since {display.moment(fault.since)}: {fault.reason}"
+        yield Finding("bedrock", "fail", seen, mend)
     for model, left_s in resting.items():
         seen = f"{model} asked to slow down or failed, and rests for {left_s:.0f} s more"
         yield Finding("bedrock", "warn", seen, "wait; one call then tries again")
@@ -271,8 +272,8 @@ def _held(client: redis.Redis, limit: int) -> str:
 
 def _skew(client: redis.Redis) -> float:
     before = time.time()
-    seconds, micros = client.time()
-    return float((before + time.time()) / 2 - (seconds + micros / 1e6))
+    clock = clock_of(client)
+    return (before + time.time()) / 2 - clock
 
 
 def _queues_of_policy(settings: Settings) -> set[str]:

@@ -7,7 +7,6 @@ would hold, so a mistake gets the same error either way.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import sys
@@ -20,14 +19,16 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from forebay.producers.cli import display
 from forebay.producers.cli.option_names import MISSING_TEXT, OPTIONS, check_options_fit
 from forebay.routing.base import KINDS
 from forebay.routing.errors import InvalidJob, TooLong
 from forebay.routing.jobs import Deadline, Job, parse_job
+from forebay.routing.json_tree import read_json
 from forebay.routing.questions import short_forms
 
 MAX_INPUT_BYTES = 128 * 1024 * 1024  # a larger input holds nothing that the contract accepts
-MAX_NAME_SHOWN = 60  # characters; a longer name of a file is shortened in errors
+_ANOTHER = re.compile(r"Extra data at (line \d+)")
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", re.ASCII)
 _TIME: TypeAdapter[datetime] = TypeAdapter(Deadline)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -174,9 +175,8 @@ def _source_name(source: str, option: str) -> str:
     """Return how errors name a file: after its option, printable, and not too long."""
     if source == "-":
         return f"{option} standard input".strip()
-    name = "".join(char if char.isprintable() else "?" for char in source)
-    short = name if len(name) <= MAX_NAME_SHOWN else f"{name[: MAX_NAME_SHOWN - 1]}…"
-    return f"{option} {short}".strip() if short else f"{option} ''"
+    name = display.shortened(source)
+    return f"{option} {name}".strip() if name else f"{option} ''"
 
 
 def read_schema(source: str) -> dict[str, Any]:
@@ -249,17 +249,12 @@ def _parse_object(text: str, *, field: str) -> dict[str, Any]:
 
 def _parse_json(text: str, *, field: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InvalidJob(_json_mistake(error), field=field) from None
-    except (RecursionError, ValueError):  # nested too deep; a number of too many digits
-        raise InvalidJob("is not JSON that can be read", field=field) from None
-
-
-def _json_mistake(error: json.JSONDecodeError) -> str:
-    if error.msg == "Extra data":
-        return f"must hold one job; another begins at line {error.lineno} (Client.map submits many)"
-    return f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        return read_json(text, field=field)
+    except InvalidJob as error:
+        if another := _ANOTHER.search(error.message):
+            words = f"must hold one job; another begins at {another[1]} (Client.map submits many)"
+            raise InvalidJob(words, field=field) from None
+        raise
 
 
 def read_deadline(text: str) -> datetime:

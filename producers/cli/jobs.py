@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.clients import open_client, tenant_of_job
@@ -43,6 +41,7 @@ from forebay.producers.cli.options import (
     Timeout,
     Wait,
     Words,
+    ungrouped,
 )
 from forebay.routing.errors import InvalidJob
 
@@ -72,7 +71,7 @@ or a file (- for standard input) with a request or a whole job as JSON:
 Options override what the file says. `forebay schema` describes it.
 """
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+app = ungrouped()
 
 
 @app.command(help=SUBMIT_HELP)
@@ -108,21 +107,21 @@ def submit(  # noqa: D103 - its help says it
     patience: Patience = None,
     as_json: Json = False,
 ) -> None:
-    from forebay.producers.cli import job_input
-    from forebay.producers.cli.option_names import in_option_names
+    from forebay.producers.cli import job_input, option_names
 
     job_input.check_stdin_is_read_once(source, file, schema, state, questions)
     request = _without_unset({
-        "text": _texts([*(words or []), *(text or [])], file), "labels": label, "system": system,
-        "max_words": max_words, "focus": focus, "max_tokens": max_tokens, "schema": _schema(schema),
-        "questions": job_input.read_questions(questions, question, choice), "state": _state(state),
+        "text": [*(words or []), *(text or []), *_text_of(file)], "labels": label, "system": system,
+        "schema": _if_given(job_input.read_schema, schema), "max_words": max_words, "focus": focus,
+        "questions": job_input.read_questions(questions, question, choice),
+        "state": _if_given(job_input.read_state, state), "max_tokens": max_tokens,
     })  # fmt: skip
     options = _without_unset({
         "egress": egress, "lane": lane, "model": model, "priority": priority, "tenant": tenant,
-        "deadline": _deadline(deadline), "max_cost_usd": max_cost,
+        "deadline": _if_given(job_input.read_deadline, deadline), "max_cost_usd": max_cost,
         "idempotency_key": key, "cache": cache, "metadata": meta and job_input.read_metadata(meta),
     })  # fmt: skip
-    with in_option_names(source, {*request, *options}):
+    with option_names.in_option_names(source, {*request, *options}):
         _note_standard_input(source)
         job = job_input.make_job(source, request, options)
         _submit(job, patience, _Waits(wait, timeout, cancels=cancel_on_exit), as_json=as_json)
@@ -166,10 +165,7 @@ def status(job_id: IdOrFleet = None, *, tenant: TenantName = None, as_json: Json
         return
     with open_client(tenant_of_job(tenant, job_id)) as client:
         current = client.status(job_id)
-    if as_json:
-        display.document(current.model_dump(mode="json"))
-    else:
-        display.text(describe(current))
+    display.result(current.model_dump(mode="json"), describe(current), as_json=as_json)
 
 
 @app.command()
@@ -191,10 +187,11 @@ def cancel(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
     """Cancel a job that has not ended yet."""
     with open_client(tenant_of_job(tenant, job_id)) as client:
         cancelled = client.cancel(job_id)
-    if as_json:
-        display.document({"id": job_id, "cancelled": cancelled})
-    else:
-        display.text("cancelled" if cancelled else "had ended already")
+    display.result(
+        {"id": job_id, "cancelled": cancelled},
+        "cancelled" if cancelled else "had ended already",
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -202,10 +199,11 @@ def forget(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
     """Delete everything stored about a job. Its content, its answer and its record."""
     with open_client(tenant_of_job(tenant, job_id)) as client:
         forgotten = client.forget(job_id)
-    if as_json:
-        display.document({"id": job_id, "forgotten": forgotten})
-    else:
-        display.text("forgotten" if forgotten else "nothing was stored")
+    display.result(
+        {"id": job_id, "forgotten": forgotten},
+        "forgotten" if forgotten else "nothing was stored",
+        as_json=as_json,
+    )
 
 
 class _Waits:
@@ -219,28 +217,15 @@ class _Waits:
             raise InvalidJob("is about a wait: add --wait or --timeout", field="--cancel-on-exit")
 
 
-def _texts(given: list[str], file: str | None) -> list[str]:
+def _text_of(file: str | None) -> list[str]:
     from forebay.producers.cli.job_input import read_text
 
-    return given if file is None else [*given, read_text(file, option="--file")]
+    return [] if file is None else [read_text(file, option="--file")]
 
 
-def _schema(text: str | None) -> Any:
-    from forebay.producers.cli.job_input import read_schema
-
-    return None if text is None else read_schema(text)
-
-
-def _state(text: str | None) -> Any:
-    from forebay.producers.cli.job_input import read_state
-
-    return None if text is None else read_state(text)
-
-
-def _deadline(text: str | None) -> Any:
-    from forebay.producers.cli.job_input import read_deadline
-
-    return None if text is None else read_deadline(text)
+def _if_given(read: Callable[[str], Any], text: str | None) -> Any:
+    """Return what an option holds; `None` if it was not given."""
+    return None if text is None else read(text)
 
 
 def _submit(job: Job, patience: float | None, waits: _Waits, *, as_json: bool) -> None:
@@ -250,19 +235,12 @@ def _submit(job: Job, patience: float | None, waits: _Waits, *, as_json: bool) -
             display.note(f"job {job_id}")
             _print_answer(client, job_id, waits, as_json=as_json)
         else:
-            _print_id(job_id, as_json=as_json)
+            display.result({"id": job_id}, job_id, as_json=as_json)
 
 
 def _without_unset(options: Mapping[str, Any]) -> dict[str, Any]:
     # By identity: 0 equals False, but is a value that was given.
     return {k: v for k, v in options.items() if v is not None and v is not False and v != []}
-
-
-def _print_id(job_id: str, *, as_json: bool) -> None:
-    if as_json:
-        display.document({"id": job_id})
-    else:
-        display.text(job_id)
 
 
 def _print_answer(client: Client, job_id: str, waits: _Waits, *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from forebay.producers.cli import display, worker_commands
 from forebay.producers.cli.operator import readers
-from forebay.producers.cli.options import Interval, Json, Online, Rounds
+from forebay.producers.cli.options import Interval, Json, Online, Rounds, ungrouped
 from forebay.routing.tracing import exporting
 
 HELP = """Submit LLM jobs to a Forebay fleet and fetch their answers.
@@ -54,21 +54,13 @@ COMMANDS = {
 SECTIONS = {
     "Jobs": ("submit", "status", "result", "explain", "cancel", "forget", "bulk"),
     "Operate": (
-        "doctor",
-        "top",
-        "jobs",
-        "dead",
-        "workers",
-        "capacity",
-        "pause",
-        "resume",
-        "tenants",
+        "doctor", "top", "jobs", "dead", "workers", "capacity", "pause", "resume", "tenants",
     ),
     "Money, and what leaves": ("report", "spend", "egress", "tco"),
     "Gateway": ("serve", "keys", "webhooks"),
     "Models": ("models", "plan", "gpu", "router", "calibrate"),
     "About": ("schema", "version"),
-}
+}  # fmt: skip
 #: Commands that add all fleets up, or are about the fleet of `--fleet`.
 OF_FLEETS = frozenset(
     {"capacity", "dead", "doctor", "egress", "jobs", "pause", "report", "resume", "spend", "status",
@@ -134,7 +126,7 @@ app = typer.Typer(
     cls=Commands, help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-about = typer.Typer(rich_markup_mode=None, add_completion=False)
+about = ungrouped()
 
 
 @about.command()
@@ -189,10 +181,7 @@ def _print_version(*, as_json: bool) -> None:
         number = version("forebay")
     except PackageNotFoundError:
         number = "unknown (not installed)"
-    if as_json:
-        display.document({"forebay": number})
-    else:
-        display.text(number)
+    display.result({"forebay": number}, number, as_json=as_json)
 
 
 def _version_asked(wanted: bool) -> None:  # noqa: FBT001 - typer calls it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from forebay.routing.base import KINDS
@@ -90,8 +90,12 @@ def in_option_names(source: str | None, given: Collection[str]) -> Iterator[None
         raise
 
 
-def check_options_fit(kind: str, given: Collection[str]) -> None:
+def check_options_fit(
+    kind: str, given: Collection[str], option_of: Callable[[str], str] = OPTIONS.__getitem__
+) -> None:
     """Check that a job of this kind has the fields that options gave.
+
+    `option_of` returns the option of a field.
 
     Raises:
         InvalidJob: An option is for other kinds; the error names them.
@@ -100,7 +104,7 @@ def check_options_fit(kind: str, given: Collection[str]) -> None:
         kinds = KINDS_WITH_FIELD.get(field, KINDS)
         if kind not in kinds:
             message = f"is an option of {' and '.join(kinds)}, not of {kind}: remove it"
-            raise InvalidJob(message, field=OPTIONS[field])
+            raise InvalidJob(message, field=option_of(field))
 
 
 def in_words(error: CallerError, field: str, path: Sequence[str]) -> str:

@@ -7,13 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import typer
 
 from forebay.routing.jobs import Answer, JobStatus
+
+if TYPE_CHECKING:
+    from forebay.producers.client import Client
 
 #: Seconds between two status reads. The answer itself is not polled for.
 STATUS_EVERY_S = 0.5
@@ -21,25 +23,7 @@ STATUS_EVERY_S = 0.5
 Report = Callable[[JobStatus], None]
 
 
-class WaitingClient(Protocol):
-    """The part of `forebay.producers.client.Client` that waiting needs."""
-
-    def future(self, job_id: str) -> Future[Any]:
-        """See `Client.future`."""
-
-    def result(self, job_id: str, timeout: float | None = None) -> Answer:
-        """See `Client.result`."""
-
-    def status(self, job_id: str) -> JobStatus:
-        """See `Client.status`."""
-
-    def cancel(self, job_id: str) -> bool:
-        """See `Client.cancel`."""
-
-
-def await_answer(
-    client: WaitingClient, job_id: str, *, timeout: float | None, report: Report
-) -> Answer:
+def await_answer(client: Client, job_id: str, *, timeout: float | None, report: Report) -> Answer:
     """Return the job's answer; until then pass its status to `report`.
 
     Args:
@@ -66,7 +50,7 @@ def await_answer(
 
 @contextmanager
 def leaving(
-    client: WaitingClient, job_id: str, note: Callable[[str], None], *, cancels: bool
+    client: Client, job_id: str, note: Callable[[str], None], *, cancels: bool
 ) -> Iterator[None]:
     """Decide what becomes of the job if the user, or a signal, ends the wait in this block.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
@@ -19,10 +20,12 @@ from starlette.responses import Response
 
 from forebay.producers.gateway.errors import InvalidRequest, NotSupported
 from forebay.routing.base import MAX_TEXT, FieldError, Text, first_error
+from forebay.routing.json_tree import RepeatedName, unique
 
 MAX_DEPTH_SHOWN = 6  # parts of a field's path in an error
 MAX_ENTRIES, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512  # of metadata, as OpenAI limits them
 MAX_NULLS = 1_000  # unknown fields that are null in one body
+TWICE = "occurs twice in an object: send it once"
 _UNSUPPORTED = "not_supported"
 _GZIP = b"\x1f\x8b"
 
@@ -44,7 +47,7 @@ def read(model: type[BodyT], raw: bytes) -> BodyT:
         NotSupported: Names the field that asks for what Forebay cannot do.
     """
     try:
-        return model.model_validate_json(raw)
+        body = model.model_validate_json(raw)
     except ValidationError as error:
         if lighter := _without_nulls(error, raw):
             return read(model, lighter)
@@ -52,6 +55,21 @@ def read(model: type[BodyT], raw: bytes) -> BodyT:
         if first.type == "json_invalid":
             raise InvalidRequest(_no_json(raw), field="body") from None
         raise _refusal(first._replace(path=_sent(first.path, raw)), model) from None
+    _require_unique_names(raw)
+    return body
+
+
+def _require_unique_names(raw: bytes) -> None:
+    """Raise `InvalidRequest` if a name occurs twice in an object.
+
+    Whoever looked at the body before it came here may have read the other value.
+    """
+    try:
+        json.loads(raw, object_pairs_hook=unique)
+    except RepeatedName as error:
+        raise InvalidRequest(TWICE, field=error.name[:60] or "body") from None
+    except (ValueError, RecursionError):
+        return  # too many digits, or too deep, in what pydantic does not look at
 
 
 def _without_nulls(error: ValidationError, raw: bytes) -> bytes | None:
@@ -116,9 +134,11 @@ def fields_of(raw: bytes) -> Any:
         InvalidRequest: The body is no JSON.
     """
     try:
-        return from_json(raw, allow_inf_nan=False)
+        fields = from_json(raw, allow_inf_nan=False)
     except ValueError:
         raise InvalidRequest(_no_json(raw), field="body") from None
+    _require_unique_names(raw)
+    return fields
 
 
 def _no_json(raw: bytes) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 import redis
 
 from forebay.routing.bedrock_batches.batch_record import BatchRecord, BatchState
+from forebay.routing.ledger.record import fields_of
 from forebay.routing.ledger.transitions import Transitions
-from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.connection import clock_of, decoded, reaching_redis, text_of
 
 #: How long a batch that has ended is remembered.
 KEEP_S = 7 * 86_400
@@ -109,25 +110,23 @@ class BedrockBatches:
     def is_awaited(self, batch_id: str, job_ids: Sequence[str]) -> bool:
         """Return whether any of these jobs still waits for the batch, and its bulk goes on."""
         for at in range(0, len(job_ids), JOBS_PER_STEP):
-            with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
-                for job_id in job_ids[at : at + JOBS_PER_STEP]:
-                    pipe.hmget(f"fb:job:{job_id}", ["state", "batch", "bulk"])
-                rows = pipe.execute(raise_on_error=False)
-            whole = (row for row in rows if isinstance(row, list))  # no error of a forged key
-            here = {bulk or b"" for state, mark, bulk in whole if _waits(state, mark, batch_id)}
-            if any(not self._is_cancelled(bulk.decode()) for bulk in here):
+            step = job_ids[at : at + JOBS_PER_STEP]
+            rows = fields_of(self._transitions, step, ["state", "batch", "bulk"])
+            here = {bulk or b"" for state, mark, bulk in rows if _waits(state, mark, batch_id)}
+            if any(not self._is_cancelled(text_of(bulk)) for bulk in here):
                 return True
         return False
 
     def now_ms(self) -> int:
         """Return the time by Redis' clock."""
         with reaching_redis():
-            seconds, micros = self._redis.time()
-        return int(seconds) * 1_000 + int(micros) // 1_000
+            return int(clock_of(self._redis) * 1_000)
 
     def _is_cancelled(self, bulk: str) -> bool:
-        with reaching_redis():
-            return bool(bulk) and self._redis.hget(f"fb:bulk:{bulk}", "state") == b"cancelled"
+        if not bulk:
+            return False
+        ((state,),) = fields_of(self._transitions, [bulk], ["state"], family="bulk")
+        return state == b"cancelled"
 
     def _read(self, key: str, first: int, last: int) -> list[BatchRecord]:
         with reaching_redis():

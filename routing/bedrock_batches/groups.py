@@ -11,7 +11,7 @@ import redis
 
 from forebay.routing.ledger.claim import Claim, check_moved
 from forebay.routing.ledger.transitions import Transitions
-from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.connection import clock_of, decoded, reaching_redis
 from forebay.routing.store.ttl_cache import TtlCache
 
 LOOK_EVERY_S = 1.0
@@ -80,13 +80,12 @@ class WaitingGroups:
         """Return the groups in which jobs wait, by name."""
         with reaching_redis():
             names = sorted(_texts(self._redis.smembers(_GROUPS)))
-            seconds, micros = self._redis.time()
+            now = clock_of(self._redis)
             with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
                     pipe.zcard(f"fb:bedrock:group:{name}")
                     pipe.zrange(f"fb:bedrock:group:{name}", 0, 0, withscores=True)
                 replies = pipe.execute()
-        now = int(seconds) + int(micros) / 1e6
         return [
             Group(name, jobs, max(0.0, now - first[0][1] / 1_000))
             for name, jobs, first in zip(names, replies[::2], replies[1::2], strict=True)

@@ -17,11 +17,11 @@ from forebay.routing.books.egress_entry import is_elsewhere
 from forebay.routing.errors import InvalidJob
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.prices import Usage
-from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.connection import decoded, entries_of, reaching_redis
 
 State = Literal["open", "settled", "released"]
 
-_STREAM, _PAGE, _MAX_OPEN = "fb:books:calls", 1_000, 100_000
+_STREAM, _MAX_OPEN = "fb:books:calls", 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,8 @@ class CallBook:
 
     def closed(self, since_ms: int = 0) -> Iterator[CallRecord]:
         """Yield the entries of calls that were closed since then, the oldest first."""
-        after = str(since_ms)
-        while page := self._page(after):
-            for entry, values in page:
-                yield _record(entry.decode(), decoded(values))
-            after = f"({page[-1][0].decode()}"
+        for entry, values in entries_of(self._redis, _STREAM, str(since_ms)):
+            yield _record(entry.decode(), decoded(values))
 
     def open(self) -> Iterator[CallRecord]:
         """Yield the calls in flight, and those whose outcome is not known."""
@@ -104,11 +101,6 @@ class CallBook:
             with reaching_redis():
                 values: Any = self._redis.hgetall(f"fb:spend:call:{call.call_id}")
             yield _record("", {"id": call.call_id, **decoded(values)})
-
-    def _page(self, after: str) -> list[Any]:
-        with reaching_redis():
-            page: Any = self._redis.xrange(_STREAM, min=after, count=_PAGE)
-        return list(page)
 
 
 def _record(entry: str, values: Mapping[str, str]) -> CallRecord:

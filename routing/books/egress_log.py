@@ -16,13 +16,12 @@ import redis
 
 from forebay.routing.books.egress_entry import Entry, Leaving
 from forebay.routing.errors import InvalidJob, Unavailable
-from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.connection import decoded, entries_of, reaching_redis
 from forebay.routing.store.scripts import run
 
 #: How often an append is tried while other workers append as well. One of them succeeds each time.
 MAX_TRIES = 200
 TURN_S = 1.0  # how long a thread waits for the others of its process, which would be in its way
-_PAGE = 1_000
 _LOG, _HEAD, _DAYS = "fb:egress:log", "fb:egress:head", "fb:egress:days"
 
 
@@ -74,15 +73,12 @@ class EgressLog:
             InvalidJob: An entry was damaged, so that it cannot be read.
             Unavailable: Redis cannot be reached.
         """
-        after = "-" if since_ms is None else str(since_ms)
-        while page := self._page(after):
-            for _, values in page:
-                try:
-                    text, stored = values[b"entry"].decode(), values[b"hash"].decode()
-                except (KeyError, UnicodeDecodeError):
-                    raise InvalidJob("an entry of the egress log cannot be read") from None
-                yield Entry.read(text, stored)
-            after = f"({page[-1][0].decode()}"
+        for _, values in entries_of(self._redis, _LOG, "-" if since_ms is None else str(since_ms)):
+            try:
+                text, stored = values[b"entry"].decode(), values[b"hash"].decode()
+            except (KeyError, UnicodeDecodeError):
+                raise InvalidJob("an entry of the egress log cannot be read") from None
+            yield Entry.read(text, stored)
 
     def head(self) -> Head:
         """Return the end of the log; number 0 if nothing was ever written."""
@@ -101,11 +97,6 @@ class EgressLog:
         with reaching_redis():
             reply: list[Any] = run(self._redis, "append", seq, before, *words, self._max_entries)
         return reply
-
-    def _page(self, after: str) -> list[Any]:
-        with reaching_redis():
-            page: Any = self._redis.xrange(_LOG, min=after, count=_PAGE)
-        return list(page)
 
 
 def content_digest(secret: bytes, texts: Iterator[str]) -> str:

@@ -10,7 +10,7 @@ import redis
 
 from forebay.routing.books import job_history
 from forebay.routing.books.job_counts import of_all_tenants, without_tenant
-from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.connection import clock_of, decoded, reaching_redis
 
 HOUR_S = 3_600
 #: Counts of one hour. Past it, tenants that are new in this hour are counted together.
@@ -53,7 +53,7 @@ class JobBook:
             Unavailable: Redis cannot be reached. Some may have been added.
         """
         with reaching_redis():
-            seconds = int(self._redis.time()[0]) if at_s is None else int(at_s)
+            seconds = int(clock_of(self._redis) if at_s is None else at_s)
             hour = seconds // HOUR_S * HOUR_S
             key = f"fb:books:jobs:{hour}"
             full = int(self._redis.hlen(key)) > MAX_FIELDS
@@ -70,7 +70,7 @@ class JobBook:
         Raises:
             Unavailable: Redis cannot be reached.
         """
-        hours = list(range(int(since_s) // HOUR_S * HOUR_S, int(until_s) + 1, HOUR_S))
+        hours = range(int(since_s) // HOUR_S * HOUR_S, int(until_s) + 1, HOUR_S)
         hours = hours[-self._keep_s // HOUR_S - 1 :]
         for start in range(0, len(hours), _READ_AT_ONCE):
             page = hours[start : start + _READ_AT_ONCE]

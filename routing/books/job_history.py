@@ -14,8 +14,9 @@ import redis
 from redis.client import Pipeline
 
 from forebay.routing.lanes import SHARDS
+from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.limits.budget import Budget
-from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.connection import clock_of, decoded, reaching_redis, text_of
 
 MINUTE_S = 60
 KEEP_S = 25 * 3600  # a day, and what a reader still looks at meanwhile
@@ -55,20 +56,17 @@ class History:
     """The minutes in one Redis. All methods raise `Unavailable` without it."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
+        self._redis, self._transitions = client, Transitions(client)
 
     def sample(self) -> None:
         """Keep the figures of the present minute: what waits, what runs, what was spent."""
         settled, _ = Budget(self._redis).spent()
         with reaching_redis():
-            depths: Any = self._redis.hgetall("fb:depth")
             running: Any = self._redis.zcard("fb:leases")
+        flat: Any = self._transitions.run("depths")
+        depths = dict(zip(map(text_of, flat[::2]), flat[1::2], strict=True))
         waiting = Counter(
-            {
-                queue: max(0, int(depth))
-                for queue, depth in decoded(depths).items()
-                if not queue.endswith(SHARDS)
-            }
+            {queue: max(0, depth) for queue, depth in depths.items() if not queue.endswith(SHARDS)}
         )
         figures: dict[Any, Any] = {
             f"{_WAITING}{queue}": n for queue, n in waiting.most_common(MAX_QUEUES)
@@ -92,8 +90,7 @@ class History:
 
     def _minute(self) -> int:
         with reaching_redis():
-            seconds, _ = self._redis.time()
-        return int(seconds) // MINUTE_S
+            return int(clock_of(self._redis)) // MINUTE_S
 
 
 def added_minutes(fleets: Iterable[list[Minute]]) -> list[Minute]:

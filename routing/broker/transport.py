@@ -83,14 +83,24 @@ class _DropsGarbage:
             tags = set(self.qos._delivered) - before  # noqa: SLF001 - as above
             if isinstance(error, AttributeError) and not tags:
                 raise  # the channel is closed: kombu opens a new connection
-            log.warning(
-                "an entry of a queue is not a message (%s)",
-                type(error).__name__,
-                extra=event(Event.QUEUE_GARBAGE),
-            )
+            _tell(error, "an entry of a queue is not a message (%s)")
             for tag in tags:
                 self.basic_ack(tag)
             return True
+
+    def _receive_one(self, client: Any) -> Any:
+        """Receive what was broadcast to workers, or an event; drop it if it is no message."""
+        try:
+            return super()._receive_one(client)  # type: ignore[misc] # see `dropping_garbage`
+        except _GARBAGE_ERRORS as error:
+            if client.connection is None:
+                raise  # the channel is closed
+            _tell(error, "a broadcast is not a message (%s)")
+            return None
+
+
+def _tell(error: Exception, message: str) -> None:
+    log.warning(message, type(error).__name__, extra=event(Event.QUEUE_GARBAGE))
 
 
 @cache

@@ -11,14 +11,15 @@ from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import owner
 from forebay.routing.lanes import BEDROCK, SHARDS
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.ledger.record import stored
+from forebay.routing.ledger.record import fields_of, stored
 from forebay.routing.ledger.transitions import Transitions
-from forebay.routing.store.connection import decoded, reaching_redis, text_of
+from forebay.routing.store.connection import clock_of, decoded, reaching_redis, text_of
 
 KEEP_S = 30 * 86_400  # how long a bulk is remembered
 
 #: A process that feeds a bulk says so each second. After so many seconds none does.
 FED_WITHIN_S = 15.0
+MAX_LISTED = 10_000  # bulks of a tenant, which keeps some for a month
 
 BulkState = Literal["running", "paused", "cancelled", "done", "incomplete"]
 ENDED = frozenset({"cancelled", "done", "incomplete"})
@@ -83,16 +84,16 @@ class Bulks:
         """Record a bulk that begins. A bulk that is known already goes on as it is."""
         key, tenant = f"fb:bulk:{bulk_id}", owner(bulk_id)
         with reaching_redis():
-            seconds, micros = self._redis.time()
+            now = clock_of(self._redis)
             with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hsetnx(key, "created", str(seconds + micros / 1e6))
+                pipe.hsetnx(key, "created", str(now))
                 pipe.hsetnx(key, "state", "running")
                 pipe.hset(key, "about", json.dumps(dict(about)))
                 if max_nusd is not None:
                     pipe.hset(key, "max_nusd", str(max_nusd))
                 pipe.expire(key, KEEP_S)
-                pipe.zadd(f"fb:bulks:{tenant}", {bulk_id: seconds})
-                pipe.zremrangebyscore(f"fb:bulks:{tenant}", "-inf", seconds - KEEP_S)
+                pipe.zadd(f"fb:bulks:{tenant}", {bulk_id: int(now)})
+                pipe.zremrangebyscore(f"fb:bulks:{tenant}", "-inf", int(now) - KEEP_S)
                 pipe.expire(f"fb:bulks:{tenant}", KEEP_S)
                 pipe.execute()
 
@@ -108,8 +109,8 @@ class Bulks:
     def feeding(self, bulk_id: str, **fields: Any) -> None:
         """Record how far the process is that feeds a bulk, and that there is one."""
         with reaching_redis():
-            seconds: Any = self._redis.time()
-        self.update(bulk_id, fed_at=seconds[0], **fields)
+            now = clock_of(self._redis)
+        self.update(bulk_id, fed_at=int(now), **fields)
 
     def set_state(self, bulk_id: str, state: BulkState) -> BulkRecord:
         """Change the state of a bulk, and return its record.
@@ -126,9 +127,8 @@ class Bulks:
 
     def state(self, bulk_id: str) -> str:
         """Return the state of a bulk; empty if it is not known."""
-        with reaching_redis():
-            state: Any = self._redis.hget(f"fb:bulk:{bulk_id}", "state")
-        return state.decode("utf-8", "replace") if state else ""
+        ((state,),) = fields_of(self._transitions, [bulk_id], ["state"], family="bulk")
+        return text_of(state) if state else ""
 
     def get(self, bulk_id: str) -> BulkRecord:
         """Return the record of a bulk.
@@ -141,18 +141,17 @@ class Bulks:
         if not fields:
             raise UnknownJob("no such bulk; see `forebay bulk list`", field="id")
         with reaching_redis():
-            now, _ = self._redis.time()
+            now = clock_of(self._redis)
         try:
-            return _record(bulk_id, decoded(fields), now)
+            return _record(bulk_id, decoded(fields), int(now))
         except (ValueError, KeyError, TypeError, RecursionError):
             raise InvalidJob("the stored record of the bulk cannot be read") from None
 
     def list(self, tenant: str) -> list[BulkRecord]:
         """Return the bulks of a tenant, the newest first."""
-        with reaching_redis():
-            ids: Any = self._redis.zrevrange(f"fb:bulks:{tenant}", 0, -1)
+        ids: Any = self._transitions.run("members", f"fb:bulks:{tenant}", -MAX_LISTED, -1)[::2]
         records = []
-        for bulk_id in ids:
+        for bulk_id in reversed(ids):
             try:
                 records.append(self.get(text_of(bulk_id)))
             except (UnknownJob, InvalidJob):

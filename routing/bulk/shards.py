@@ -15,12 +15,11 @@ from forebay.routing.errors import (
     InvalidJob,
     Lost,
     Misconfigured,
-    Unavailable,
     UnknownJob,
 )
 from forebay.routing.jobs import CONTRACT, Answer, Job, Receipt
 from forebay.routing.ledger.admission import ANSWER_BYTES, VECTOR_BYTES, NewJob
-from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.claim import Claim, unsealed
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.reader import check_stream
 from forebay.routing.ledger.record import ENDED, Record, stored
@@ -145,7 +144,7 @@ def open_shard(claim: Claim) -> Shard:
         Unavailable: This worker lacks the key; another worker may have it.
     """
     try:
-        shard = parse_shard(_unsealed(claim.sealed, claim.seal))
+        shard = parse_shard(unsealed(claim.sealed, claim.seal))
     except (ValueError, CallerError):
         raise InvalidJob("the stored content cannot be read") from None
     if shard.id != claim.id or len(shard.rows) != claim.record.rows:
@@ -160,7 +159,7 @@ def kept_results(claim: Claim, rows: int) -> list[RowResult | None]:
     if not claim.draft:
         return [None] * rows
     try:
-        kept = unpack_rows(_unsealed(claim.draft, claim.seal))
+        kept = unpack_rows(unsealed(claim.draft, claim.seal))
     except ValueError:
         return [None] * rows
     return kept if len(kept) == rows else [None] * rows
@@ -189,13 +188,6 @@ def _answer_bytes(shard: Shard) -> int:
         return ROW_ANSWER_BYTES * len(shard.rows)
     texts = sum(len(row.get("texts", (None,))) for row in shard.rows)
     return texts * VECTOR_BYTES
-
-
-def _unsealed(sealed: bytes, seal: Seal) -> bytes:
-    try:
-        return seal.open(sealed)
-    except Misconfigured:
-        raise Unavailable("this process cannot open the stored content") from None
 
 
 def _read_result(

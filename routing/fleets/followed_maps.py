@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import clock_of, reaching_redis
 
 KEY = "fb:maps"
 PUBLISH_EVERY_S = 15.0
@@ -41,7 +41,7 @@ def publish(client: redis.Redis, version: str) -> None:
         Misconfigured: The user of Redis may not write it.
     """
     with reaching_redis():
-        at: Any = client.time()[0]
+        at = int(clock_of(client))
         client.hset(KEY, this_process(), json.dumps({"version": version, "at": at}))
         client.expire(KEY, KEPT_S)
 
@@ -53,7 +53,7 @@ def followed(client: redis.Redis) -> list[FollowedMap]:
         Unavailable: Redis cannot be reached.
     """
     with reaching_redis():
-        now: Any = client.time()[0]
+        now = int(clock_of(client))
         stored: Any = client.hgetall(KEY)
     return sorted(filter(None, (_read(name, text, now) for name, text in stored.items())))
 

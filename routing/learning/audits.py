@@ -27,7 +27,7 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.transitions import Transitions
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import entries_of, reaching_redis
 
 #: The purpose under which the books (`forebay.routing.limits.budget`) count audits.
 PURPOSE = "audit"
@@ -222,18 +222,10 @@ class Audits:
 
     def read(self, tenant: str | None = None) -> Iterator[Audit]:
         """Yield the audits that are kept, the oldest first, of one tenant or of all."""
-        last = "-"
-        while page := self._page(last):
-            for _, fields in page:
-                audit = _parsed(fields)
-                if audit is not None and tenant in {None, audit.tenant}:
-                    yield audit
-            last = f"({page[-1][0].decode()}"
-
-    def _page(self, after: str) -> list[Any]:
-        with reaching_redis():
-            page: Any = self._ledger.redis.xrange(_STREAM, min=after, count=_PAGE)
-        return list(page)
+        for _, fields in entries_of(self._ledger.redis, _STREAM):
+            audit = _parsed(fields)
+            if audit is not None and tenant in {None, audit.tenant}:
+                yield audit
 
 
 def latest(client: redis.Redis, count: int) -> Iterator[Audit]:

@@ -104,7 +104,7 @@ class Claim:
         if not self.draft:
             return None
         try:
-            draft = Answer.model_validate_json(_unsealed(self.draft, self.seal), extra="ignore")
+            draft = Answer.model_validate_json(unsealed(self.draft, self.seal), extra="ignore")
         except (ValueError, CallerError):
             raise InvalidJob("the stored draft cannot be read") from None
         if draft.id != self.id:
@@ -157,7 +157,7 @@ def open_job(job_id: str, sealed: bytes, seal: Seal) -> Job:
         Unavailable: This process lacks the key; another process may have it.
     """
     try:
-        job = parse_job(_unsealed(sealed, seal))
+        job = parse_job(unsealed(sealed, seal))
     except (ValueError, CallerError):
         raise InvalidJob("the stored content cannot be read") from None
     if job.id != job_id:
@@ -165,7 +165,13 @@ def open_job(job_id: str, sealed: bytes, seal: Seal) -> Job:
     return job
 
 
-def _unsealed(sealed: bytes, seal: Seal) -> bytes:
+def unsealed(sealed: bytes, seal: Seal) -> bytes:
+    """Return a stored content.
+
+    Raises:
+        ValueError: It is damaged.
+        Unavailable: This process lacks the key; another process may have it.
+    """
     try:
         return seal.open(sealed)
     except Misconfigured as error:

@@ -7,7 +7,7 @@ holds what is left to do, and replaying all of it twice creates nothing twice.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, TypedDict, Unpack
 
 from pydantic import AwareDatetime
 
@@ -22,6 +22,7 @@ from forebay.routing.ledger.record import Record, Stored, stored
 from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.store.connection import reaching_redis, text_of
 
+MAX_SEALED_BYTES = 96 * 1024 * 1024  # of a request, as `prelude.lua` bounds all contents
 MAX_REPLAYS_FOLLOWED = 100  # from a dead job to its replay, to the replay of that, and so on
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -118,7 +119,8 @@ class DeadLetters:
             hint = "is a shard of a bulk; `forebay bulk retry` answers its rows again"
             raise InvalidJob(hint, field="id")
         with reaching_redis():
-            sealed = cast("bytes | None", self._ledger.redis.get(f"fb:content:{job_id}"))
+            # Cut off if it is longer than any: then it is damaged.
+            sealed: Any = self._ledger.redis.getrange(f"fb:content:{job_id}", 0, MAX_SEALED_BYTES)
         return open_job(job_id, sealed or b"", self._ledger.seal)
 
     def replay(self, job_id: str, **changes: Unpack[Changes]) -> str:

@@ -15,7 +15,6 @@ if its worker was taken for dead and was alive. Only the worker that holds the t
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -147,8 +146,8 @@ class Ledger(LedgerUpkeep):
         If their contents are large, fewer are claimed. The list is empty if no job waits.
         """
         settings = self.settings
-        while replies := self._transitions.run(
-            "claim", queue, secrets.token_hex(8), self._lease_ms, settings.max_attempts,
+        while replies := self._run_claim(
+            queue, self._lease_ms, settings.max_attempts,
             self._retention_ms, int(settings.ageing_s * 1000), settings.bulk_share, int(unrung),
             int(shards), most, self.bell, selection.packed(),
         ):  # fmt: skip

@@ -10,11 +10,12 @@ import redis
 
 from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import JobStatus
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.record import ENDED, Record, stored
 from forebay.routing.ledger.result import Result, read_result
 from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection import reaching_redis, text_of
+from forebay.routing.store.connection import clock_of, reaching_redis, text_of
 from forebay.routing.store.encryption import Seal
 
 
@@ -59,6 +60,12 @@ class LedgerReader:
             for job_id, (fields, sealed) in zip(job_ids, found, strict=True)
         ]
 
+    def lost(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Return those of these claims that do not hold their jobs any more, in one round trip."""
+        pairs = [part for claim in claims for part in (claim.id, claim.token)]
+        tokens = set(map(text_of, self._transitions.run("lost", *pairs)))
+        return [claim for claim in claims if claim.token in tokens]
+
     def status(self, job_id: str) -> JobStatus:
         """Return where a job is, and how many jobs would be claimed before it.
 
@@ -68,23 +75,22 @@ class LedgerReader:
         """
         record = self.record(job_id)
         with reaching_redis():
-            seconds, micros = self.redis.time()
+            now = clock_of(self.redis)
         position, depth, workers = self._transitions.run("position", job_id) or (-1, 0, 0)
         ended = record.state in ENDED
         return JobStatus(
             id=job_id, kind=record.kind, state=record.state, hop=record.hop, queue=record.queue,
             position=None if position < 0 else position, depth=depth,
             served=ended or workers > 0, attempts=record.attempts,
-            age_s=max(0.0, seconds + micros / 1e6 - record.created / 1000),
+            age_s=max(0.0, now - record.created / 1000),
             error=None if ended else record.error or None,
             receipt=record.to_receipt() if ended else None,
         )  # fmt: skip
 
     def depths(self) -> dict[str, int]:
         """Return the number of waiting jobs by queue."""
-        with reaching_redis():
-            depths: Any = self.redis.hgetall("fb:depth")
-        return {text_of(queue): int(depth) for queue, depth in depths.items()}
+        flat: Any = self._transitions.run("depths")
+        return {text_of(queue): depth for queue, depth in zip(flat[::2], flat[1::2], strict=True)}
 
     def queues_with_jobs(self, queues: Sequence[str], *, bulk: bool) -> list[str]:
         """Return the queues in which interactive jobs may wait, or bulk jobs too.
@@ -105,8 +111,7 @@ class LedgerReader:
         """Return the names of the live workers of each queue that any serves."""
         served: dict[str, list[str]] = {}
         with reaching_redis():
-            seconds, micros = self.redis.time()
-            now_ms = int(seconds) * 1000 + int(micros) // 1000
+            now_ms = int(clock_of(self.redis) * 1000)
             for key in self.redis.scan_iter(match="fb:serving:*", count=1_000):
                 alive: Any = self.redis.zrangebyscore(key, now_ms, "+inf")
                 if alive:

@@ -129,7 +129,7 @@ class Record:
         """Return the seconds queued, worked and in total, as fields of a receipt."""
         total = (self.ended or now_ms) - self.created
         return {
-            "queued_s": self.queued_ms / 1000,
+            "queued_s": max(0, self.queued_ms) / 1000,
             "worked_s": max(0, self.worked_ms) / 1000,
             "total_s": max(0, total) / 1000,
         }
@@ -214,6 +214,25 @@ def stored(
         Stored(dict(zip(flat[::2], flat[1::2], strict=True)), sealed or None)
         for flat, sealed in found
     ]
+
+
+def fields_of(
+    transitions: Transitions,
+    ids: Sequence[str],
+    names: Sequence[str],
+    *,
+    family: Literal["job", "bulk"] = "job",
+) -> list[list[bytes | None]]:
+    """Return some fields of each record, in one round trip, within the bounds of `fields.lua`.
+
+    The list of a record that is not there, or cannot be read, has only `None`.
+
+    Raises:
+        Unavailable: Redis cannot be reached.
+        Misconfigured: Redis refuses this user.
+    """
+    rows: Any = transitions.run("fields", family, len(names), *names, *ids) if ids else []
+    return [row or [None] * len(names) for row in rows]
 
 
 def contract_of(fields: Mapping[str, str]) -> int:

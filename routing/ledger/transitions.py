@@ -20,10 +20,17 @@ class Transitions:
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
         self._execute: Callable[..., Any] = client.execute_command
+        self._pipeline: SharedPipeline | None = None
 
     def share_round_trips(self) -> None:
         """Have the threads of this process share round trips; not for an event loop."""
-        self._execute = SharedPipeline(self._redis).execute
+        self._pipeline = SharedPipeline(self._redis)
+        self._execute = self._pipeline.execute
+
+    @property
+    def repeated(self) -> int:
+        """How many round trips of threads were made twice, because the first reply was lost."""
+        return self._pipeline.repeated if self._pipeline else 0
 
     def run(self, name: str, *args: Any) -> Any:
         """Run a script once, and return its reply.
@@ -133,6 +140,7 @@ class SharedPipeline:
         self._changing = threading.Lock()
         self._waiting: list[_Call] = []
         self._under_way = False
+        self.repeated = 0  # round trips, because their connection was lost
 
     def execute(self, *command: Any) -> Any:
         """Run a command and return its reply, or raise its error."""
@@ -170,6 +178,7 @@ class SharedPipeline:
         try:
             return self._line.replies([call.command for call in batch])
         except (redis.ConnectionError, redis.ReadOnlyError):
+            self.repeated += 1
             return self._patient_replies(batch)
 
     def _patient_replies(self, batch: Sequence[_Call]) -> list[Any]:

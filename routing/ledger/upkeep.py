@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 
+from forebay.routing.errors import ForebayError, RedisUnavailable
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis, text_of
 from forebay.routing.store.scripts import load_all
 
+MAX_UNHEARD = 100  # claims whose replies were lost, whose jobs are still to be given back
 _SERVED_KEPT_MS = 3_600_000  # for so long Redis remembers that a queue was served
 
 
@@ -50,6 +54,7 @@ class LedgerUpkeep(LedgerReader):
         self._given_bell = bell
         self._retention_ms = int(settings.retention_s * 1000)
         self._lease_ms = int(settings.lease_s * 1000)
+        self._unheard: list[str] = []  # nonces of claims whose replies were lost
 
     @cached_property
     def bell(self) -> str:
@@ -106,3 +111,26 @@ class LedgerUpkeep(LedgerReader):
             "repair", cursor, limit, self.bell, self._lease_ms, counted
         )
         return int(following), repaired, counted
+
+    def _run_claim(self, queue: str, *arguments: Any) -> Any:
+        """Run `claim.lua`, and return its reply.
+
+        If a reply was lost, the jobs of that claim are given back: they would wait for the end of
+        their leases, and lose an attempt, though no worker had them.
+        """
+        nonce, repeated = secrets.token_hex(8), self._transitions.repeated
+        try:
+            reply = self._transitions.run("claim", queue, nonce, *arguments)
+        except RedisUnavailable:
+            self._unheard = [*self._unheard[1 - MAX_UNHEARD :], nonce]
+            raise
+        unheard, self._unheard = self._unheard, []
+        if self._transitions.repeated != repeated:
+            self._disown(nonce, *(job_id for job_id, *_ in reply))
+        for lost in unheard:
+            self._disown(lost)
+        return reply
+
+    def _disown(self, nonce: str, *kept: bytes) -> None:
+        with suppress(ForebayError):  # their leases end
+            self._transitions.run("disown", nonce, self.bell, *kept)

@@ -23,7 +23,7 @@ from forebay.routing.errors import Unavailable
 from forebay.routing.limits.allowances import Limit
 from forebay.routing.limits.reservation import CallState, Reservation, Settlement
 from forebay.routing.limits.reserving import MAX_NUSD, alert, checked, over, packed, refusal
-from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.connection import clock_of, decoded, reaching_redis
 from forebay.routing.store.scripts import digest, run, with_scripts
 
 #: How long the books of a day are kept, with its open reservations.
@@ -273,8 +273,7 @@ class Budget:
 
     def _now(self) -> float:
         with reaching_redis():
-            seconds, micros = self._redis.time()
-        return float(seconds) + micros / 1e6
+            return clock_of(self._redis)
 
     def _today(self) -> int:
         return (datetime.fromtimestamp(self._now(), UTC).date() - _EPOCH).days

@@ -24,7 +24,7 @@ from forebay.routing.logs import Event, event
 from forebay.routing.policy.frontier_state import Pace
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.tables import PacePolicy
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import clock_of, reaching_redis
 from forebay.routing.store.scripts import run_all
 from forebay.routing.store.ttl_cache import TtlCache
 
@@ -145,14 +145,9 @@ class Pacer:
         return [share, pace.before, usd_nusd, CALL_NUSD, part, now]
 
 
-def _pace(go: int, threshold: bytes, aim: bytes, rank: bytes) -> Pace:
+def _pace(go: int, threshold: bytes, _aim: bytes, _rank: bytes) -> Pace:
     """Return the decision in a reply of the script."""
-    return Pace(
-        go=bool(go),
-        threshold=float(threshold) if threshold else None,
-        aim=float(aim),
-        rank=float(rank),
-    )
+    return Pace(go=bool(go), threshold=float(threshold) if threshold else None)
 
 
 class _Clock:
@@ -166,8 +161,7 @@ class _Clock:
         return self._offset() + time.monotonic()
 
     def _read_offset(self) -> float:
-        seconds, micros = self._redis.time()
-        return seconds + micros / 1e6 - time.monotonic()
+        return clock_of(self._redis) - time.monotonic()
 
 
 def hourly(shape: Sequence[float], at: float) -> float:

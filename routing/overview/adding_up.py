@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TypeVar
 
 from forebay.routing.errors import Unavailable
 from forebay.routing.lanes import SWEEP
-from forebay.routing.overview.all_jobs import Found
+from forebay.routing.ledger.record import Record
+from forebay.routing.overview.all_jobs import Found, ended_or_created
 from forebay.routing.overview.snapshot import FAILURES, FLEET, QueueLine, Snapshot
 from forebay.routing.overview.waiting import CLASSES
 from forebay.routing.overview.workers import SeenWorker
@@ -31,9 +33,7 @@ def added_snapshots(fleets: Mapping[str, Snapshot]) -> Snapshot:
         shut=", ".join(f"{name}: {now.shut}" for name, now in fleets.items() if now.shut),
         paused=tuple(f"{scope} in {name}" for name, now in fleets.items() for scope in now.paused),
         dead=sum((now.dead for now in each), Counter[tuple[str, str, str]]()),
-        failures=tuple(
-            heapq.nlargest(FAILURES, (job for now in each for job in now.failures), key=_ended)
-        ),
+        failures=tuple(_newest(FAILURES, (now.failures for now in each))),
         workers=tuple(named(name, one) for name, now in fleets.items() for one in now.workers),
         mocked=all(now.mocked for now in each),
         unswept=tuple(name for name, now in fleets.items() if not _swept(now)),
@@ -61,10 +61,14 @@ def of_each(asks: Mapping[str, Callable[[], T]]) -> tuple[dict[str, T], tuple[st
 def added_found(searches: Iterable[Found], limit: int) -> Found:
     """Return the newest jobs of several searches, and their counts together."""
     each = list(searches)
-    records = heapq.nlargest(limit, (job for found in each for job in found.records), key=_ended)
+    records = _newest(limit, (found.records for found in each))
     counts = sum((found.counts for found in each), Counter[tuple[str, str, str]]())
     looked_at = sum(found.looked_at for found in each)
     return Found(records, counts, looked_at, all(found.complete for found in each))
+
+
+def _newest(limit: int, records: Iterable[Sequence[Record]]) -> list[Record]:
+    return heapq.nlargest(limit, chain.from_iterable(records), key=ended_or_created)
 
 
 def added_sums(fleets: Iterable[Mapping[str, tuple[int, int]]]) -> dict[str, tuple[int, int]]:
@@ -111,8 +115,3 @@ def _queues(fleets: Mapping[str, Snapshot]) -> tuple[QueueLine, ...]:
                 (*known.workers, *(f"{fleet}/{name}" for name in line.workers)),
             )
     return tuple(lines[name] for name in sorted(lines))
-
-
-def _ended(record: object) -> int:
-    """Return when a job ended, or when it was submitted if it has not."""
-    return getattr(record, "ended", 0) or getattr(record, "created", 0)

@@ -14,7 +14,7 @@ from forebay.routing.errors import Misconfigured
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.ledger.record import Record
 from forebay.routing.overview.job_filter import JobFilter
-from forebay.routing.store.connection import reaching_redis, text_of
+from forebay.routing.store.connection import clock_of, reaching_redis, text_of
 
 KeyT = TypeVar("KeyT")
 
@@ -84,14 +84,13 @@ class AllJobs:
             records = self._reader.records(batch)
             matching = [record for record in records if wanted.matches(record, now_ms)]
             counts.update(map(_counted, matching))
-            newest = heapq.nlargest(limit, newest + matching, key=_time)
+            newest = heapq.nlargest(limit, newest + matching, key=ended_or_created)
         return Found(newest, counts, looked_at, complete=next(ids, None) is None)
 
     def now_ms(self) -> int:
         """Return the time by Redis' clock, in Unix milliseconds."""
         with reaching_redis():
-            seconds, micros = self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+            return int(clock_of(self._redis) * 1000)
 
     def _ids(self, wanted: JobFilter) -> Iterator[str]:
         """Yield the ids of jobs that may match, from the smallest index that holds them all."""
@@ -120,7 +119,7 @@ def _counted(record: Record) -> tuple[str, str, str]:
     return record.id.partition(".")[0], record.kind, record.error or ""
 
 
-def _time(record: Record) -> int:
+def ended_or_created(record: Record) -> int:
     """Return when a job ended, or when it was submitted if it has not."""
     return record.ended or record.created
 

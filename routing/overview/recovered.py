@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import clock_of, reaching_redis
 
 MINUTE_S = 60
 
@@ -18,7 +18,7 @@ def leases_recovered(client: redis.Redis, within_s: float = 3600.0) -> int:
         Unavailable: Redis cannot be reached.
     """
     with reaching_redis():
-        seconds, _ = client.time()
+        now = clock_of(client)
         counts: Any = client.hgetall("fb:recovered")
-    since = (int(seconds) - within_s) // MINUTE_S
+    since = (now - within_s) // MINUTE_S
     return sum(int(count) for minute, count in counts.items() if int(minute) > since)

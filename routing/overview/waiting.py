@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import redis
 
 from forebay.routing.lanes import SHARDS
-from forebay.routing.store.connection import reaching_redis, text_of
+from forebay.routing.ledger.record import fields_of
+from forebay.routing.ledger.transitions import Transitions
+from forebay.routing.store.connection import clock_of, reaching_redis, text_of
 
 CLASSES = ("interactive", "bulk")
 #: A job without a deadline is ordered as if due so long after it was submitted (`prelude.lua`).
@@ -37,16 +39,15 @@ class WaitingJobs:
     """Reads the waiting jobs of one Redis. All methods raise `Unavailable` without it."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
+        self._redis, self._transitions = client, Transitions(client)
 
     def lines(self) -> list[WaitingLine]:
         """Return a line for each queue that was ever used and each class."""
         with reaching_redis():
-            seconds, micros = self._redis.time()
-            now_ms = int(seconds) * 1000 + int(micros) // 1000
-            queues: Any = self._redis.hkeys("fb:depth")
-            depths = sorted(map(text_of, queues))
-            names = [name for name in depths if not name.endswith(SHARDS)]
+            now_ms = int(clock_of(self._redis) * 1000)
+            depths: Any = self._transitions.run("depths")
+            queues = sorted(map(text_of, depths[::2]))
+            names = [name for name in queues if not name.endswith(SHARDS)]
             return [self._line(*place, now_ms) for place in product(names, CLASSES)]
 
     def _line(self, queue: str, priority: str, now_ms: int) -> WaitingLine:
@@ -62,8 +63,13 @@ class WaitingJobs:
         """Return the tenants with jobs in a class of a queue: those in turn, and newcomers."""
         place = f"{queue}:{priority}"
         turn: Any = self._redis.zrange(f"fb:turn:{place}", 0, MAX_TENANTS - 1)
-        newcomers: Any = self._redis.sscan(f"fb:newcomers:{place}", count=MAX_TENANTS)[1]
-        return sorted(set(map(text_of, [*turn, *newcomers])))
+        newcomers = self._members(f"fb:newcomers:{place}", 0, MAX_TENANTS - 1)
+        return sorted({*map(text_of, turn), *(name for name, _ in newcomers)})
+
+    def _members(self, key: str, first: int, last: int) -> list[tuple[str, float]]:
+        """Return the names and scores of members of a set that a tenant may have written."""
+        flat: Any = self._transitions.run("members", key, first, last)
+        return list(zip(map(text_of, flat[::2]), map(float, flat[1::2]), strict=True))
 
     def _oldest(self, key: str) -> Iterator[int]:
         """Yield when the oldest job of a tenant was submitted, unless none waits.
@@ -75,13 +81,11 @@ class WaitingJobs:
         oldest: int | None = None
         for start in range(0, MAX_JOBS, JOBS_PER_READ):
             end = start + JOBS_PER_READ - 1
-            page: Any = self._redis.zrange(key, start, end, withscores=True)
+            page = self._members(key, start, end)
             if not page or (oldest is not None and oldest <= page[0][1] / 1000 - HORIZON_MS):
                 break
-            with self._redis.pipeline(transaction=False) as pipe:
-                for job_id, _ in page:
-                    pipe.hget(f"fb:job:{text_of(job_id)}", "created")
-                created = [int(value) for value in pipe.execute() if value and _is_time(value)]
+            rows = fields_of(self._transitions, [job_id for job_id, _ in page], ["created"])
+            created = [int(value) for (value,) in rows if value and _is_time(value)]
             oldest = min([*created, *([] if oldest is None else [oldest])], default=None)
         if oldest is not None:
             yield oldest

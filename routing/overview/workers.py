@@ -10,7 +10,7 @@ import redis
 from pydantic import ValidationError
 
 from forebay.routing.ledger.worker_status import WorkerStatus
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import clock_of, reaching_redis
 
 ALIVE_S = 10.0  # a worker without a heartbeat for so long counts as gone
 MAX_WORKERS = 10_000
@@ -47,11 +47,10 @@ class Workers:
     def all(self) -> list[SeenWorker]:
         """Return the workers seen in the last hour by name, unless they ended in order."""
         with reaching_redis():
-            seconds, micros = self._redis.time()
+            now = clock_of(self._redis)
             seen: Any = self._redis.zrange("fb:workers", 0, MAX_WORKERS - 1, withscores=True)
             keys = [f"fb:worker:{name.decode()}" for name, _ in seen]
             stored: Any = self._redis.mget(keys) if keys else []
-        now = int(seconds) + int(micros) / 1e6
         found = [
             SeenWorker(status, max(0.0, now - at_ms / 1000), max(0.0, now - status.started))
             for (_, at_ms), value in zip(seen, stored, strict=True)

@@ -15,14 +15,10 @@ class Pace(FrozenModel):
         go: the job goes to Bedrock.
         threshold: the score that now separates jobs that go from jobs that stay. None if all
             jobs go or none does, or no scores are known yet.
-        aim: the share of jobs of this kind and stage that goes now.
-        rank: the share of recent scores that are higher than this job's.
     """
 
     go: bool
     threshold: float | None = None
-    aim: float | None = None
-    rank: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
-from forebay.routing.base import FrozenModel
 from forebay.routing.errors import EgressDenied, NoModel
 from forebay.routing.jobs import Job, Verdict
-from forebay.routing.lanes import BEDROCK, Lane
+from forebay.routing.lanes import BEDROCK
 from forebay.routing.policy.egress import cannot_go, egress, must_stay
 from forebay.routing.policy.frontier_state import FrontierState, Pace
 from forebay.routing.policy.policy_file import Policy, TenantPolicy
-from forebay.routing.reasons import DEGRADING, Reason
+from forebay.routing.reasons import Reason
 
 NO_MODEL = (
     "the policy allows no model on Bedrock: name one in `models` whose id begins with one of "
@@ -21,34 +20,18 @@ NO_MODEL = (
 NOT_ALLOWED = "is none of the models on Bedrock that the policy allows this tenant (`models`)"
 
 
-class Decision(FrozenModel):
-    """The lane of a job, and why.
+class Decision(NamedTuple):
+    """Where a job goes, and why.
 
     Attributes:
-        lane: the lane.
-        queue: the queue of that lane.
-        reason: why.
-        model: the model on Bedrock to call; None in the local lane.
+        queue: the queue of its lane.
         threshold: what the verdict was compared with: its score if a pace target is set, else its
             probability. None if there was no verdict.
-        probability: the verdict's probability.
-        score: the verdict's score.
-        version: the version of the model that gave the verdict.
     """
 
-    lane: Lane
     queue: str
     reason: Reason
-    model: str | None = None
     threshold: float | None = None
-    probability: float | None = None
-    score: float | None = None
-    version: str | None = None
-
-    @property
-    def degraded(self) -> bool:
-        """True if the job belongs on Bedrock but cannot go there; the answer says so."""
-        return self.reason in DEGRADING
 
 
 def choose_lane(
@@ -65,14 +48,13 @@ def choose_lane(
     rules = policy.tenant(job.tenant)
     reason = must_stay(job, policy, state) or _easy_enough(job, verdict, rules, state.pace)
     reason = reason or cannot_go(job, policy, state)
-    compared = _compared_with(job, verdict, rules, state.pace)
+    threshold = _threshold(job, verdict, rules, state.pace)
     if reason is not None:
-        return Decision(lane="local", queue=rules.queue(job), reason=reason, **compared)
+        return Decision(rules.queue(job), reason, threshold)
     reason = Reason.PACE_GOES if state.pace else Reason.VERDICT_HARD
     if state.spillway == "shut":
         reason = Reason.SPILLWAY_WAIT
-    model = policy.models(job.tenant)[0]
-    return Decision(lane="bedrock", queue=BEDROCK, reason=reason, model=model, **compared)
+    return Decision(BEDROCK, reason, threshold)
 
 
 def _pinned(job: Job, policy: Policy, state: FrontierState) -> Decision:
@@ -83,10 +65,9 @@ def _pinned(job: Job, policy: Policy, state: FrontierState) -> Decision:
         )
     if state.secret:
         raise EgressDenied("the content seems to contain a secret; remove it", field="egress")
-    models = policy.models_for(job)
-    if not models:
+    if not policy.models_for(job):
         raise no_model(job)
-    return Decision(lane="bedrock", queue=BEDROCK, reason=Reason.PINNED_BEDROCK, model=models[0])
+    return Decision(BEDROCK, Reason.PINNED_BEDROCK)
 
 
 def no_model(job: Job) -> NoModel:
@@ -108,15 +89,11 @@ def _easy_enough(
     return Reason.VERDICT_EASY if verdict.probability >= threshold else None
 
 
-def _compared_with(
+def _threshold(
     job: Job, verdict: Verdict | None, rules: TenantPolicy, pace: Pace | None
-) -> dict[str, Any]:
-    """Return the fields of a decision that say what the verdict was compared with."""
+) -> float | None:
+    """Return what the verdict was compared with."""
     if verdict is None or job.kind == "embed":
-        return {}
-    return {
-        "threshold": pace.threshold if pace else getattr(rules.thresholds, job.kind),
-        "probability": verdict.probability,
-        "score": verdict.score,
-        "version": verdict.version,
-    }
+        return None
+    threshold: float = getattr(rules.thresholds, job.kind)
+    return pace.threshold if pace else threshold

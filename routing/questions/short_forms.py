@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from forebay.routing.errors import InvalidJob
+from forebay.routing.json_tree import read_json
 
 _QUESTION = re.compile(r"([^:\[\]]+)(?:\[([^\]]*)\]\s*)?:\s*(.+)", re.DOTALL)
 _RANGE = re.compile(r"(-?\d{1,9})\s*\.\.\s*(-?\d{1,9})")
@@ -23,7 +23,7 @@ def questions(text: str) -> list[Any]:
         InvalidJob: It is none of these.
     """
     if text.lstrip().startswith(("[", "{")):
-        found = _parsed(text)
+        found = read_json(text)
         found = found.get("questions", [found]) if isinstance(found, dict) else found
     else:
         found = [line for line in text.splitlines() if line.strip()]
@@ -42,7 +42,7 @@ def question(text: str) -> dict[str, Any]:
         InvalidJob: It has none of the forms.
     """
     if text.lstrip().startswith("{"):
-        found: dict[str, Any] = _parsed(text)
+        found: dict[str, Any] = read_json(text)
         return found
     match = _QUESTION.fullmatch(text.strip())
     if not match:
@@ -70,16 +70,6 @@ def choice(text: str) -> dict[str, Any]:
     if not (first and others and all(others)):
         raise InvalidJob("must have at least two options after =, with commas between them")
     return {"type": "choice", "name": name, "instructions": asked, "choices": options}
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise InvalidJob(f"is not JSON: {error.msg} at {place}") from None
-    except (RecursionError, ValueError):  # nested too deep; a number of too many digits
-        raise InvalidJob("is not JSON that can be read") from None
 
 
 def _answers(options: list[str]) -> dict[str, Any]:

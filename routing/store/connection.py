@@ -194,6 +194,7 @@ def without_password(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else "(no URL)"
 
 
+ENTRIES_PER_PAGE = 1_000  # of a stream that is read as a whole
 NO_DISK = "MISCONF"  # Redis' code for it: until then it refuses to write, and to answer a ping
 
 
@@ -252,6 +253,12 @@ def _refusal(error: redis.RedisError) -> str | None:
     return "Redis refuses this user" if isinstance(error, redis.AuthenticationError) else None
 
 
+def clock_of(client: redis.Redis) -> float:
+    """Return the time by Redis' clock, in Unix seconds: all processes agree on it."""
+    seconds, micros = client.time()
+    return float(seconds) + micros / 1e6
+
+
 def text_of(stored: bytes) -> str:
     """Return stored bytes as text. A tenant may have written some that are not UTF-8: see those."""
     return stored.decode(errors="backslashreplace")
@@ -260,6 +267,21 @@ def text_of(stored: bytes) -> str:
 def decoded(fields: Mapping[bytes, bytes]) -> dict[str, str]:
     """Decode a hash as redis-py returns it, as `text_of` does."""
     return {text_of(key): text_of(value) for key, value in fields.items()}
+
+
+def entries_of(
+    client: redis.Redis, stream: str, first: str = "-"
+) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+    """Yield the entries of a stream with their ids, from an id on; page by page."""
+    while page := _page(client, stream, first):
+        yield from page
+        first = f"({page[-1][0].decode()}"
+
+
+def _page(client: redis.Redis, stream: str, first: str) -> list[Any]:
+    with reaching_redis():
+        page: Any = client.xrange(stream, min=first, count=ENTRIES_PER_PAGE)
+    return list(page)
 
 
 def streams(reply: Any) -> list[tuple[bytes, list[Any]]]:

@@ -10,14 +10,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Generator,
-    Iterator,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Future
 from functools import partial
 from itertools import count

@@ -27,7 +27,8 @@
 --        fb:picks         hash    <queue> -> claims that could choose between the classes
 --        fb:leases        zset    job id -> ms at which its lease runs out
 --        fb:later         zset    job id -> ms at which its retry is due
---        fb:deadlines     zset    job id -> ms at which it expires
+--        fb:deadlines:<tenant>  zset  job id -> ms at which it expires. `fb:deadlines` has the jobs of
+--                                 producers of an earlier release
 --        fb:dead:<tenant> zset    failed job that was not replayed -> ms at which it ended
 --        fb:moved:<tenant> string  the tenant's new jobs belong to another fleet: '<fleet> <phase>'; see
 --                                 `fence.py`. Only operators write it
@@ -163,6 +164,11 @@ end
 
 local function waiting_key(queue, class, id)
   return 'fb:waiting:' .. queue .. ':' .. class .. ':' .. tenant_of(id)
+end
+
+-- Each tenant's deadlines have a key of their own: a flood of forged ones delays nobody else's.
+local function deadlines_key(tenant)
+  return 'fb:deadlines:' .. tenant
 end
 
 -- Return a whole number that a double holds exactly. Anything else is 0, NaN and infinity included.
@@ -313,8 +319,12 @@ local function check_types(id, queue, class)
     redis.call('GET', 'fb:rings')
     redis.call('ZCARD', 'fb:leases')
     redis.call('ZCARD', 'fb:later')
-    redis.call('ZCARD', 'fb:deadlines')
     types_checked.shared = true
+  end
+  local deadlines = deadlines_key(tenant_of(id))
+  if not types_checked[deadlines] then
+    redis.call('ZCARD', deadlines)
+    types_checked[deadlines] = true
   end
 end
 
@@ -723,7 +733,7 @@ local function finish(id, job, state, retention_ms, ...)
   dequeue(id, job.queue, job.priority)
   take_out('fb:leases', id)
   take_out('fb:later', id)
-  take_out('fb:deadlines', id)
+  take_out(deadlines_key(tenant_of(id)), id)
   local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
   local draft, audit = 'fb:draft:' .. id, job.audit_of ~= ''
   -- An error if its tenant put no string there.
@@ -954,7 +964,7 @@ local function put_on(id, queue, bell, content, given, ...)
   redis.call('SET', 'fb:content:' .. id, content)
   account('held', id, RECORD_BYTES + #content)
   if deadline > 0 then
-    put_in('fb:deadlines', deadline, id)
+    put_in(deadlines_key(tenant_of(id)), deadline, id)
   end
   account('promised', id, given.answer_bytes)
   enqueue(id, queue, class, deadline, created_us)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
 
 from forebay.routing.base import Kind
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import clock_of, reaching_redis
 
 #: The model that answers a kind of job, and its revision.
 Signature = tuple[str, str]
@@ -19,8 +18,8 @@ Signature = tuple[str, str]
 class ServedModels:
     """Which model answers which kind, by queue: `fb:models:<queue>`, a sorted set.
 
-    Each member is what one or more workers serve, as JSON; its score is the time in seconds up to
-    which they said so.
+    Each member is what one or more workers serve, as JSON; its score is the time up to which they
+    said so, in seconds by Redis' clock.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -34,8 +33,9 @@ class ServedModels:
         Raises:
             Unavailable: Redis cannot be reached.
         """
-        member, now = json.dumps(signatures, sort_keys=True), time.time()
+        member = json.dumps(signatures, sort_keys=True)
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
+            now = clock_of(self._redis)
             for queue in queues:
                 key = f"fb:models:{queue}"
                 pipe.zadd(key, {member: now + for_s})
@@ -67,7 +67,8 @@ class ServedModels:
             Unavailable: Redis cannot be reached, or this user may not read the models.
         """
         with reaching_redis():
-            members: Any = self._redis.zrangebyscore(f"fb:models:{queue}", time.time(), "+inf")
+            now, key = clock_of(self._redis), f"fb:models:{queue}"
+            members: Any = self._redis.zrangebyscore(key, now, "+inf")
         first, *others = [json.loads(member) for member in members] or [{}]
         return {
             kind: (model, revision)

@@ -182,7 +182,7 @@ def main() -> None:
     asked = parser.parse_args()
     engine = make_engine(EngineSettings(engine="llamacpp"))
     try:
-        encoder: Decider = lambda job: similarity.decide(job, engine.embed)[0]  # noqa: E731
+        encoder: Decider = lambda job: similarity.answer_all([job], engine.embed)[0][0]  # noqa: E731
         show("encoder, temperatures as shipped", results(encoder))
         show("encoder, each question held back from the fit", held_back(encoder))
         if asked.model:

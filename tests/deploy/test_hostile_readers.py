@@ -11,17 +11,21 @@ import pytest
 import redis as redis_py
 
 from forebay.producers.gateway.webhooks.deliveries import Deliveries, _after
+from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.books.job_history import History
 from forebay.routing.bulk.bulks import Bulks
 from forebay.routing.bulk.shards import Shards
 from forebay.routing.errors import InvalidJob
+from forebay.routing.fleets.moving.draining import _unended as unended
 from forebay.routing.ledger.dead_letters import DeadLetters
 from forebay.routing.ledger.ends import ends_key
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.overview.all_jobs import AllJobs
 from forebay.routing.overview.job_filter import JobFilter
 from forebay.routing.overview.snapshot import Snapshots
+from forebay.routing.overview.waiting import WaitingJobs
 from forebay.routing.settings import Settings
+from forebay.workers.frontier.batch.batched_jobs import waiting_jobs
 from forebay.workers.sweeper import Sweeper
 from forebay.workers.telemetry.metrics.ledger_metrics import LedgerMetrics
 from ledger_jobs import BELL, job, put
@@ -48,7 +52,7 @@ def ledgers(users):
 
 def odd_deadline(acme, mine):
     acme.hset(b"fb:job:" + ODD, mapping={"state": "waiting", "deadline": "1", "kind": "summarize"})
-    acme.zadd("fb:deadlines", {ODD: 1})
+    acme.zadd("fb:deadlines:acme", {ODD: 1})
 
 
 def odd_depth(acme, mine):
@@ -182,6 +186,54 @@ def test_no_reader_is_sent_a_record_that_is_larger_than_any(users, ledgers, fiel
     )
     for read in reads:
         assert sent_bytes(users, read) < MIB
+
+
+def giant_field(acme, mine):
+    acme.hset(f"fb:job:{mine}", mapping=dict.fromkeys(("created", "hop", "state"), GIANT))
+    acme.hset("fb:bulk:acme.b", "state", GIANT)
+
+
+def giant_names(acme, mine):
+    acme.zadd("fb:waiting:route:interactive:acme", {GIANT: 0})
+    acme.zadd("fb:bulks:acme", {GIANT: 0})
+    acme.sadd("fb:newcomers:route:interactive", GIANT)
+    acme.hincrby("fb:depth", GIANT, 1)
+
+
+def many_names(acme, mine):
+    with acme.pipeline(transaction=False) as pipe:
+        for i in range(20_000):
+            pipe.hincrby("fb:depth", f"local.forged-name-{i}", 1)
+        pipe.execute()
+
+
+def giant_content(acme, mine):
+    acme.set(f"fb:content:{mine}", GIANT)
+
+
+GIANT = "x" * (20 * MIB)
+
+
+@pytest.mark.parametrize("attack", [giant_field, giant_names, many_names, giant_content])
+def test_no_reader_of_many_jobs_is_sent_what_a_tenant_forged(users, ledgers, attack):
+    mine, theirs = put(ledgers["worker"], job("acme"), job("globex"))
+    operator, worker = ledgers["operator"], ledgers["worker"]
+    reads = (
+        operator.depths,
+        ledgers["producer-acme"].depths,
+        WaitingJobs(operator.redis).lines,
+        lambda: Bulks(ledgers["gateway"]).list("acme"),
+        lambda: Bulks(ledgers["gateway"]).state("acme.b"),
+        lambda: Snapshots(operator).take(),
+        lambda: History(users["sweeper"]).sample(),
+        lambda: list(LedgerMetrics(ledgers["sweeper"], 50).collect()),
+        lambda: BedrockBatches(worker.redis).is_awaited("b", [mine, theirs]),
+        lambda: waiting_jobs(worker, "b", [mine, theirs]),
+        lambda: unended(users["operator"], "acme"),
+    )
+    attack(users["producer-acme"], mine)
+    for number, read in enumerate(reads):
+        assert sent_bytes(users, read) < 2 * MIB, number
 
 
 def test_ends_that_a_tenant_forges_are_told_to_nobody_else_and_fill_no_memory(users, ledgers):

@@ -27,6 +27,7 @@ from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
 from forebay.workers.telemetry.metrics.ledger_metrics import LedgerMetrics
+from forged_broadcasts import BROADCASTS, NO_MESSAGES, events
 from local.fleet import ROOT, Fleet
 from patience import until
 from receiver import receiving
@@ -159,6 +160,23 @@ def test_no_worker_takes_a_control_command_that_changes_something(guarded, comma
     assert all(process.alive for process in fleet.procs)
 
 
+def test_the_fleet_outlives_forged_commands_and_events(guarded):
+    fleet, urls = guarded
+    forger = user(urls, "operator")
+    for payload in (NO_MESSAGES | BROADCASTS).values():
+        forger.publish("/0.celery.pidbox", payload)
+    for payload in (NO_MESSAGES | events()).values():
+        forger.publish("/0.celeryev/task.received", payload)
+    with as_tenant(urls, "acme") as client:
+        done = client.run(request(), timeout=30)
+        until(lambda: done.id in ask_flower(fleet, "/api/tasks?limit=1000"), 30)
+    replies = celery_app(Settings(redis_url=urls["worker"])).control.ping(timeout=2)
+    assert len(replies) == 4
+    assert not forger.exists("victim")
+    workers = ask_flower(fleet, "/api/workers")
+    assert not any(len(name) > 255 for name in workers)
+
+
 def test_flower_can_send_no_control_command_at_all(urls):
     control = celery_app(Settings(redis_url=urls["flower"])).control
     with pytest.raises(Exception, match=r"no permissions|No permissions|NOPERM"):
@@ -193,7 +211,7 @@ def test_the_sweeper_and_the_workers_work_under_their_users(guarded):
         late = client.submit(request("[[echo: delay=20]] We met at noon."))
         user(urls, "operator").hset(f"fb:job:{late}", "deadline", 1)
         Transitions(user(urls, "gateway")).run("keep_asked", late, b"what was asked")
-        user(urls, "operator").zadd("fb:deadlines", {late: 1})
+        user(urls, "operator").zadd("fb:deadlines:acme", {late: 1})
         with pytest.raises(ForebayError) as ended:
             client.result(late, timeout=20)
         assert ended.value.code == "expired"
@@ -283,7 +301,7 @@ FORBIDDEN = {
     "their waiting": lambda redis, _: redis.zrange("fb:waiting:route:interactive:globex", 0, -1),
     "their wake-ups": lambda redis, _: redis.xread({"fb:wake:globex:1": 0}),
     "the leases": lambda redis, _: redis.zrange("fb:leases", 0, -1),
-    "the deadlines": lambda redis, _: redis.zrange("fb:deadlines", 0, -1),
+    "the deadlines": lambda redis, _: redis.zrange("fb:deadlines:globex", 0, -1),
     "the doorbells": lambda redis, _: redis.lrange("route", 0, -1),
     "another queue": lambda redis, _: redis.lpush("bedrock", "forged"),
     "the money": lambda redis, _: redis.hgetall("fb:spend:day:1"),

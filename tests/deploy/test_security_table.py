@@ -227,10 +227,9 @@ TRIALS = {
         lambda scene: scene.redis.incrby("fb:promised:acme", 9),
         lambda scene: scene.redis.incrby("fb:held:acme", -9),
     ],
-    "remove the lease, retry or deadline of another tenant's job": [
+    "remove the lease or retry of another tenant's job": [
         zset_entry("fb:leases", "running"),
         zset_entry("fb:later", "delayed"),
-        lambda scene: scene.redis.zadd("fb:deadlines", {scene.globex.waiting: 9}),
     ],
     "read who waits, and how many jobs": [
         lambda scene: scene.redis.hgetall("fb:depth")[b"route"],

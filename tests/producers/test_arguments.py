@@ -37,17 +37,6 @@ pytestmark = pytest.mark.slow
 ODD = [None, 3, 2.5, b"x", "", "text", ["x"], {"a": 1}, object(), Embed, timedelta(1), math.nan]
 
 
-@pytest.fixture
-def settings(redis, redis_url):
-    return Settings(redis_url=redis_url)
-
-
-@pytest.fixture
-def client(settings):
-    with Client(tenant="acme", settings=settings) as client:
-        yield client
-
-
 @pytest.mark.parametrize("make", [Client, AsyncClient])
 @pytest.mark.parametrize(
     ("arguments", "field", "words"),

@@ -8,25 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from forebay.producers.async_client import AsyncClient
-from forebay.producers.client import Client
 from forebay.producers.handles import JobHandle
 from forebay.routing.errors import InvalidJob, ResultTimeout, UnknownJob
 from forebay.routing.jobs import Answer, new_id
-from forebay.routing.settings import Settings
 from working import ask, settle, working
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def settings(redis, redis_url):
-    return Settings(redis_url=redis_url)
-
-
-@pytest.fixture
-def client(settings):
-    with Client(tenant="acme", settings=settings) as client:
-        yield client
 
 
 def outcome(completed):

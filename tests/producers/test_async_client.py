@@ -18,18 +18,12 @@ from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import BadAnswer, Unavailable
 from forebay.routing.jobs import Summarize, Summary
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
 from working import ask, settle, until_waiting, working
 
 PUBLIC = sorted(
     name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")
 )
-
-
-@pytest.fixture
-def settings(redis, redis_url):
-    return Settings(redis_url=redis_url)
 
 
 @pytest.fixture

@@ -16,21 +16,9 @@ import pytest
 from forebay.producers.async_client import AsyncClient
 from forebay.producers.client import Client
 from forebay.routing.errors import Cancelled, ResultTimeout, Unavailable
-from forebay.routing.settings import Settings
 from working import ask, settle, until_waiting, working
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def settings(redis, redis_url):
-    return Settings(redis_url=redis_url)
-
-
-@pytest.fixture
-def client(settings):
-    with Client(tenant="acme", settings=settings) as client:
-        yield client
 
 
 @pytest.fixture

@@ -27,17 +27,6 @@ from patience import slowdown
 from working import ask, settle, working
 
 
-@pytest.fixture
-def settings(redis, redis_url):
-    return Settings(redis_url=redis_url)
-
-
-@pytest.fixture
-def client(settings):
-    with Client(tenant="acme", settings=settings) as client:
-        yield client
-
-
 def test_run_gives_the_answer(client):
     with working(client._ledger):
         answer = client.run(ask(), timeout=10, metadata={"order": "17"})

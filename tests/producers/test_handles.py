@@ -9,11 +9,9 @@ import pickle
 import pytest
 from pydantic import BaseModel
 
-from forebay.producers.client import Client
 from forebay.producers.handles import JobHandle
 from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import Answer, Extract, Extraction, Job, Summarize
-from forebay.routing.settings import Settings
 
 TEXT = "Invoice A-17. The total is 120.50 EUR."
 
@@ -21,12 +19,6 @@ TEXT = "Invoice A-17. The total is 120.50 EUR."
 class Invoice(BaseModel):
     number: str
     total: float
-
-
-@pytest.fixture
-def client(redis, redis_url):
-    with Client(tenant="acme", settings=Settings(redis_url=redis_url)) as client:
-        yield client
 
 
 @pytest.fixture

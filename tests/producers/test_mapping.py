@@ -27,17 +27,6 @@ from working import ask, settle, until_waiting, working
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def settings(redis, redis_url):
-    return Settings(redis_url=redis_url)
-
-
-@pytest.fixture
-def client(settings):
-    with Client(tenant="acme", settings=settings) as client:
-        yield client
-
-
 def states(client, job_ids):
     return [client.status(job_id).state for job_id in job_ids]
 

@@ -18,17 +18,6 @@ from working import ask, working
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def settings(redis, redis_url):
-    return Settings(redis_url=redis_url)
-
-
-@pytest.fixture
-def client(settings):
-    with Client(tenant="acme", settings=settings) as client:
-        yield client
-
-
 def stored_ids(redis):
     return {key.decode().removeprefix("fb:job:") for key in redis.keys("fb:job:*")}
 

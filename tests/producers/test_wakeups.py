@@ -15,21 +15,9 @@ import redis as redis_py
 from forebay.producers.client import Client
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Summary
-from forebay.routing.settings import Settings
 from working import ask, settle, working
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def settings(redis, redis_url):
-    return Settings(redis_url=redis_url)
-
-
-@pytest.fixture
-def client(settings):
-    with Client(tenant="acme", settings=settings) as client:
-        yield client
 
 
 def test_a_lent_client_with_a_short_socket_timeout_waits_without_an_error(
@@ -149,6 +137,14 @@ def test_an_entry_that_nobody_can_read_does_not_end_the_thread(client, redis, en
     settle(client._ledger, client._ledger.claim("route"))
     assert future.result(5).content == Summary(text="HELLO")
     assert all(each.is_alive() for each in client._wakeups._listeners.values())
+
+
+def test_a_job_whose_end_redis_lost_in_a_failover_is_waited_for(client, redis):
+    job_id, future = client.submit_with_future(ask())
+    redis.xadd(client._wakeups.stream, {"id": job_id, "state": "done"})
+    time.sleep(0.1)
+    settle(client._ledger, client._ledger.claim("route"))
+    assert future.result(5).content == Summary(text="HELLO")
 
 
 def test_a_surprise_is_logged_by_type_and_place_and_the_thread_goes_on(client, monkeypatch, caplog):

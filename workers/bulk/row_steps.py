@@ -26,13 +26,7 @@ from forebay.routing.errors import (
 from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.logs import Event, event, place
 from forebay.workers.bulk.row_opinions import RowOpinions
-from forebay.workers.bulk.row_outcome import (
-    RowOutcome,
-    failed,
-    kept_answer,
-    outcome_of,
-    reasons_of,
-)
+from forebay.workers.bulk.row_outcome import RowOutcome, failed, kept_answer, outcome_of, reasons_of
 from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.doubting.doubt import Doubter

@@ -8,12 +8,7 @@ from functools import partial
 from itertools import islice
 
 from forebay.routing.base import KINDS, Kind
-from forebay.routing.errors import (
-    EngineBusy,
-    ForebayError,
-    InvalidJob,
-    Unavailable,
-)
+from forebay.routing.errors import EngineBusy, ForebayError, InvalidJob, Unavailable
 from forebay.routing.jobs import Embed, Embedding, Job
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import PendingAnswer, RawAnswer

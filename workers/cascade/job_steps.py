@@ -15,12 +15,7 @@ from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.long_texts.long_texts import LongTexts
 from forebay.workers.cascade.recall import Recall
 from forebay.workers.cascade.second_opinion import SecondOpinion, SecondOpinions
-from forebay.workers.cascade.stages import (
-    DecidedAnswer,
-    DoubtedAnswer,
-    PendingAnswer,
-    RawAnswer,
-)
+from forebay.workers.cascade.stages import DecidedAnswer, DoubtedAnswer, PendingAnswer, RawAnswer
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Outcome
 

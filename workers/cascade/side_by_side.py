@@ -14,12 +14,7 @@ from forebay.routing.errors import InvalidJob
 from forebay.routing.ledger.claim import Claim
 from forebay.workers.cascade.job_steps import JobSteps
 from forebay.workers.cascade.second_opinion import SecondOpinion
-from forebay.workers.cascade.stages import (
-    DecidedAnswer,
-    DoubtedAnswer,
-    PendingAnswer,
-    RawAnswer,
-)
+from forebay.workers.cascade.stages import DecidedAnswer, DoubtedAnswer, PendingAnswer, RawAnswer
 from forebay.workers.checks import bounded
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.isolation import pool

@@ -77,45 +77,15 @@ class LabelVectors:
 _label_vectors = LabelVectors()
 
 
-def classify(
-    job: Job, embed: Embed, *, labels: LabelVectors = _label_vectors
-) -> tuple[Classification, int]:
-    """Return the nearest label, and the tokens that were read, including those of new labels.
-
-    A label's vector is the mean of those of its name, its description and its examples: measured
-    against each alone, and against the nearest of them, the mean is at least as often right and
-    its probabilities are the best calibrated.
-
-    Raises:
-        Whatever `embed` raises.
-    """
-    (content,), tokens_in = answer_all([job], embed, labels=labels)
-    assert isinstance(content, Classification)
-    return content, tokens_in
-
-
-def decide(
-    job: Job, embed: Embed, *, labels: LabelVectors = _label_vectors
-) -> tuple[Decisions, int]:
-    """Return for each question how near its options are, and the tokens that were read.
-
-    Raises:
-        Whatever `embed` raises.
-    """
-    (content,), tokens_in = answer_all([job], embed, labels=labels)
-    assert isinstance(content, Decisions)
-    return content, tokens_in
-
-
 def answer_all(
     jobs: Sequence[Job], embed: Embed, *, labels: LabelVectors = _label_vectors
 ) -> tuple[list[Classification | Decisions], int]:
     """Return the answers of many jobs, and the tokens that were read in all.
 
-    All texts are embedded in one call, with the options whose vectors are not kept.
-
-    Raises:
-        Whatever `embed` raises.
+    All texts are embedded in one call, with the options whose vectors are not kept. A label's
+    vector is the mean of those of its name, its description and its examples: measured against
+    each alone, and against the nearest of them, the mean is at least as often right and its
+    probabilities are the best calibrated.
     """
     comparisons = [_comparison(job) for job in jobs]
     wanted = [parts for each in comparisons for parts in each.options]

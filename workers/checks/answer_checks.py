@@ -36,6 +36,7 @@ from forebay.routing.jobs import (
     Summarize,
     Summary,
 )
+from forebay.routing.json_tree import RepeatedName, unique
 from forebay.workers.checks import extraction_checks
 from forebay.workers.checks.grounding import Source
 from forebay.workers.checks.reading.refusals import declines
@@ -180,7 +181,9 @@ def _generation(request: Generate, content: Generation, finish: Ending) -> Itera
 
 def _json_fault(schema: dict[str, Any], text: str) -> str | None:
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=unique)
+    except RepeatedName:
+        return "has a name twice in an object"
     except (ValueError, RecursionError):
         return "is not JSON"
     return extraction_checks.schema_fault(schema, data)

@@ -14,12 +14,7 @@ from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
 from forebay.routing.errors import InvalidJob
 from forebay.routing.learning.audits import Audit, Audits
-from forebay.routing.learning.calibration import (
-    EVERYBODY,
-    Calibration,
-    Calibrations,
-    in_words,
-)
+from forebay.routing.learning.calibration import EVERYBODY, Calibration, Calibrations, in_words
 from forebay.routing.learning.versions import Models
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy.policy_file import Policy
@@ -27,7 +22,14 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import COLUMNS, Json, require_tenant, types_counted_by
+from forebay.workers.commands.options import (
+    COLUMNS,
+    Json,
+    flag,
+    option,
+    require_tenant,
+    types_counted_by,
+)
 
 if TYPE_CHECKING:
     from forebay.workers.training.calibration.fit_calibration import Trial
@@ -68,29 +70,18 @@ seconds. If none is better, nothing changes. Needs the extra `router`.
 """
 
 TenantName = Annotated[
-    str | None,
-    typer.Option(
-        "--tenant", metavar="NAME", help="Use this tenant's audits, and change its jobs only."
-    ),
+    str | None, option("--tenant", "NAME", "Use this tenant's audits, and change its jobs only.")
 ]
 MinAudits = Annotated[
-    int,
-    typer.Option(
-        "--min", metavar="N", min=MIN_AUDITS, help="Refuse to fit to fewer audits than this."
-    ),
+    int, option("--min", "N", "Refuse to fit to fewer audits than this.", min=MIN_AUDITS)
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Report the result; change nothing.")]
+DryRun = Annotated[bool, flag("--dry-run", "Report the result; change nothing.")]
 Rollback = Annotated[
     int | None,
-    typer.Option(
-        "--rollback",
-        metavar="VERSION",
-        min=0,
-        help="Return to this version. 0: no own calibration.",
-    ),
+    option("--rollback", "VERSION", "Return to this version. 0: no own calibration.", min=0),
 ]
 StandIn = Annotated[
-    bool, typer.Option("--stand-in", help="Also use audits by the mock of Bedrock, for a trial.")
+    bool, flag("--stand-in", "Also use audits by the mock of Bedrock, for a trial.")
 ]
 
 

@@ -13,7 +13,7 @@ import typer
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.settings import read
-from forebay.workers.commands.options import Json
+from forebay.workers.commands.options import Json, flag, option
 from forebay.workers.engines.gpu import build, flash_attn_trim, probe, toolchain
 from forebay.workers.engines.settings import EngineSettings
 
@@ -38,30 +38,17 @@ interrupted build goes on where it was. FOREBAY_GPU names another folder than
 ~/.local/share/forebay/gpu.
 """
 
-Arch = Annotated[
-    list[str] | None, typer.Option("--arch", metavar="X.Y", help="Compute capability; repeatable.")
-]
+Arch = Annotated[list[str] | None, option("--arch", "X.Y", "Compute capability; repeatable.")]
 Jobs = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, max=256, help="Compilers at once; each takes 4 GiB."),
 ]
-Heads = Annotated[
-    str, typer.Option("--head-sizes", metavar="N,N", help="Sizes of attention heads; 256: Gemma 3.")
-]
-Sdist = Annotated[
-    Path | None,
-    typer.Option("--flash-attn-sdist", metavar="FILE", help="Without it, pip gets it."),
-]
-Without = Annotated[
-    bool, typer.Option("--without-flash-attn", help="For use with FOREBAY_ATTENTION=torch.")
-]
-Exl3 = Annotated[
-    bool, typer.Option("--exllamav3", help="Also for FOREBAY_ENGINE=exl3, dense models.")
-]
-Exl3All = Annotated[
-    bool, typer.Option("--exllamav3-all", help="Likewise, also for mixtures of experts.")
-]
-Again = Annotated[bool, typer.Option("--again", help="Build again even if it is built already.")]
+Heads = Annotated[str, option("--head-sizes", "N,N", "Sizes of attention heads; 256: Gemma 3.")]
+Sdist = Annotated[Path | None, option("--flash-attn-sdist", "FILE", "Without it, pip gets it.")]
+Without = Annotated[bool, flag("--without-flash-attn", "For use with FOREBAY_ATTENTION=torch.")]
+Exl3 = Annotated[bool, flag("--exllamav3", "Also for FOREBAY_ENGINE=exl3, dense models.")]
+Exl3All = Annotated[bool, flag("--exllamav3-all", "Likewise, also for mixtures of experts.")]
+Again = Annotated[bool, flag("--again", "Build again even if it is built already.")]
 
 
 @app.command()

@@ -15,7 +15,7 @@ from forebay.workers.commands.drift.command import drift
 from forebay.workers.commands.models_convert import convert
 from forebay.workers.commands.models_recommend import recommend
 from forebay.workers.commands.models_verify import LOCK, LockFile, verify
-from forebay.workers.commands.options import Json, Vram, print_table
+from forebay.workers.commands.options import Json, Vram, argument, option, print_table
 from forebay.workers.models.catalogue import (
     DecisionModel,
     Folder,
@@ -51,17 +51,12 @@ FOREBAY_MODELS another folder than ~/.local/share/forebay/models; https_proxy an
 honoured. Needs: pip install 'forebay[models]'
 """
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="Of the catalogue, OWNER/REPO[@REVISION], or hf:...")
-]
+Name = Annotated[str, argument("NAME", "Of the catalogue, OWNER/REPO[@REVISION], or hf:...")]
 MaybeName = Annotated[str | None, typer.Argument(metavar="[NAME]")]
 Names = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="As `list` shows them; without any, all models."),
+    list[str] | None, argument("[NAME]...", "As `list` shows them; without any, all models.")
 ]
-Digest = Annotated[
-    str | None, typer.Option("--sha256", metavar="HEX", help="Of the file; needed with hf:...")
-]
+Digest = Annotated[str | None, option("--sha256", "HEX", "Of the file; needed with hf:...")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence without being asked.")]
 _HEADER = ("NAME", "SIZE", "LICENCE", "HERE", "ABOUT")
 _DECIDING = ("DECISION MODEL", "SIZE", "LICENCE", "ABOUT")

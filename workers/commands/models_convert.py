@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from forebay.workers.commands.options import Json
+from forebay.workers.commands.options import Json, argument, flag
 from forebay.workers.engines.vram.card import card_bytes
 from forebay.workers.engines.vram.planner import plan
 from forebay.workers.engines.weights.model_shape import Shape
 from forebay.workers.models.conversion import Conversion
 
-Source = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="FP16 or BF16 safetensors.")]
-Target = Annotated[Path, typer.Argument(metavar="NEW_DIR", help="Must not exist.")]
+Source = Annotated[Path, argument("MODEL_DIR", "FP16 or BF16 safetensors.")]
+Target = Annotated[Path, argument("NEW_DIR", "Must not exist.")]
 Bits = Annotated[
     float, typer.Option(metavar="BITS", min=2, max=8, help="Bits of a weight, on average.")
 ]
@@ -35,7 +35,7 @@ Measurement = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="measurement.json of an earlier conversion of this model."),
 ]
-Check = Annotated[bool, typer.Option("--check", help="Only check whether it can be done.")]
+Check = Annotated[bool, flag("--check", "Only check whether it can be done.")]
 
 
 def convert(

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forebay.routing.errors import Misconfigured
-from forebay.workers.commands.options import Json
+from forebay.workers.commands.options import Json, option
 from forebay.workers.models.catalogue import catalogue, folder
 
 if TYPE_CHECKING:
     from forebay.workers.models.local_models import LocalModel
     from forebay.workers.models.pins import Lock
 
-LockFile = Annotated[
-    Path, typer.Option("--lock", metavar="FILE", help="The file of pins, to be committed.")
-]
+LockFile = Annotated[Path, option("--lock", "FILE", "The file of pins, to be committed.")]
 LOCK = Path("models.lock")
 _NO_DIGEST = "it has no pin, and no digests of its download"
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,76 +18,70 @@ if TYPE_CHECKING:
 
 COLUMNS = 80  # of a line that a command prints
 
+
+def option(name: str, metavar: str, words: str, **more: Any) -> Any:
+    """Return an option that takes a value, with what `--help` says of it."""
+    return typer.Option(name, metavar=metavar, help=words, **more)
+
+
+def flag(name: str, words: str) -> Any:
+    """Return an option that takes no value."""
+    return typer.Option(name, help=words)
+
+
+def argument(metavar: str, words: str, **more: Any) -> Any:
+    """Return an argument, which has no name."""
+    return typer.Argument(metavar=metavar, help=words, **more)
+
+
 Prompts = Annotated[
-    Path,
-    typer.Option(
-        "--prompts", metavar="FILE", help="Columns uid, prompt, job_type and optionally source."
-    ),
+    Path, option("--prompts", "FILE", "Columns uid, prompt, job_type and optionally source.")
 ]
 Outcomes = Annotated[
     Path,
-    typer.Option(
+    option(
         "--outcomes",
-        metavar="FILE",
-        help="Columns uid, model, score. Several answers to one prompt count as their mean.",
+        "FILE",
+        "Columns uid, model, score. Several answers to one prompt count as their mean.",
     ),
 ]
 Weak = Annotated[
-    str,
-    typer.Option(
-        "--weak", metavar="MODEL[,MODEL]", help="The local model. Several count as their mean."
-    ),
+    str, option("--weak", "MODEL[,MODEL]", "The local model. Several count as their mean.")
 ]
 Strong = Annotated[
-    str,
-    typer.Option(
-        "--strong", metavar="MODEL[,MODEL]", help="The frontier model. Several count as their mean."
-    ),
+    str, option("--strong", "MODEL[,MODEL]", "The frontier model. Several count as their mean.")
 ]
-LabelCount = Annotated[
-    int | None, typer.Option("--labels", min=20, metavar="N", help="Fit on N random prompts only.")
-]
-Folds = Annotated[
-    int | None,
-    typer.Option("--folds", min=2, max=20, metavar="K", help="Cross-validate with K folds."),
-]
+LabelCount = Annotated[int | None, option("--labels", "N", "Fit on N random prompts only.", min=20)]
+Folds = Annotated[int | None, option("--folds", "K", "Cross-validate with K folds.", min=2, max=20)]
 Seed = Annotated[
-    int,
-    typer.Option(
-        "--seed", metavar="N", min=0, max=2**31 - 1, help="The seed of all random choices."
-    ),
+    int, option("--seed", "N", "The seed of all random choices.", min=0, max=2**31 - 1)
 ]
-NoJobType = Annotated[
-    bool, typer.Option("--no-job-type", help="Ignore job types; use the text alone.")
-]
+NoJobType = Annotated[bool, flag("--no-job-type", "Ignore job types; use the text alone.")]
 Encoder = Annotated[
-    bool,
-    typer.Option(
-        "--encoder", help="Also fit the sentence encoder's reading of the texts (extra `cpu`)."
-    ),
+    bool, flag("--encoder", "Also fit the sentence encoder's reading of the texts (extra `cpu`).")
 ]
 Second = Annotated[
-    str | None,
-    typer.Option(
-        "--second", metavar="MODEL[,MODEL]", help="Local models that give a second opinion."
-    ),
+    str | None, option("--second", "MODEL[,MODEL]", "Local models that give a second opinion.")
 ]
 Preds = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--preds",
-        metavar="FILE",
-        help="Columns uid, model, pred. Of several answers to one prompt the first counts.",
+        "FILE",
+        "Columns uid, model, pred. Of several answers to one prompt the first counts.",
     ),
 ]
 Vram = Annotated[
     int | None,
-    typer.Option(
-        "--vram-mib", metavar="MIB", min=1, max=1 << 24,
-        help="Memory of the card; without it, nvidia-smi is asked.",
+    option(
+        "--vram-mib",
+        "MIB",
+        "Memory of the card; without it, nvidia-smi is asked.",
+        min=1,
+        max=1 << 24,
     ),
-]  # fmt: skip
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+]
+Json = Annotated[bool, flag("--json", "Print exactly one JSON document on stdout.")]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.routing.errors import Misconfigured
-from forebay.workers.commands.options import Json, Vram
+from forebay.workers.commands.options import Json, Vram, argument, option
 from forebay.workers.engines.vram.card import card_bytes
 from forebay.workers.engines.vram.exl2_footprint import DEFAULT_DQ, scratch_bytes
 from forebay.workers.engines.vram.footprint import MIB, MODES, CacheMode
@@ -44,7 +44,7 @@ them, for 16,384 tokens or the model's own limit, and 16 jobs). exl3 has no max_
 scratch is an upper bound that has not been measured on a card yet.
 """
 
-Folder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="With config.json and weights.")]
+Folder = Annotated[Path, argument("MODEL_DIR", "With config.json and weights.")]
 Engine = Annotated[
     GpuEngineName | None, typer.Option("--engine", help="To plan for; without it, by the format.")
 ]
@@ -52,16 +52,16 @@ Mode = Annotated[
     CacheMode | None, typer.Option("--cache-mode", help="How keys and values are stored.")
 ]
 Context = Annotated[
-    int | None,
-    typer.Option(
-        "--context", metavar="TOKENS", min=1, help="Tokens of the longest job, answer included."
-    ),
+    int | None, option("--context", "TOKENS", "Tokens of the longest job, answer included.", min=1)
 ]
-Batch = Annotated[int | None, typer.Option("--batch", metavar="N", min=1, help="Jobs at once.")]
+Batch = Annotated[int | None, option("--batch", "N", "Jobs at once.", min=1)]
 Reserve = Annotated[
     int,
-    typer.Option(
-        metavar="MIB", min=0, help="Memory for other programs on the card, such as a display."
+    option(
+        "--reserve-mib",
+        "MIB",
+        "Memory for other programs on the card, such as a display.",
+        min=0,
     ),
 ]
 

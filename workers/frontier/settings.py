@@ -53,9 +53,14 @@ class BedrockSettings(EnvironmentSettings):
 
         The time-out counts silence only: it starts again with every byte received.
         """
-        return self.bedrock_stream_s + 60.0
+        return self.bedrock_call_s + 60.0
 
     @property
-    def bedrock_stream_s(self) -> float:
-        """Seconds after which a stream is given up, though it does not fall silent."""
-        return 2 * self.bedrock_timeout_s
+    def bedrock_call_s(self) -> float:
+        """Seconds after which a call is given up, though its response does not fall silent."""
+        return call_limit_s(self.bedrock_timeout_s)
+
+
+def call_limit_s(timeout_s: float) -> float:
+    """Return the seconds that a call may take as a whole, if it may be silent for `timeout_s`."""
+    return 2 * timeout_s

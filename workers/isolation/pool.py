@@ -19,13 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from forebay.routing.errors import Lost
 from forebay.workers.isolation.frames import frame
-from forebay.workers.isolation.limits import (
-    MAX_IDLE,
-    MAX_PROCESSES,
-    WALL_S,
-    Crowded,
-    OverBudget,
-)
+from forebay.workers.isolation.limits import MAX_IDLE, MAX_PROCESSES, WALL_S, Crowded, OverBudget
 from forebay.workers.isolation.process import IsolatedProcess
 from forebay.workers.isolation.shares import Shares
 

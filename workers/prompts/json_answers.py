@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from forebay.routing.errors import BadAnswer
+from forebay.routing.json_tree import unique
 
 _FENCED = re.compile(r"^[ \t]*```[\w+-]*[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 _ONE_FENCE = re.compile(r"\A\s*```[a-zA-Z]*[ \t]*\n(.*)```\s*\Z", re.DOTALL)
@@ -118,7 +119,10 @@ def _parsed(text: str) -> Document | None:
 
 
 def _loaded(text: str, *, strict: bool = True) -> Any:
-    data = json.loads(text, strict=strict, parse_constant=_reject_constant, parse_float=_finite)
+    data = json.loads(
+        text, strict=strict, parse_constant=_reject_constant, parse_float=_finite,
+        object_pairs_hook=unique,
+    )  # fmt: skip
     json.dumps(data, ensure_ascii=False).encode()
     return data
 

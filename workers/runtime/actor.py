@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol
 
 import celery.apps.worker
@@ -270,6 +270,21 @@ class Actor:
             extra=event(Event.WORKER_WEDGED),
         )  # fmt: skip
         self._drain.begin(WEDGED)
+
+
+def app_on_demand(make: Callable[[], Actor]) -> Callable[[str], Celery]:
+    """Return the `__getattr__` of a worker's module, which makes `app` when Celery asks for it.
+
+    So importing the module starts nothing.
+    """
+    actor = cache(make)
+
+    def attribute(name: str) -> Celery:
+        if name != "app":
+            raise AttributeError(name)
+        return actor().app
+
+    return attribute
 
 
 def _print_nothing(instance: Any) -> None:

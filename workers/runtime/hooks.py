@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.record import Record
@@ -41,30 +41,29 @@ class Observer(JobHook, Protocol):
         """
 
 
-def notify_started(hooks: tuple[JobHook, ...], claim: Claim) -> None:
+HookT = TypeVar("HookT", bound=JobHook)
+
+
+def notify_started(hooks: Iterable[JobHook], claim: Claim) -> None:
     """Tell every hook that a job was claimed."""
-    for hook in hooks:
-        try:
-            hook.started(claim)
-        except Exception as error:  # noqa: BLE001 - an observer must not break the job
-            _log_defect(hook, error)
+    _notify(hooks, lambda hook: hook.started(claim))
 
 
-def notify_finished(hooks: tuple[JobHook, ...], claim: Claim, recorded: Recorded) -> None:
+def notify_finished(hooks: Iterable[JobHook], claim: Claim, recorded: Recorded) -> None:
     """Tell every hook what became of a job."""
-    for hook in hooks:
-        try:
-            hook.finished(claim, recorded)
-        except Exception as error:  # noqa: BLE001 - an observer must not break the job
-            _log_defect(hook, error)
+    _notify(hooks, lambda hook: hook.finished(claim, recorded))
 
 
-def notify_swept(hooks: Sequence[Observer], record: Record) -> None:
+def notify_swept(hooks: Iterable[Observer], record: Record) -> None:
     """Tell every hook what a sweep did to a job."""
+    _notify(hooks, lambda hook: hook.swept(record))
+
+
+def _notify(hooks: Iterable[HookT], tell: Callable[[HookT], None]) -> None:
     for hook in hooks:
         try:
-            hook.swept(record)
-        except Exception as error:  # noqa: BLE001 - an observer must not break the sweep
+            tell(hook)
+        except Exception as error:  # noqa: BLE001 - an observer must not break the job or the sweep
             _log_defect(hook, error)
 
 

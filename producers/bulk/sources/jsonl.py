@@ -24,6 +24,7 @@ from forebay.producers.bulk.streams.lines import (
     lines,
 )
 from forebay.routing.errors import InvalidJob
+from forebay.routing.json_tree import RepeatedName, unique
 
 #: How many rows are read to learn the names of the columns.
 ROWS_LOOKED_AT = 100
@@ -156,16 +157,8 @@ def _json_type(value: object) -> str:
 
 def _repeated_name(data: bytes) -> Mistake | None:
     """Return the mistake if a name occurs twice in the object, or in an object inside it."""
-    repeated: list[str] = []
-
-    def note(pairs: list[tuple[str, Any]]) -> None:
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                repeated.append(name)
-            seen.add(name)
-
-    json.loads(data, object_pairs_hook=note)
-    if not repeated:
-        return None
-    return Mistake(shown(repeated[0]), "occurs twice in the object: remove one of the two")
+    try:
+        json.loads(data, object_pairs_hook=unique)
+    except RepeatedName as error:
+        return Mistake(shown(error.name), "occurs twice in the object: remove one of the two")
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.streams.inputs import readable
 from forebay.routing.errors import InvalidJob, TooLong
+from forebay.routing.json_tree import read_json
 
 #: Between fewer labels there is nothing to choose.
 MIN_LABELS = 2
@@ -28,7 +28,7 @@ def read_labels(labels: Path | Sequence[Any]) -> Sequence[Any]:
         return labels
     text = _read(labels)
     if text.lstrip().startswith(("[", "{")):
-        found = _parse(text, labels)
+        found = read_json(text, field=shown(labels))
         if not isinstance(found, list):
             raise InvalidJob("must hold one label a line, or a JSON array", field=shown(labels))
         names = [each.get("name") if isinstance(each, dict) else each for each in found]
@@ -67,7 +67,7 @@ def read_schema(schema: Path | Any) -> Any:
     """
     if not isinstance(schema, Path):
         return schema
-    found = _parse(_read(schema), schema)
+    found = read_json(_read(schema), field=shown(schema))
     if not isinstance(found, dict):
         raise InvalidJob("must hold a JSON Schema, which is an object", field=shown(schema))
     return found
@@ -85,13 +85,3 @@ def _read(path: Path) -> str:
     if not text.strip():
         raise InvalidJob("is empty: it must hold what all rows share", field=shown(path))
     return text
-
-
-def _parse(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise InvalidJob(f"is not JSON: {error.msg} at {where}", field=shown(path)) from None
-    except (RecursionError, ValueError):  # nested too deep; a number of too many digits
-        raise InvalidJob("is not JSON that can be read", field=shown(path)) from None

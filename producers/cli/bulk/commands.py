@@ -50,6 +50,7 @@ from forebay.producers.cli.options import (
     Questions,
     QuestionsFile,
     TenantName,
+    group,
 )
 from forebay.routing.base import counted
 from forebay.routing.errors import InvalidJob
@@ -78,10 +79,7 @@ says what the whole will take.
 Ctrl-C detaches: rows that the fleet has go on, and `forebay bulk resume` goes on with the rest.
 """
 
-app = typer.Typer(
-    help="Answer the rows of a file.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-)  # fmt: skip
+app = group("Answer the rows of a file.")
 
 
 @app.command(help=RUN_HELP)

@@ -7,96 +7,65 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-import typer
-
+from forebay.producers.cli.options import argument, flag, option
 from forebay.routing.errors import CallerError, ForebayError, InvalidJob
 
-Rows = Annotated[
-    str, typer.Argument(metavar="FILE", help="The rows: a file, a folder, or - for stdin.")
-]
+Rows = Annotated[str, argument("FILE", "The rows: a file, a folder, or - for stdin.")]
 Out = Annotated[
-    str | None,
-    typer.Option(
-        "--out", metavar="FILE", help="Write the results here: .jsonl, .csv, .parquet or .npy."
-    ),
+    str | None, option("--out", "FILE", "Write the results here: .jsonl, .csv, .parquet or .npy.")
 ]
 Kind = Annotated[
-    str | None,
-    typer.Option(
-        "--kind", metavar="KIND", help="classify, extract, summarize, generate, decide, embed."
-    ),
+    str | None, option("--kind", "KIND", "classify, extract, summarize, generate, decide, embed.")
 ]
 TextField = Annotated[
-    str | None,
-    typer.Option("--text-field", metavar="COLUMN", help="The text's column. Default: text"),
+    str | None, option("--text-field", "COLUMN", "The text's column. Default: text")
 ]
 TextForm = Annotated[
-    str | None,
-    typer.Option("--text", metavar="FORM", help="The text, of columns: '{title}: {body}'."),
+    str | None, option("--text", "FORM", "The text, of columns: '{title}: {body}'.")
 ]
-SystemForm = Annotated[
-    str | None, typer.Option("--system", metavar="FORM", help="generate: the system message.")
-]
-UserForm = Annotated[
-    str | None, typer.Option("--user", metavar="FORM", help="generate: the user's message.")
-]
+SystemForm = Annotated[str | None, option("--system", "FORM", "generate: the system message.")]
+UserForm = Annotated[str | None, option("--user", "FORM", "generate: the user's message.")]
 LabelsFile = Annotated[
-    str | None,
-    typer.Option("--labels", metavar="FILE", help="classify: one label a line, or a JSON array."),
+    str | None, option("--labels", "FILE", "classify: one label a line, or a JSON array.")
 ]
-SchemaFile = Annotated[
-    str | None, typer.Option("--schema", metavar="FILE", help="extract: the JSON Schema.")
-]
+SchemaFile = Annotated[str | None, option("--schema", "FILE", "extract: the JSON Schema.")]
 KeyColumn = Annotated[
-    str | None,
-    typer.Option("--key", metavar="COLUMN", help="The column that names a row in the results."),
+    str | None, option("--key", "COLUMN", "The column that names a row in the results.")
 ]
 EgressColumn = Annotated[
-    str | None,
-    typer.Option("--egress-column", metavar="COLUMN", help="A column with deny or allow."),
+    str | None, option("--egress-column", "COLUMN", "A column with deny or allow.")
 ]
 By = Annotated[
-    str | None,
-    typer.Option("--by", metavar="WHEN", help="Deadline of all rows: 06:00, 8h, or an ISO time."),
+    str | None, option("--by", "WHEN", "Deadline of all rows: 06:00, 8h, or an ISO time.")
 ]
 MaxUsd = Annotated[
-    float | None,
-    typer.Option("--max-usd", min=0, metavar="USD", help="Spend at most this on Bedrock."),
+    float | None, option("--max-usd", "USD", "Spend at most this on Bedrock.", min=0)
 ]
 MaxRowUsd = Annotated[
-    float | None,
-    typer.Option("--max-cost", min=0, metavar="USD", help="Spend at most this on one row."),
+    float | None, option("--max-cost", "USD", "Spend at most this on one row.", min=0)
 ]
 Order = Annotated[
     str,
-    typer.Option(
+    option(
         "--order",
-        metavar="input|any",
+        "input|any",
+        "any: write results as they come. Default: input",
         show_default=False,
-        help="any: write results as they come. Default: input",
     ),
 ]
 RowsFormat = Annotated[
-    str | None,
-    typer.Option(
-        "--format", metavar="FORMAT", help="Of the rows: jsonl, csv, tsv, parquet or text."
-    ),
+    str | None, option("--format", "FORMAT", "Of the rows: jsonl, csv, tsv, parquet or text.")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the bulk of this output.")]
+Overwrite = Annotated[bool, flag("--overwrite", "Replace an output that exists.")]
+Resume = Annotated[bool, flag("--resume", "Go on with the bulk of this output.")]
 Sample = Annotated[
     int | None,
-    typer.Option(
-        "--sample",
-        min=1,
-        metavar="N",
-        help="Answer N rows chosen at random, and say what the whole will take.",
+    option(
+        "--sample", "N", "Answer N rows chosen at random, and say what the whole will take.", min=1
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Look for bad rows, and answer none.")]
-Bulk = Annotated[
-    str, typer.Argument(metavar="BULK", help="The id of a bulk, or the path of its output.")
-]
+DryRun = Annotated[bool, flag("--dry-run", "Look for bad rows, and answer none.")]
+Bulk = Annotated[str, argument("BULK", "The id of a bulk, or the path of its output.")]
 
 #: The options whose names differ from those that errors of the Python API name.
 _OTHER_NAMES = {"deadline": "--by", "max_cost_usd": "--max-cost"}
@@ -136,19 +105,12 @@ def naming_options() -> Iterator[None]:
 
 
 def check_kind(kind: str | None, given: Collection[str]) -> None:
-    """Check that requests of this kind have the fields that options gave.
-
-    Raises:
-        InvalidJob: An option is for other kinds; the error names them.
-    """
-    from forebay.producers.cli.option_names import KINDS_WITH_FIELD
+    """Check that requests of this kind have the fields that options gave."""
+    from forebay.producers.cli.option_names import check_options_fit
     from forebay.routing.base import KINDS
 
-    for field in given if kind in KINDS else ():
-        kinds = KINDS_WITH_FIELD.get(field, KINDS)
-        if kind not in kinds:
-            message = f"is an option of {' and '.join(kinds)}, not of {kind}: remove it"
-            raise InvalidJob(message, field=_option(field))
+    if kind in KINDS:
+        check_options_fit(kind, given, _option)
 
 
 def _option(field: str) -> str:

@@ -20,17 +20,8 @@ MAX_EXAMPLE_CHARS = 120  # of an answer that fails a check
 BAR_WIDTH = 24
 DETACHED = "detached"  # a running bulk that no process feeds
 HEADER = (
-    "BULK",
-    "STATE",
-    "ROWS",
-    "LOCAL",
-    "BEDROCK",
-    "DEGRADED",
-    "FAILED",
-    "BAD",
-    "SPENT",
-    "OUTPUT",
-)
+    "BULK", "STATE", "ROWS", "LOCAL", "BEDROCK", "DEGRADED", "FAILED", "BAD", "SPENT", "OUTPUT",
+)  # fmt: skip
 
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 

@@ -7,13 +7,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
 from forebay.producers.cli.gateway.spans import read_span
 from forebay.producers.cli.operator.readers import open_readers
-from forebay.producers.cli.options import Json
+from forebay.producers.cli.options import Json, argument, group, option
 from forebay.routing.errors import Misconfigured, UnknownJob
 
 if TYPE_CHECKING:
@@ -21,45 +19,32 @@ if TYPE_CHECKING:
 
 _HEADER = ("ID", "TENANT", "NAME", "SCOPES", "REQUESTS/MIN", "TOKENS/MIN", "CREATED", "EXPIRES")
 
-app = typer.Typer(
-    help="Create, list, rotate or revoke API keys of the gateway.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-)  # fmt: skip
+app = group("Create, list, rotate or revoke API keys of the gateway.")
 
 Owner = Annotated[
     str | None,
-    typer.Option(
-        "--tenant",
-        metavar="NAME",
-        help="Whose jobs the key is for. Default: FOREBAY_TENANT, else `default`.",
+    option(
+        "--tenant", "NAME", "Whose jobs the key is for. Default: FOREBAY_TENANT, else `default`."
     ),
 ]
-OfTenant = Annotated[
-    str | None, typer.Option("--tenant", metavar="NAME", help="Only keys of this tenant.")
-]
-KeyId = Annotated[str, typer.Argument(metavar="ID", help="The id of the key, as `list` shows it.")]
-Name = Annotated[str, typer.Option("--name", metavar="NAME", help="What you call the key.")]
+OfTenant = Annotated[str | None, option("--tenant", "NAME", "Only keys of this tenant.")]
+KeyId = Annotated[str, argument("ID", "The id of the key, as `list` shows it.")]
+Name = Annotated[str, option("--name", "NAME", "What you call the key.")]
 Scopes = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--scope",
-        metavar="submit|read|admin|operator",
-        help="What the key may do. May be repeated. Default: submit and read",
+        "submit|read|admin|operator",
+        "What the key may do. May be repeated. Default: submit and read",
     ),
 ]
 Expires = Annotated[
-    str | None,
-    typer.Option("--expires", metavar="SPAN", help="The key ends then: 12h or 90d from now."),
+    str | None, option("--expires", "SPAN", "The key ends then: 12h or 90d from now.")
 ]
-Requests = Annotated[
-    int | None, typer.Option("--requests-per-minute", min=1, metavar="N", help="Default: no limit")
-]
-Tokens = Annotated[
-    int | None, typer.Option("--tokens-per-minute", min=1, metavar="N", help="Default: no limit")
-]
+Requests = Annotated[int | None, option("--requests-per-minute", "N", "Default: no limit", min=1)]
+Tokens = Annotated[int | None, option("--tokens-per-minute", "N", "Default: no limit", min=1)]
 Overlap = Annotated[
-    str | None,
-    typer.Option("--overlap", metavar="SPAN", help="So long the old key works too. Default: 0s"),
+    str | None, option("--overlap", "SPAN", "So long the old key works too. Default: 0s")
 ]
 
 
@@ -123,10 +108,7 @@ def revoke(key_id: KeyId, *, as_json: Json = False) -> None:
     """Delete a key. Within half a second no gateway lets it in any more."""
     if not _store_with(key_id).revoke(key_id):
         raise UnknownJob("no such key; `forebay keys list` shows all", field="id")
-    if as_json:
-        display.document({"id": key_id, "revoked": True})
-    else:
-        display.text("revoked")
+    display.result({"id": key_id, "revoked": True}, "revoked", as_json=as_json)
 
 
 def _stores() -> list[KeyStore]:

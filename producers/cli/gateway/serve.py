@@ -9,35 +9,27 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
-from forebay.producers.cli.options import Json, TenantName
+from forebay.producers.cli.options import Json, TenantName, flag, option, ungrouped
 from forebay.routing.errors import Misconfigured
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+app = ungrouped()
 
-Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to listen on.")]
+Host = Annotated[str, option("--host", "ADDRESS", "The address to listen on.")]
 Port = Annotated[
-    int,
-    typer.Option(
-        "--port", metavar="PORT", min=0, max=65_535, help="The port; 0 takes any free port."
-    ),
+    int, option("--port", "PORT", "The port; 0 takes any free port.", min=0, max=65_535)
 ]
 Processes = Annotated[
-    int,
-    typer.Option(
-        "--processes", metavar="N", min=1, max=64, help="How many processes answer requests."
-    ),
+    int, option("--processes", "N", "How many processes answer requests.", min=1, max=64)
 ]
 WithoutKeys = Annotated[
     bool,
-    typer.Option(
+    flag(
         "--without-keys",
-        help="Take no API keys: every request is the tenant's (--tenant). On loopback only.",
+        "Take no API keys: every request is the tenant's (--tenant). On loopback only.",
     ),
 ]
 
-StatusOnly = Annotated[
-    bool, typer.Option("--status-only", help="Serve the status page, and take no jobs.")
-]
+StatusOnly = Annotated[bool, flag("--status-only", "Serve the status page, and take no jobs.")]
 
 
 @app.command()

@@ -12,7 +12,7 @@ import typer
 from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
 from forebay.producers.cli.gateway.spans import read_span
-from forebay.producers.cli.options import Json, TenantName
+from forebay.producers.cli.options import Json, TenantName, argument, flag, group, option
 from forebay.routing.errors import InvalidJob, Misconfigured
 
 if TYPE_CHECKING:
@@ -23,31 +23,22 @@ MAX_EVENTS_SHOWN = 3
 
 T = TypeVar("T")
 
-app = typer.Typer(
-    help="Be told over HTTP when jobs, bulks and batches end.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-)  # fmt: skip
+app = group("Be told over HTTP when jobs, bulks and batches end.")
 
-Url = Annotated[str, typer.Argument(metavar="URL", help="Where events are posted: https://…")]
-WebhookId = Annotated[
-    str, typer.Argument(metavar="ID", help="The id of the webhook, as `list` shows it.")
-]
+Url = Annotated[str, argument("URL", "Where events are posted: https://…")]
+WebhookId = Annotated[str, argument("ID", "The id of the webhook, as `list` shows it.")]
 EventName = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--event",
-        metavar="NAME",
-        help="A type of event, such as job.failed or batch.completed. May be repeated. "
+        "NAME",
+        "A type of event, such as job.failed or batch.completed. May be repeated. "
         "Default: all of jobs, bulks and batches",
     ),
 ]
-Overlap = Annotated[
-    str,
-    typer.Option("--overlap", metavar="SPAN", help="So long the old secret signs too: 2h, 1d."),
-]
+Overlap = Annotated[str, option("--overlap", "SPAN", "So long the old secret signs too: 2h, 1d.")]
 WithContent = Annotated[
-    bool,
-    typer.Option("--content", help="Send the answers of jobs whose egress is allow, too."),
+    bool, flag("--content", "Send the answers of jobs whose egress is allow, too.")
 ]
 
 
@@ -121,10 +112,7 @@ def remove(webhook_id: WebhookId, *, tenant: TenantName = None, as_json: Json = 
     """Remove a webhook. What was not delivered to it yet is dropped."""
     with _gateway(current_tenant(tenant)) as gateway:
         gateway.webhooks.remove(current_tenant(tenant), webhook_id)
-    if as_json:
-        display.document({"id": webhook_id, "removed": True})
-    else:
-        display.text("removed")
+    display.result({"id": webhook_id, "removed": True}, "removed", as_json=as_json)
 
 
 @app.command("test")
@@ -134,10 +122,9 @@ def send_test(webhook_id: WebhookId, *, tenant: TenantName = None, as_json: Json
         webhook = gateway.webhooks.get(current_tenant(tenant), webhook_id)
         outcome = _run(gateway.courier.test(webhook))
     delivered = outcome.startswith("HTTP 2")
-    if as_json:
-        display.document({"id": webhook_id, "delivered": delivered, "outcome": outcome})
-    else:
-        display.text(outcome)
+    display.result(
+        {"id": webhook_id, "delivered": delivered, "outcome": outcome}, outcome, as_json=as_json
+    )
     if not delivered:
         raise typer.Exit(display.FAILURE)
 

@@ -13,7 +13,7 @@ from forebay.producers.cli import display
 from forebay.producers.cli.money.options import Tenant
 from forebay.producers.cli.operator.readers import open_reader
 from forebay.producers.cli.operator.spans import Since, Until, between
-from forebay.producers.cli.options import Json
+from forebay.producers.cli.options import Json, group, option
 
 if TYPE_CHECKING:
     from forebay.routing.books.egress_entry import Entry
@@ -23,48 +23,41 @@ if TYPE_CHECKING:
 
 Invocations = Annotated[
     Path | None,
-    typer.Option(
-        "--invocations", metavar="FILE", help="Also compare with Bedrock's invocation log (JSON)."
-    ),
+    option("--invocations", "FILE", "Also compare with Bedrock's invocation log (JSON)."),
 ]
 Exported = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--file", metavar="FILE",
-        help="Also check entries of this export, which Redis may have removed. Repeat it.",
+    option(
+        "--file",
+        "FILE",
+        "Also check entries of this export, which Redis may have removed. Repeat it.",
     ),
-]  # fmt: skip
+]
 Kept = Annotated[
     list[str] | None,
-    typer.Option(
-        "--head", metavar="NUMBER:HASH",
-        help="An entry that you have kept elsewhere (see `forebay egress heads`). Repeat it.",
+    option(
+        "--head",
+        "NUMBER:HASH",
+        "An entry that you have kept elsewhere (see `forebay egress heads`). Repeat it.",
     ),
-]  # fmt: skip
+]
 KeptFile = Annotated[
-    Path | None,
-    typer.Option("--heads", metavar="FILE", help="Heads that you have kept elsewhere, one a line."),
+    Path | None, option("--heads", "FILE", "Heads that you have kept elsewhere, one a line.")
 ]
 PublicKey = Annotated[
     Path | None,
-    typer.Option(
-        "--public-key", metavar="FILE",
-        help="Each head of --heads must be signed by the owner of this key (Ed25519, PEM).",
+    option(
+        "--public-key",
+        "FILE",
+        "Each head of --heads must be signed by the owner of this key (Ed25519, PEM).",
     ),
-]  # fmt: skip
+]
 Sign = Annotated[
-    Path | None,
-    typer.Option("--sign", metavar="FILE", help="Sign each head with this key (Ed25519, PEM)."),
+    Path | None, option("--sign", "FILE", "Sign each head with this key (Ed25519, PEM).")
 ]
-Out = Annotated[
-    Path,
-    typer.Option("--out", metavar="FILE", help="The file (.jsonl) to which entries are added."),
-]
+Out = Annotated[Path, option("--out", "FILE", "The file (.jsonl) to which entries are added.")]
 
-app = typer.Typer(
-    help="Report, verify or export what left the building.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-)  # fmt: skip
+app = group("Report, verify or export what left the building.")
 
 
 @app.command()

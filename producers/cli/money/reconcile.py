@@ -13,7 +13,7 @@ from forebay.producers.cli.money.books import calls_of_fleet, calls_of_fleets, r
 from forebay.producers.cli.money.options import PricesFile
 from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.operator.spans import Since, Until
-from forebay.producers.cli.options import Json
+from forebay.producers.cli.options import Json, argument, flag, option
 from forebay.routing.base import counted
 
 if TYPE_CHECKING:
@@ -24,23 +24,19 @@ if TYPE_CHECKING:
 
 Files = Annotated[
     list[Path],
-    typer.Argument(
-        metavar="FILE...",
-        help="Bedrock's invocation logs (JSON), or a Cost and Usage Report (CSV or Parquet), all "
+    argument(
+        "FILE...",
+        "Bedrock's invocation logs (JSON), or a Cost and Usage Report (CSV or Parquet), all "
         "parts of it; or folders of them.",
     ),
 ]
 Account = Annotated[
-    str | None,
-    typer.Option("--account", metavar="ID", help="Of a cost report: only lines of this account."),
+    str | None, option("--account", "ID", "Of a cost report: only lines of this account.")
 ]
-CallId = Annotated[str, typer.Argument(metavar="CALL", help="Id of the call.")]
-Dollars = Annotated[
-    float, typer.Option("--usd", metavar="USD", help="What it cost; 0 if it was not billed.")
-]
+CallId = Annotated[str, argument("CALL", "Id of the call.")]
+Dollars = Annotated[float, option("--usd", "USD", "What it cost; 0 if it was not billed.")]
 Apply = Annotated[
-    bool,
-    typer.Option("--apply", help="Settle the calls of unknown outcome by what the log says."),
+    bool, flag("--apply", "Settle the calls of unknown outcome by what the log says.")
 ]
 
 

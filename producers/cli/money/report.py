@@ -15,31 +15,28 @@ from forebay.producers.cli.money.options import PricesFile, Tenant
 from forebay.producers.cli.money.report_figures import TOP, cells, document, header, headlines
 from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.operator.spans import Since, Until, between
-from forebay.producers.cli.options import Json
+from forebay.producers.cli.options import Json, option, ungrouped
 
 if TYPE_CHECKING:
     from forebay.routing.books.targets.targets import Target
     from forebay.routing.books.usage_report import UsageReport
 
 Grouping = Annotated[
-    str,
-    typer.Option(
-        "--by", metavar="lane|kind|tenant|model|day", help="What the rows of the table are."
-    ),
+    str, option("--by", "lane|kind|tenant|model|day", "What the rows of the table are.")
 ]
 Html = Annotated[
-    Path | None,
-    typer.Option("--html", metavar="FILE", help="Also write one self-contained page, with plots."),
+    Path | None, option("--html", "FILE", "Also write one self-contained page, with plots.")
 ]
 Frontier = Annotated[
     str | None,
-    typer.Option(
-        "--frontier", metavar="MODEL",
-        help="The model by whose price savings are computed. Default: the policy's first model.",
+    option(
+        "--frontier",
+        "MODEL",
+        "The model by whose price savings are computed. Default: the policy's first model.",
     ),
-]  # fmt: skip
+]
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+app = ungrouped()
 
 
 @app.command()

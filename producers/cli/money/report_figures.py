@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from forebay.producers.cli import display
 
 if TYPE_CHECKING:
     from forebay.routing.books.targets.targets import Target
@@ -17,11 +18,11 @@ TOP = 12  # reasons and checks that are shown
 def document(found: UsageReport, targets: Sequence[Target]) -> dict[str, Any]:
     """Return the report as JSON data."""
     return {
-        "since": _iso(found.since_s), "until": _iso(found.until_s), "by": found.by,
+        "since": display.iso(found.since_s), "until": display.iso(found.until_s), "by": found.by,
         "groups": {name: sums.row() for name, sums in sorted(found.groups.items())},
         "total": found.total.row(),
         "over_time": {
-            _iso(start): {lane: sums.row() for lane, sums in sorted(lanes.items())}
+            display.iso(start): {lane: sums.row() for lane, sums in sorted(lanes.items())}
             for start, lanes in sorted(found.over_time.items())
         },
         "calls": {
@@ -71,7 +72,3 @@ def headlines(found: UsageReport) -> dict[str, str]:
     if found.agreement is not None:
         shown[f"of {found.audits.total():,} audits agreed"] = f"{found.agreement:.1%}"
     return shown
-
-
-def _iso(second: float) -> str:
-    return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")

@@ -12,36 +12,22 @@ from forebay.producers.cli import display
 from forebay.producers.cli.money.books import calls_of_fleets, read_prices
 from forebay.producers.cli.money.call_rows import COLUMNS, HEADER, cells, row, summary, sums
 from forebay.producers.cli.money.files import tables
-from forebay.producers.cli.money.options import (
-    Model,
-    Out,
-    PricesFile,
-    Tenant,
-)
+from forebay.producers.cli.money.options import Model, Out, PricesFile, Tenant
 from forebay.producers.cli.money.reconcile import reconcile, settle
 from forebay.producers.cli.operator.readers import settings_of_fleet
 from forebay.producers.cli.operator.spans import Since, Until
-from forebay.producers.cli.options import Json, Limit
+from forebay.producers.cli.options import Json, Limit, flag, group, option
 from forebay.routing.base import counted
 
 if TYPE_CHECKING:
     from forebay.routing.books.call_book import CallRecord
     from forebay.routing.limits.prices import Prices
 
-Form = Annotated[
-    str | None,
-    typer.Option("--format", metavar="FORMAT", help="csv, parquet, json or jsonl."),
-]
+Form = Annotated[str | None, option("--format", "FORMAT", "csv, parquet, json or jsonl.")]
 Append = Annotated[
-    bool,
-    typer.Option(
-        "--append", help="Add the closed calls that the file lacks (.csv or .jsonl): for cron."
-    ),
+    bool, flag("--append", "Add the closed calls that the file lacks (.csv or .jsonl): for cron.")
 ]
-app = typer.Typer(
-    help="List, export, reprice, reconcile or settle calls to a frontier.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-)  # fmt: skip
+app = group("List, export, reprice, reconcile or settle calls to a frontier.")
 
 
 @app.command("list")

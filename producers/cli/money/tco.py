@@ -13,7 +13,7 @@ from forebay.producers.cli import display
 from forebay.producers.cli.money.break_even import BreakEven, FrontierPrice, Machine
 from forebay.producers.cli.money.options import PricesFile
 from forebay.producers.cli.money.tco_figures import document, rows
-from forebay.producers.cli.options import Json
+from forebay.producers.cli.options import Json, option, ungrouped
 
 HELP = """Say what tokens cost on your own machine, and when it pays.
 
@@ -26,40 +26,23 @@ Tokens are those of prompts and answers together. `forebay report` says how many
 `make bench` or the workers' metrics how many a second your machine makes.
 """
 
-Hardware = Annotated[
-    float, typer.Option("--hardware", metavar="USD", help="Price of the machine."),
-]  # fmt: skip
-Life = Annotated[float, typer.Option("--life", metavar="YEARS", help="How long it is used.")]
-Watts = Annotated[
-    float, typer.Option("--watts", metavar="WATTS", help="What it draws, day and night.")
-]
-Kwh = Annotated[float, typer.Option("--kwh", metavar="USD", help="Price of a kilowatt-hour.")]
-Upkeep = Annotated[
-    float, typer.Option("--upkeep", metavar="USD", help="Space, repair and people, in a year.")
-]
-Rate = Annotated[
-    float,
-    typer.Option("--tokens-per-s", metavar="N", help="Measured with full batches, in and out."),
-]
-Utilisation = Annotated[
-    float, typer.Option("--utilisation", metavar="SHARE", help="Share of the day it is so busy.")
-]
+Hardware = Annotated[float, option("--hardware", "USD", "Price of the machine.")]
+Life = Annotated[float, option("--life", "YEARS", "How long it is used.")]
+Watts = Annotated[float, option("--watts", "WATTS", "What it draws, day and night.")]
+Kwh = Annotated[float, option("--kwh", "USD", "Price of a kilowatt-hour.")]
+Upkeep = Annotated[float, option("--upkeep", "USD", "Space, repair and people, in a year.")]
+Rate = Annotated[float, option("--tokens-per-s", "N", "Measured with full batches, in and out.")]
+Utilisation = Annotated[float, option("--utilisation", "SHARE", "Share of the day it is so busy.")]
 OutputShare = Annotated[
-    float,
-    typer.Option("--output-share", metavar="SHARE", help="Share of the tokens that are answers."),
+    float, option("--output-share", "SHARE", "Share of the tokens that are answers.")
 ]
-Model = Annotated[str, typer.Option("--model", metavar="ID", help="The frontier's model.")]
+Model = Annotated[str, option("--model", "ID", "The frontier's model.")]
 FrontierUsd = Annotated[
-    float | None,
-    typer.Option(
-        "--frontier-usd", metavar="USD", help="Price of a million tokens, instead of --model."
-    ),
+    float | None, option("--frontier-usd", "USD", "Price of a million tokens, instead of --model.")
 ]
-Html = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Also write a page with a plot.")
-]
+Html = Annotated[Path | None, option("--html", "FILE", "Also write a page with a plot.")]
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+app = ungrouped()
 
 
 @app.command(help=HELP)

@@ -15,7 +15,7 @@ import typer
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import open_reader
 from forebay.producers.cli.operator.spans import Since, moment
-from forebay.producers.cli.options import Json
+from forebay.producers.cli.options import Json, option, ungrouped
 
 if TYPE_CHECKING:
     from forebay.routing.capacity.sizing import Load, Size, Target
@@ -35,45 +35,33 @@ What is not given is measured: the rate of the busiest hour, the service times o
 answers, and the slots of the workers that are there.
 """
 
-Wait = Annotated[
-    float, typer.Option("--wait", metavar="SECONDS", help="How long a job may wait for a slot.")
-]
-Share = Annotated[
-    float, typer.Option("--share", metavar="SHARE", help="The share of jobs that wait no longer.")
-]
-Rate = Annotated[
-    float | None, typer.Option("--rate", metavar="N", help="Jobs in a second that come.")
-]
-Service = Annotated[
-    float | None,
-    typer.Option("--service", metavar="SECONDS", help="Mean time of a job in a slot."),
-]
+Wait = Annotated[float, option("--wait", "SECONDS", "How long a job may wait for a slot.")]
+Share = Annotated[float, option("--share", "SHARE", "The share of jobs that wait no longer.")]
+Rate = Annotated[float | None, option("--rate", "N", "Jobs in a second that come.")]
+Service = Annotated[float | None, option("--service", "SECONDS", "Mean time of a job in a slot.")]
 Spread = Annotated[
     float,
-    typer.Option(
-        "--spread", metavar="CV",
-        help="With --service: standard deviation over mean. 0: all equal; 1: exponential.",
+    option(
+        "--spread",
+        "CV",
+        "With --service: standard deviation over mean. 0: all equal; 1: exponential.",
     ),
-]  # fmt: skip
+]
 ServiceTimes = Annotated[
-    Path | None,
-    typer.Option("--service-times", metavar="FILE", help="Seconds of jobs, a number a line."),
+    Path | None, option("--service-times", "FILE", "Seconds of jobs, a number a line.")
 ]
 Burstiness = Annotated[
     float,
-    typer.Option(
-        "--burstiness", metavar="CV",
-        help="Standard deviation over mean of the time between jobs. 1: they come independently.",
+    option(
+        "--burstiness",
+        "CV",
+        "Standard deviation over mean of the time between jobs. 1: they come independently.",
     ),
-]  # fmt: skip
-Slots = Annotated[
-    int | None, typer.Option("--slots", metavar="N", min=1, help="Slots of one worker.")
 ]
-Queue = Annotated[
-    str, typer.Option("--queue", metavar="NAME", help="The queue whose jobs are measured.")
-]
+Slots = Annotated[int | None, option("--slots", "N", "Slots of one worker.", min=1)]
+Queue = Annotated[str, option("--queue", "NAME", "The queue whose jobs are measured.")]
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+app = ungrouped()
 
 
 @app.command(help=HELP)

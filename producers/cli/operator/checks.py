@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import wraps
 from itertools import groupby
 from statistics import median
@@ -26,7 +25,7 @@ from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
 from forebay.routing.overview.workers import SeenWorker, Workers, emptied_at, other_policies
 from forebay.routing.policy.policy_file import Policy
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import clock_of, reaching_redis
 
 OLD_S = 600.0  # an interactive job that waits for longer deserves a look
 MAX_LISTED = 10  # codes, tenants of a code, and workers
@@ -62,11 +61,11 @@ def emptied() -> Iterator[Finding]:
     with _reader() as reader:
         since = emptied_at(Workers(reader.redis).all())
     if since:
-        when = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         mend = (
             "put its append-only file back from a backup; or submit the jobs again, and make API "
             "keys anew. Then restart the workers, which ends this report"
         )
+        when = display.moment(since)
         seen = f"Redis lost its data at {when}: jobs, answers, API keys and books are gone"
         yield Finding("data", "fail", seen, mend)
 
@@ -91,7 +90,7 @@ def budgets() -> Iterator[Finding]:
     """Report budgets that refused calls in the last hour."""
     with _reader() as reader:
         with reaching_redis():
-            now = float(reader.redis.time()[0])
+            now = clock_of(reader.redis)
         try:
             policy = Policy.load(reader.settings.policy_file)
         except Misconfigured:  # the check of the policy file says it
@@ -201,10 +200,10 @@ def pauses() -> Iterator[Finding]:
     with _reader() as reader:
         paused = Pauses(reader.redis).all()
     for pause in paused:
-        since = datetime.fromtimestamp(pause.since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         why = f": {pause.reason}" if pause.reason else ""
         mend = f"forebay resume {pause.scope}{fleet_option()}"
-        yield Finding("paused", "warn", f"{pause.scope} since {since}{why}", mend)
+        seen = f"{pause.scope} since {display.moment(pause.since)}{why}"
+        yield Finding("paused", "warn", seen, mend)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from forebay.producers.cli import display
+from forebay.producers.cli.options import option
 
 if TYPE_CHECKING:
     from forebay.routing.overview.job_filter import JobFilter
@@ -19,46 +20,32 @@ _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 States = Annotated[
     list[str] | None,
-    typer.Option(
-        "--state", metavar="STATE",
-        help="Only jobs that are waiting, running, done, failed, cancelled or expired. Repeat it.",
+    option(
+        "--state",
+        "STATE",
+        "Only jobs that are waiting, running, done, failed, cancelled or expired. Repeat it.",
     ),
-]  # fmt: skip
-Queue = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Only this queue.")]
+]
+Queue = Annotated[str | None, option("--queue", "NAME", "Only this queue.")]
 Tenant = Annotated[
     str | None,
-    typer.Option(
-        "--tenant", metavar="NAME",
-        help="Only this tenant. Default: FOREBAY_TENANT, else all, for the operator's Redis user.",
+    option(
+        "--tenant",
+        "NAME",
+        "Only this tenant. Default: FOREBAY_TENANT, else all, for the operator's Redis user.",
     ),
-]  # fmt: skip
-Kind = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Only this kind.")]
-Code = Annotated[
-    str | None, typer.Option("--code", metavar="CODE", help="Only jobs whose last error is this.")
 ]
+Kind = Annotated[str | None, option("--kind", "KIND", "Only this kind.")]
+Code = Annotated[str | None, option("--code", "CODE", "Only jobs whose last error is this.")]
 Older = Annotated[
     str | None,
-    typer.Option(
-        "--older",
-        metavar="AGE",
-        help="Only jobs that ended (or came) at least 30s, 5m, 2h or 1d ago.",
-    ),
+    option("--older", "AGE", "Only jobs that ended (or came) at least 30s, 5m, 2h or 1d ago."),
 ]
 Newer = Annotated[
-    str | None,
-    typer.Option(
-        "--newer", metavar="AGE", help="Only jobs that ended (or came) at most so long ago."
-    ),
+    str | None, option("--newer", "AGE", "Only jobs that ended (or came) at most so long ago.")
 ]
 LookAt = Annotated[
-    int,
-    typer.Option(
-        "--look-at",
-        min=1,
-        max=10_000_000,
-        metavar="N",
-        help="Read at most N records of jobs.",
-    ),
+    int, option("--look-at", "N", "Read at most N records of jobs.", min=1, max=10_000_000)
 ]
 
 

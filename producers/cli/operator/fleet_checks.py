@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, TypeVar
 
+from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import chosen
 from forebay.routing.diagnostics import Finding, Probe
 from forebay.routing.errors import ForebayError, Misconfigured
@@ -160,7 +160,7 @@ def _of_tenant(opened: Fleets, tenant: str, marks: _Marks) -> Finding | None:
 
 def _of_move(tenant: str, move: MoveState, places: tuple[str, ...]) -> Finding:
     """Return how far a move is, or that the map of this shell does not know of it."""
-    since = datetime.fromtimestamp(move.began, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    since = display.moment(move.began)
     seen = f"moves from {move.source} to {move.to} since {since}, step {move.step}"
     if STEPS.index(move.step) > STEPS.index("switch") and places[0] != move.to:
         line = map_line.line_of(tenant, [move.to, move.source])

@@ -6,8 +6,6 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.filters import (
     Code,
@@ -22,7 +20,7 @@ from forebay.producers.cli.operator.filters import (
     job_filter,
 )
 from forebay.producers.cli.operator.readers import open_readers, reader_of
-from forebay.producers.cli.options import Id, Interval, Json, Limit, Rounds
+from forebay.producers.cli.options import Id, Interval, Json, Limit, Rounds, group
 from forebay.routing.base import counted
 
 if TYPE_CHECKING:
@@ -33,10 +31,7 @@ if TYPE_CHECKING:
 HEADER = ("ID", "KIND", "STATE", "QUEUE", "ATTEMPTS", "AGE", "CODE")
 LOOK_AT = 200_000
 
-app = typer.Typer(
-    help="List, show or watch the jobs of all tenants, for an operator.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-)  # fmt: skip
+app = group("List, show or watch the jobs of all tenants, for an operator.")
 
 
 @app.command("list")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Annotated
 
@@ -12,7 +12,7 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import open_reader
-from forebay.producers.cli.options import Json
+from forebay.producers.cli.options import Json, argument, option, ungrouped
 
 PAUSE_HELP = """Hold back a lane, kind, tenant or model. Without a name, list them.
 
@@ -33,16 +33,13 @@ is that of a lane or kind, or nearly so, is written tenant:NAME or model:NAME.
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 What = Annotated[
-    str | None,
-    typer.Argument(metavar="NAME", help="A lane, kind, tenant or model. Without it, list them."),
+    str | None, argument("NAME", "A lane, kind, tenant or model. Without it, list them.")
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="What was paused.")]
-ForTenant = Annotated[
-    str | None, typer.Option("--tenant", metavar="NAME", help="With bedrock: for this tenant only.")
-]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for others to read.")]
+Name = Annotated[str, argument("NAME", "What was paused.")]
+ForTenant = Annotated[str | None, option("--tenant", "NAME", "With bedrock: for this tenant only.")]
+Reason = Annotated[str, option("--reason", "TEXT", "Why, for others to read.")]
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+app = ungrouped()
 
 
 @app.command(help=PAUSE_HELP)
@@ -59,11 +56,9 @@ def pause(  # noqa: D103 - its help says it
         return
     listed = pauses.all()
     if as_json:
-        display.document([
-            {"scope": one.scope, "reason": one.reason, "since": _time(one.since)} for one in listed
-        ])  # fmt: skip
+        display.document([asdict(one) | {"since": display.iso(one.since)} for one in listed])
     elif listed:
-        rows = [(one.scope, _time(one.since), one.reason) for one in listed]
+        rows = [(one.scope, display.iso(one.since), one.reason) for one in listed]
         display.table(("PAUSED", "SINCE", "REASON"), rows)
     else:
         display.note("nothing is paused")
@@ -116,11 +111,8 @@ def _check_typo(name: str, known: Sequence[str]) -> None:
 
 
 def _print(verb: str, scope: str, *, as_json: bool) -> None:
-    if as_json:
-        display.document({"scope": scope, "state": verb})
-    else:
-        display.text(f"{scope} {verb}" if verb.startswith("was") else f"{verb} {scope}")
-
-
-def _time(unix_s: float) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
+    display.result(
+        {"scope": scope, "state": verb},
+        f"{scope} {verb}" if verb.startswith("was") else f"{verb} {scope}",
+        as_json=as_json,
+    )

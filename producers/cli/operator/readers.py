@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forebay.producers.cli.options import option
 from forebay.routing.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -26,11 +27,15 @@ def _choose(name: str | None) -> None:
 
 Fleet = Annotated[
     str | None,
-    typer.Option(
-        "--fleet", metavar="NAME", expose_value=False, is_eager=True, callback=_choose,
-        help="Of several fleets, look at this one only.",
+    option(
+        "--fleet",
+        "NAME",
+        "Of several fleets, look at this one only.",
+        expose_value=False,
+        is_eager=True,
+        callback=_choose,
     ),
-]  # fmt: skip
+]
 
 
 def add_option(command: Any) -> None:

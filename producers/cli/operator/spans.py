@@ -9,31 +9,31 @@ from typing import Annotated
 
 import typer
 
+from forebay.producers.cli.options import option
+
 DAY_S = 86_400
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": DAY_S, "w": 7 * DAY_S}
 
 Since = Annotated[
     str,
-    typer.Option(
-        "--since", metavar="WHEN",
-        help="From then on: 2h, 7d or 4w ago, a day like 2026-11-01 (UTC), or an ISO time.",
+    option(
+        "--since",
+        "WHEN",
+        "From then on: 2h, 7d or 4w ago, a day like 2026-11-01 (UTC), or an ISO time.",
     ),
-]  # fmt: skip
-Until = Annotated[
-    str | None,
-    typer.Option("--until", metavar="WHEN", help="Up to then, likewise. Default: now"),
 ]
+Until = Annotated[str | None, option("--until", "WHEN", "Up to then, likewise. Default: now")]
 
 
 def moment(text: str, option: str = "--since") -> float:
-    """Return a moment as Unix seconds: so long ago, or at an ISO day or time (UTC).
+    """Return a moment since 1970 as Unix seconds: so long ago, or at an ISO day or time (UTC).
 
     Raises:
         BadParameter: Names the option.
     """
     if span := _SPAN.fullmatch(text):
-        return time.time() - float(span[1]) * _SECONDS[span[2]]
+        return max(0.0, time.time() - float(span[1]) * _SECONDS[span[2]])
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -41,7 +41,7 @@ def moment(text: str, option: str = "--since") -> float:
             "must be a span like 2h, 7d or 4w, a day like 2026-11-01, or an ISO time",
             param_hint=option,
         ) from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    return max(0.0, (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 
 
 def between(since: str, until: str | None) -> tuple[float, float]:

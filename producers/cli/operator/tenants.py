@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from forebay.producers.cli import display
-from forebay.producers.cli.options import Json
+from forebay.producers.cli.options import Json, argument, flag, group, option
 from forebay.routing.errors import InvalidJob, Misconfigured
 
 if TYPE_CHECKING:
@@ -29,23 +26,22 @@ rewritten here; if other machines have copies of it, bring them the same line wh
 It needs the operator's user of both Redis.
 """
 
-Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="Who is moved.")]
-To = Annotated[str | None, typer.Argument(metavar="FLEET", help="The fleet to which it goes.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Status = Annotated[bool, typer.Option("--status", help="Say how far the move is.")]
-Undo = Annotated[bool, typer.Option("--undo", help="Go back, as long as nothing was carried.")]
+Tenant = Annotated[str, argument("TENANT", "Who is moved.")]
+To = Annotated[str | None, argument("FLEET", "The fleet to which it goes.")]
+DryRun = Annotated[bool, flag("--dry-run", "Say what would be done, and do nothing.")]
+Status = Annotated[bool, flag("--status", "Say how far the move is.")]
+Undo = Annotated[bool, flag("--undo", "Go back, as long as nothing was carried.")]
 Timeout = Annotated[
     float | None,
-    typer.Option(
-        "--timeout", min=0, metavar="SECONDS",
-        help="Wait so long for the jobs from before. Default: as long as it takes",
+    option(
+        "--timeout",
+        "SECONDS",
+        "Wait so long for the jobs from before. Default: as long as it takes",
+        min=0,
     ),
-]  # fmt: skip
+]
 
-app = typer.Typer(
-    help="List the fleets of tenants, or move a tenant to another fleet.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-)  # fmt: skip
+app = group("List the fleets of tenants, or move a tenant to another fleet.")
 
 
 @app.command("list")
@@ -69,10 +65,7 @@ def print_list(*, as_json: Json = False) -> None:
 def where(tenant: Tenant, *, as_json: Json = False) -> None:
     """Print the fleet of a tenant. While it is moved also the one that it leaves."""
     places = _fleets().map.places(tenant)
-    if as_json:
-        display.document({"tenant": tenant, "fleets": places})
-    else:
-        display.text(" ".join(places))
+    display.result({"tenant": tenant, "fleets": places}, " ".join(places), as_json=as_json)
 
 
 @app.command(help=MOVE_HELP)
@@ -153,18 +146,20 @@ def _print_status(fleets: Fleets, tenant: str, *, as_json: bool) -> None:
 
     at, places = move_of(fleets, tenant), fleets.map.places(tenant)
     if at is None:
-        if as_json:
-            display.document({"tenant": tenant, "fleets": places, "moving": False})
-        else:
-            display.text(f"{tenant} is in {' and '.join(places)} and is not being moved")
+        display.result(
+            {"tenant": tenant, "fleets": places, "moving": False},
+            f"{tenant} is in {' and '.join(places)} and is not being moved",
+            as_json=as_json,
+        )
         return
     left = under_way(fleets.redis(at.source), tenant)
     if as_json:
-        document = {"from": at.source, "to": at.to, "step": at.step, "began": _iso(at.began)}
+        document = {"from": at.source, "to": at.to, "step": at.step, "began": display.iso(at.began)}
         counts = {name: getattr(left, name) for name in left.__slots__}
         display.document({"tenant": tenant, "fleets": places, "moving": document | counts})
         return
-    display.text(f"{tenant} is being moved from {at.source} to {at.to} since {_iso(at.began)}")
+    since = display.iso(at.began)
+    display.text(f"{tenant} is being moved from {at.source} to {at.to} since {since}")
     display.text(f"step {at.step}: {MEANING[at.step]}")
     display.text(f"under way in {at.source}: {left}")
 
@@ -186,11 +181,4 @@ def _print_plan(fleets: Fleets, tenant: str, at: MoveState, *, as_json: bool) ->
 
 
 def _print_done(tenant: str, fleet: str | None, what: str, *, as_json: bool) -> None:
-    if as_json:
-        display.document({"tenant": tenant, "fleet": fleet})
-    else:
-        display.text(f"{tenant} {what}: {fleet}")
-
-
-def _iso(second: float) -> str:
-    return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")
+    display.result({"tenant": tenant, "fleet": fleet}, f"{tenant} {what}: {fleet}", as_json=as_json)

@@ -103,8 +103,8 @@ def _head(now: Snapshot) -> Text:
     ]  # fmt: skip
     head = Text("  ").join(Text(words, style) for words, style in parts)
     if since := emptied_at(now.workers):
-        when = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        head = head.append(f"\nRedis lost its data at {when}: forebay doctor", "bold red")
+        lost = f"Redis lost its data at {display.moment(since)}: forebay doctor"
+        head = head.append(f"\n{lost}", "bold red")
     if now.unreached:
         missing = f"cannot be reached, and not counted: {', '.join(now.unreached)}"
         head = head.append(f"\n{missing}", "bold red")

@@ -8,7 +8,7 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import open_reader
-from forebay.producers.cli.options import Json
+from forebay.producers.cli.options import Json, argument, group, option
 
 if TYPE_CHECKING:
     from forebay.routing.overview.orders import Orders
@@ -29,18 +29,11 @@ MORE = {
     "bedrock": "restart it with a larger FOREBAY_BEDROCK_CONCURRENCY, or start another one",
 }
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="The worker's name, as `forebay workers list` says.")
-]
-Hands = Annotated[
-    int, typer.Argument(metavar="N", min=1, help="The jobs that the worker holds at most.")
-]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for others to read.")]
+Name = Annotated[str, argument("NAME", "The worker's name, as `forebay workers list` says.")]
+Hands = Annotated[int, argument("N", "The jobs that the worker holds at most.", min=1)]
+Reason = Annotated[str, option("--reason", "TEXT", "Why, for others to read.")]
 
-app = typer.Typer(
-    help="List the workers of the fleet; drain, resume or scale one.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-)  # fmt: skip
+app = group("List the workers of the fleet; drain, resume or scale one.")
 
 
 @app.command("list")
@@ -150,7 +143,8 @@ def _find(name: str) -> tuple[SeenWorker, Orders]:
 
 
 def _print(name: str, verb: str, note: str = "", *, as_json: bool) -> None:
-    if as_json:
-        display.document({"worker": name, "state": verb})
-    else:
-        display.text(f"{name} {verb}" + (f"; {note}" if note else ""))
+    display.result(
+        {"worker": name, "state": verb},
+        f"{name} {verb}" + (f"; {note}" if note else ""),
+        as_json=as_json,
+    )

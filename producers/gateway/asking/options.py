@@ -15,6 +15,7 @@ from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body
 from forebay.routing.base import Egress
 from forebay.routing.jobs import Pin, Priority
+from forebay.routing.json_tree import unique
 
 #: The headers, and the field of `Own` that each sets.
 HEADERS = {
@@ -112,9 +113,11 @@ def _cache(text: str) -> bool:
 
 def _metadata(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique)
     except ValueError:
-        raise InvalidRequest("must be a JSON object", field="forebay-metadata") from None
+        raise InvalidRequest(
+            "must be a JSON object, without a name that occurs twice", field="forebay-metadata"
+        ) from None
 
 
 _READERS = {

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import StringConstraints
 
 from forebay.producers.gateway.errors import InvalidRequest
+from forebay.routing.json_tree import unique
 
 MAX_TOOLS = 64
 MAX_CALLS = 8  # in one answer
@@ -187,11 +188,12 @@ def arguments_of(text: str, field: str) -> dict[str, Any]:
         InvalidRequest: They are no JSON object.
     """
     try:
-        arguments = json.loads(text or "{}")
+        arguments = json.loads(text or "{}", object_pairs_hook=unique)
     except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
-        raise InvalidRequest("must be a JSON object", field=field)
+        message = "must be a JSON object, without a name that occurs twice"
+        raise InvalidRequest(message, field=field)
     return arguments
 
 

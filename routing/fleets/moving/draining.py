@@ -8,9 +8,10 @@ from typing import Any
 import redis
 
 from forebay.routing.fleets.moving import copying
-from forebay.routing.ledger.record import ENDED
+from forebay.routing.ledger.record import ENDED, fields_of
+from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.limits.budget import Budget, Reservation
-from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.connection import reaching_redis, text_of
 
 QUEUES = frozenset({"route", "embed", "bedrock"})  # besides those that workers have named
 CLASSES = ("interactive", "bulk", "rows")
@@ -80,11 +81,8 @@ def on_bedrock(client: redis.Redis, tenant: str) -> int:
     with reaching_redis():
         members: Any = client.zrange("fb:leases", 0, -1)
         own = [member for member in members if member.startswith(f"{tenant}.".encode())]
-        with client.pipeline(transaction=False) as pipe:
-            for job_id in own:
-                pipe.hget(f"fb:job:{job_id.decode()}", "hop")
-            hops = pipe.execute()
-    return hops.count(b"bedrock") + len(running_calls(client, tenant))
+    rows = fields_of(Transitions(client), list(map(text_of, own)), ["hop"])
+    return rows.count([b"bedrock"]) + len(running_calls(client, tenant))
 
 
 def _waiting(client: redis.Redis, tenant: str) -> int:
@@ -109,11 +107,9 @@ def _worked_batches(client: redis.Redis, tenant: str) -> int:
 
 
 def _unended(client: redis.Redis, tenant: str) -> int:
-    count = 0
+    count, transitions = 0, Transitions(client)
     for page in copying.scan(client, f"fb:job:{tenant}.*"):
-        with client.pipeline(transaction=False) as pipe:
-            for name in page:
-                pipe.hget(name, "state")
-            states = [state.decode() for state in pipe.execute() if state]
+        ids = [name.removeprefix("fb:job:") for name in page]
+        states = [text_of(state) for (state,) in fields_of(transitions, ids, ["state"]) if state]
         count += sum(state not in ENDED for state in states)
     return count

@@ -12,7 +12,7 @@ import redis
 from forebay.routing.fleets.moving import copying
 from forebay.routing.fleets.moving.draining import open_calls
 from forebay.routing.limits.budget import KEEP_DAYS
-from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.connection import clock_of, decoded, reaching_redis
 
 _DAY_S = 86_400
 SUMS = ("settled", "reserved", "calls")  # the others are marks: an alert, a refusal
@@ -68,8 +68,8 @@ def clear(source: redis.Redis, tenant: str) -> None:
 
 def _running_books(client: redis.Redis) -> Iterator[str]:
     """Yield the books of the hours, days and months that run now, by the clock of Redis."""
-    now: Any = client.time()[0]
-    yield f"fb:spend:day:{int(now) // _DAY_S}"
+    now = int(clock_of(client))
+    yield f"fb:spend:day:{now // _DAY_S}"
     for page in copying.scan(client, "fb:spend:from:*"):
         for name in page:
             span = re.fullmatch(r"fb:spend:from:(\d+):(\d+)", name)

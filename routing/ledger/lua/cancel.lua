@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- End a job wherever it is. A worker that holds it learns so when it next renews its lease.
+-- End a job wherever it is. A worker that holds it learns so when it next looks (`lost.lua`).
 -- -> 1 | 0 (the job had ended already) | -1 (no such job)
 local id, retention_ms = ARGV[1], positive(ARGV[2], 'retention_ms')
 local job = read(id)

@@ -12,10 +12,11 @@ local MAX_LEASES = 60 -- in a row, as long as no lease of any worker's settings
 
 -- Return whether the job's entry among the deadlines was missing or another's, and correct it.
 local function repair_deadline(id, job)
-  if job.deadline <= 0 or number(redis.call('ZSCORE', 'fb:deadlines', id)) == job.deadline then
+  local key = deadlines_key(tenant_of(id))
+  if job.deadline <= 0 or number(redis.call('ZSCORE', key, id)) == job.deadline then
     return false
   end
-  redis.call('ZADD', 'fb:deadlines', job.deadline, id)
+  redis.call('ZADD', key, job.deadline, id)
   return true
 end
 

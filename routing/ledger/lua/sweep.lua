@@ -14,10 +14,10 @@ local RECOVERED_MS = 2 * 3600000 -- for so long the number of recovered leases i
 local now = now_ms()
 local back, dead, due, expired, rung, moved = 0, 0, 0, 0, 0, {}
 
--- Call `move` for each job whose time in this set has come. A job that cannot be moved, because a
+-- Call `move` for at most so many jobs whose time in this set has come. A job that cannot be moved, because a
 -- key of the wrong type is in the way, does not stop the others; it is tried again in a minute.
-local function each(set, move)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, limit)) do
+local function each(set, most, move)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, most)) do
     if not is_id(id) then
       redis.call('ZREM', set, id) -- a producer may have written it
     elseif not pcall(move, id, read(id)) then
@@ -26,17 +26,20 @@ local function each(set, move)
   end
 end
 
-each('fb:deadlines', function(id, job)
-  if job and not ended(job.state) and job.deadline > now then -- the entry was forged
-    redis.call('ZADD', 'fb:deadlines', job.deadline, id)
-  elseif job and not ended(job.state) and job.deadline > 0 then
-    expire(id, job, retention_ms)
-    expired = expired + 1
-    moved[#moved + 1] = id
-  else
-    redis.call('ZREM', 'fb:deadlines', id)
-  end
-end)
+-- End at most so many of the jobs in a set of deadlines. Producers write these sets, so they may lie.
+local function end_overdue(set, most)
+  each(set, most, function(id, job)
+    if job and not ended(job.state) and job.deadline > now then -- the entry was forged
+      redis.call('ZADD', set, job.deadline, id)
+      return
+    elseif job and not ended(job.state) and job.deadline > 0 then
+      expire(id, job, retention_ms)
+      expired = expired + 1
+      moved[#moved + 1] = id
+    end
+    redis.call('ZREM', set, id)
+  end)
+end
 
 -- Remove a job from the set, and end it if nothing else leads to it.
 local function let_go(set, id, job)
@@ -48,7 +51,7 @@ local function let_go(set, id, job)
   end
 end
 
-each('fb:leases', function(id, job)
+each('fb:leases', limit, function(id, job)
   if not job or job.state ~= 'running' then
     let_go('fb:leases', id, job)
   elseif job.attempts >= tonumber(max_attempts) then
@@ -62,7 +65,7 @@ each('fb:leases', function(id, job)
   end
 end)
 
-each('fb:later', function(id, job)
+each('fb:later', limit, function(id, job)
   if job and job.state == 'waiting' then
     queue_up(id, job, home(job), bell)
     due = due + 1
@@ -101,6 +104,7 @@ local function admit_known()
 end
 
 local paused = paused_scopes()
+local in_turn = {} -- tenants with waiting jobs: the walk may have forgotten one that came back
 
 -- Return what workers may take of a class: doorbells of paused tenants and lanes would find nothing.
 local function takeable(queue, class)
@@ -109,6 +113,7 @@ local function takeable(queue, class)
     return 0
   end
   for _, tenant in ipairs(redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1)) do
+    in_turn[tenant] = true
     if not is_paused(paused, queue, tenant) then
       total = total + waiting_of(tenant, place)
     end
@@ -199,6 +204,28 @@ end
 redis.call('UNLINK', 'fb:depth')
 for queue, depth in pairs(depths) do
   redis.call('HSET', 'fb:depth', queue, depth)
+end
+
+-- Return the sets in which deadlines have passed.
+local function overdue_sets()
+  local sets = { 'fb:deadlines' } -- of producers of an earlier release
+  for _, tenant in ipairs(redis.call('HKEYS', 'fb:tenants')) do
+    in_turn[tenant] = true
+  end
+  for tenant in pairs(in_turn) do
+    local set = deadlines_key(tenant)
+    if number(redis.pcall('ZCOUNT', set, '-inf', now)) > 0 then
+      sets[#sets + 1] = set
+    end
+  end
+  return sets
+end
+
+-- Each tenant has its share of a sweep, so nobody's flood delays the deadlines of others. By now all
+-- tenants that have come are known.
+local sets = overdue_sets()
+for _, set in ipairs(sets) do
+  end_overdue(set, math.ceil(limit / #sets))
 end
 
 -- Count the bytes of the answers to come, of each tenant and of all, and return the bytes that all

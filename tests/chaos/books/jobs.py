@@ -55,7 +55,8 @@ def _endless(client: redis.Redis, ended: set[str]) -> Iterator[str]:
 
 
 def _listed(client: redis.Redis, ended: set[str]) -> Iterator[str]:
-    sets = [b"fb:leases", b"fb:later", b"fb:deadlines", *client.scan_iter("fb:waiting:*", 1000)]
+    sets = [b"fb:leases", b"fb:later", *client.scan_iter("fb:deadlines*", 1000),
+            *client.scan_iter("fb:waiting:*", 1000)]  # fmt: skip
     for name in sets:
         for member in client.zrange(name, 0, -1):
             if member.decode(errors="replace") in ended:

@@ -122,7 +122,8 @@ class Vandal:
     def expire_others(self) -> None:
         """Let jobs of others expire now, and jobs that do not exist."""
         ids = {new_id("alpha"): 1.0 for _ in range(50)}
-        self._redis.zadd("fb:deadlines", {**ids, self._others_job(): 1.0, self._word(): 1.0})
+        for key in ("fb:deadlines", f"fb:deadlines:{ATTACKER}"):
+            self._redis.zadd(key, {**ids, self._others_job(): 1.0, self._word(): 1.0})
 
     def delay_others(self) -> None:
         """Remove what leads to a job of another tenant, whose id it got to know."""

@@ -297,3 +297,11 @@ def test_a_deadline_that_has_passed_is_refused(forebay, when):
     code, _, err = forebay("submit", "summarize", "t", "--deadline", when)
     assert code == 2
     assert "has passed, give a later time" in err
+
+
+def test_a_job_with_a_name_twice_is_refused_and_names_it(forebay, tmp_path):
+    file = tmp_path / "job.json"
+    file.write_text('{"egress": "deny", "egress": "allow", "request": {"kind": "summarize"}}')
+    code, _, err = forebay("submit", str(file))
+    assert code != 0
+    assert "has the name 'egress' twice in an object" in err

@@ -128,3 +128,16 @@ def test_an_unknown_field_is_ignored_if_it_is_null_and_else_named_by_its_place(r
             assert error.field == ".".join(map(str, (*path, "later")))  # noqa: PT017 - parts of texts are taken
             refused += 1
     assert refused >= 5
+
+
+@pytest.mark.parametrize("name", ["stop", "model", "messages"])
+def test_a_body_with_a_name_twice_is_refused_and_names_it(name):
+    """What was checked before the gateway may be the other of the two values."""
+    whole = json.dumps(CHAT)
+    twice = f"{whole[:-1]}, {json.dumps(name)}: {json.dumps(CHAT[name])}}}"
+    with pytest.raises(InvalidRequest, match="occurs twice") as caught:
+        read(ChatRequest, twice.encode())
+    assert caught.value.field == name
+    nested = whole.replace('"type": "object"', '"type": "object", "type": "string"')
+    with pytest.raises(InvalidRequest, match="occurs twice"):
+        read(ChatRequest, nested.encode())

@@ -93,7 +93,7 @@ def given_back_and_lost(ledger, claim):
 
 def overdue(ledger, claim):
     ledger.redis.hset(f"fb:job:{claim.id}", "deadline", 1)
-    ledger.redis.zadd("fb:deadlines", {claim.id: 1})
+    ledger.redis.zadd("fb:deadlines:acme", {claim.id: 1})
     ledger.sweep()
 
 

@@ -393,7 +393,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if record.deadline is None or record.state in ENDED:
             return
         self.redis.hset(f"fb:job:{job_id}", "deadline", 1)
-        self.redis.zadd("fb:deadlines", {job_id: 1})
+        self.redis.zadd(f"fb:deadlines:{job_id.partition('.')[0]}", {job_id: 1})
         self.ledger.sweep()
         assert self.ledger.record(job_id).state == "expired"
 
@@ -426,7 +426,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def _only_jobs_that_have_not_ended_have_deadlines(self):
         records = map(self.ledger.record, self.ids)
         due = {record.id for record in records if record.deadline and record.state not in ENDED}
-        assert {job_id.decode() for job_id in self.redis.zrange("fb:deadlines", 0, -1)} == due
+        keys = self.redis.keys("fb:deadlines:*")
+        listed = [job_id for key in keys for job_id in self.redis.zrange(key, 0, -1)]
+        assert {job_id.decode() for job_id in listed} == due
 
     def _keys_of_ended_jobs_expire_and_forgotten_jobs_have_none(self):
         for key in map(bytes.decode, self.redis.keys("fb:*:[ab].*")):

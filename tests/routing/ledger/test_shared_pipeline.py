@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import redis as redis_py
@@ -12,8 +13,9 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
+from forebay.routing.errors import RedisUnavailable
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.ledger.transitions import MAX_COMMANDS, SharedPipeline
+from forebay.routing.ledger.transitions import MAX_COMMANDS, Line, SharedPipeline
 from forebay.routing.settings import Settings
 from ledger_jobs import BELL, answer, job, put
 
@@ -126,3 +128,36 @@ def test_a_redis_that_does_not_answer_is_an_error_after_the_time_out_and_then_fo
     with pytest.raises(redis_py.TimeoutError):
         shared.execute("BLPOP", "nothing", 5)
     assert shared.execute("ECHO", "a") == b"a"
+
+
+@pytest.mark.parametrize("error", [NoConnection, redis_py.TimeoutError])
+def test_the_jobs_of_a_claim_whose_reply_is_lost_are_given_back_uncounted(
+    redis, monkeypatch, error
+):
+    """They were attempts: four lost replies ended a job that no worker had seen."""
+    ledger = Ledger(redis, Settings(lease_s=1_000, max_attempts=2), BELL)
+    ledger.share_round_trips()
+    made = put(ledger, *(job() for _ in range(3)))
+    replies = Line.replies
+
+    def lose(line, commands):
+        replies(line, commands)
+        raise error
+
+    for _ in range(4):
+        claims = []
+        with monkeypatch.context() as patch, suppress(RedisUnavailable):
+            patch.setattr(Line, "replies", lose)
+            claims = ledger.claim_many("route", 2)
+        give_back(ledger, claims)
+        give_back(ledger, ledger.claim_many("route", 3))  # gives back what was lost before
+        claims = ledger.claim_many("route", 3)
+        give_back(ledger, claims)
+        assert claims
+    assert {ledger.record(job_id).state for job_id in made} == {"waiting"}
+    assert {ledger.record(job_id).attempts for job_id in made} == {0}
+
+
+def give_back(ledger, claims):
+    for claim in claims:
+        ledger.retry(claim, "unavailable", counted=False)

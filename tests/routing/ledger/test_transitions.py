@@ -18,7 +18,7 @@ def ledger(redis):
     return Ledger(redis, Settings(lease_s=0.2, max_attempts=3), BELL)
 
 
-GLOBAL = ("fb:leases", "fb:later", "fb:deadlines", "fb:depth", "fb:clock")
+GLOBAL = ("fb:leases", "fb:later", "fb:deadlines:acme", "fb:depth", "fb:clock")
 MOVES = {
     "create": lambda ledger, claim: ledger.create([job()]),
     "claim": lambda ledger, claim: ledger.claim("route"),
@@ -115,10 +115,11 @@ def test_a_record_of_the_wrong_type_is_not_a_job(ledger, redis):
     redis.set(f"fb:job:{job_id}", "not a hash")
     assert ledger.claim("route") is None
     assert not ledger.forget(job_id)
-    redis.zadd("fb:deadlines", {job_id: 1})
+    redis.hset("fb:tenants", "acme", 0)
+    redis.zadd("fb:deadlines:acme", {job_id: 1})
     redis.zadd("fb:leases", {job_id: 1})
     ledger.sweep()
-    assert not redis.exists("fb:deadlines", "fb:leases")
+    assert not redis.exists("fb:deadlines:acme", "fb:leases")
 
 
 def test_forgetting_a_forged_record_deletes_no_key_but_those_of_its_job(ledger, redis):

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 
+from forebay.routing.lanes import BEDROCK
 from forebay.routing.policy.egress import egress
 from forebay.routing.policy.frontier_state import FrontierState
 from forebay.routing.policy.lane import choose_lane
@@ -30,6 +31,7 @@ def test_the_fleets_prefixes_limit_the_models_that_a_tenant_names():
         defaults=TenantPolicy(models=("us.anthropic.a", "eu.anthropic.a")),
         fleet=Fleet(model_prefixes=("eu.",)),
     )
-    assert choose_lane(job(), HARD, rules, OPEN).model == "eu.anthropic.a"
+    assert choose_lane(job(), HARD, rules, OPEN).queue == BEDROCK
+    assert rules.models_for(job()) == ("eu.anthropic.a",)
     no_match = rules.model_copy(update={"fleet": Fleet(model_prefixes=("jp.",))})
     assert choose_lane(job(), HARD, no_match, OPEN).reason == Reason.NO_MODEL_ALLOWED

@@ -102,7 +102,7 @@ def test_a_job_that_is_damaged_or_lost_does_not_stop_the_others(lanes):
         outcomes |= {claim.id: outcome for claim, outcome in worked}
         if len(outcomes) == 4:
             lanes.ledger.cancel(slow.id)
-            lanes.local._leases._renew()
+            lanes.local._leases._let_lost_go()
     assert isinstance(outcomes[damaged.id], Failed)
     assert isinstance(outcomes[damaged.id].error, InvalidJob)
     assert outcomes[slow.id] == Dropped()

@@ -16,6 +16,7 @@ from forebay.workers.frontier.bedrock.converse_reply import (
     whole_body,
 )
 from forebay.workers.frontier.provider import BilledFailure, Malformed, OutcomeUnknown, Refused
+from forebay.workers.frontier.responses.response_json import read_object
 
 MODEL = "anthropic.claude-haiku-5-5"
 GOOD = {
@@ -150,3 +151,11 @@ def test_the_body_of_an_error_response_is_left_to_boto3():
     kept, response = {}, {"status_code": 400, "body": b"{}"}
     keep_body(response, kept)
     assert (kept, response["body"]) == ({}, b"{}")
+
+
+@pytest.mark.parametrize("name", ["usage", "stopReason", "output"])
+def test_of_a_field_that_comes_twice_neither_value_is_believed(name):
+    """Who reads the bill elsewhere may see the other value."""
+    whole = json.dumps(GOOD)
+    twice = f"{whole[:-1]}, {json.dumps(name)}: {json.dumps(GOOD[name])}}}".encode()
+    assert read_object(twice) == {**GOOD, name: None}

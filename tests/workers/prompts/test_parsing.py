@@ -366,3 +366,14 @@ def test_an_extraction_has_no_more_levels_than_can_be_read_again():
     for levels in (MAX_LEVELS + 1, 250, 900):
         with pytest.raises(BadAnswer):
             parse_answer(EXTRACT, nested(levels))
+
+
+@pytest.mark.parametrize(
+    "text", ['{"n": 1, "n": 2}', '{"a": [{"n": 1, "n": 1}]}', '{"n": 1, "\\u006e": 2}']
+)
+def test_an_object_with_a_name_twice_has_two_readings_and_is_no_answer(text):
+    for asked in (EXTRACT, FORM):
+        with pytest.raises(BadAnswer):
+            parse_answer(asked, text)
+    checks = check(FORM, Generation(text=text, finish="stop"))
+    assert "schema" in {each.name for each in checks if not each.passed}

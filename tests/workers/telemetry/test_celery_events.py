@@ -214,7 +214,7 @@ def test_a_sweep_tells_of_the_leases_that_ran_out_and_of_the_jobs_that_it_ended(
         work(ledger, "route", worker("router1@here"), to_local)
     ledger.claim("local.default")
     ledger.redis.hset(f"fb:job:{late}", "deadline", 1)
-    ledger.redis.zadd("fb:deadlines", {late: 1})
+    ledger.redis.zadd(f"fb:deadlines:{late.partition('.')[0]}", {late: 1})
     sweeper = Sweeper(ledger, [worker("sweeper1@here")])
     try:
         until(lambda: back in monitor.tasks and monitor.tasks[back].state == "RETRY", 20)

@@ -23,7 +23,7 @@ from forebay.workers.commands.drift.record import (
     read_record,
     write_record,
 )
-from forebay.workers.commands.options import Json
+from forebay.workers.commands.options import Json, flag
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.models.writable import require_writable
@@ -39,7 +39,7 @@ Record = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The record of pinned answers. Default: of FOREBAY_MODELS."),
 ]
-Pin = Annotated[bool, typer.Option("--pin", help="Pin these answers in place of earlier ones.")]
+Pin = Annotated[bool, flag("--pin", "Pin these answers in place of earlier ones.")]
 
 
 def drift(

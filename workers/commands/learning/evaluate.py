@@ -26,6 +26,7 @@ from forebay.workers.commands.options import (
     Strong,
     Weak,
     model_names,
+    option,
     read_dataset,
     second_names,
 )
@@ -42,27 +43,20 @@ CASCADE_FOLDS = 5
 
 Folder = Annotated[
     Path | None,
-    typer.Option(
-        "--weights", metavar="DIR", help="A folder that `train` wrote. Default: packaged weights."
-    ),
+    option("--weights", "DIR", "A folder that `train` wrote. Default: packaged weights."),
 ]
 Cascade = Annotated[
     Path | None,
-    typer.Option(
-        "--cascade", metavar="FILE", help="Also evaluate this model of `train-cascade` as it is."
-    ),
+    option("--cascade", "FILE", "Also evaluate this model of `train-cascade` as it is."),
 ]
 DecisionModel = Annotated[
     Path | None,
-    typer.Option(
-        "--decision-model",
-        metavar="FILE",
-        help="Also evaluate this GGUF file as FOREBAY_ROUTER_DECISION_MODEL.",
+    option(
+        "--decision-model", "FILE", "Also evaluate this GGUF file as FOREBAY_ROUTER_DECISION_MODEL."
     ),
 ]
 Curves = Annotated[
-    Path | None,
-    typer.Option("--curves", metavar="FILE", help="Draw the curves to a .png or .svg file."),
+    Path | None, option("--curves", "FILE", "Draw the curves to a .png or .svg file.")
 ]
 
 

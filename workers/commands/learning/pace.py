@@ -11,21 +11,15 @@ import typer
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.limits.pacing import Stage
-from forebay.routing.overview.pacing_report import (
-    EVERYBODY,
-    PACED,
-    STAGES,
-    PacingReport,
-    Word,
-)
+from forebay.routing.overview.pacing_report import EVERYBODY, PACED, STAGES, PacingReport, Word
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import Json, require_tenant
+from forebay.workers.commands.options import Json, argument, flag, option, require_tenant
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MAX_OVERRIDE_S = 7 * SECONDS["d"]
 
-Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"One of {', '.join(PACED)}.")]
+Kind = Annotated[str, argument("KIND", f"One of {', '.join(PACED)}.")]
 Threshold = Annotated[
     float | None,
     typer.Option(
@@ -36,20 +30,14 @@ Share = Annotated[
     float | None,
     typer.Option(metavar="X", min=0, max=1, help="Escalate this share of the jobs, 0 to 1."),
 ]
-Off = Annotated[bool, typer.Option("--off", help="Do not pace: use the policy's thresholds.")]
-Clear = Annotated[bool, typer.Option("--clear", help="Remove the override.")]
+Off = Annotated[bool, flag("--off", "Do not pace: use the policy's thresholds.")]
+Clear = Annotated[bool, flag("--clear", "Remove the override.")]
 Tenant = Annotated[
     str, typer.Option(metavar="NAME", help="The tenant whose jobs it affects. *: every tenant's.")
 ]
-Duration = Annotated[
-    str,
-    typer.Option("--for", metavar="TIME", help="How long it lasts: 30m, 2h or 1d; at most 7d."),
-]
+Duration = Annotated[str, option("--for", "TIME", "How long it lasts: 30m, 2h or 1d; at most 7d.")]
 StageName = Annotated[
-    str | None,
-    typer.Option(
-        "--stage", metavar="STAGE", help="Only before, or only after, the local answer is made."
-    ),
+    str | None, option("--stage", "STAGE", "Only before, or only after, the local answer is made.")
 ]
 
 

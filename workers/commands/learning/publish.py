@@ -20,7 +20,7 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import Json, types_counted_by
+from forebay.workers.commands.options import Json, argument, option, types_counted_by
 from forebay.workers.training.fitting.weights_folder import versioned
 
 #: The first word of a file's version, by the model that can be published.
@@ -30,14 +30,11 @@ VARIABLES = {"cascade": "FOREBAY_CASCADE_MODEL", "encoder": "FOREBAY_ROUTER_ENCO
 MAX_BYTES = 8_000_000  # of a file; one with 2^14 bins has a tenth of a megabyte
 
 File = Annotated[
-    Path | None,
-    typer.Argument(metavar="[FILE]", help="router_model.json of `train`, or doubt_model.json."),
+    Path | None, argument("[FILE]", "router_model.json of `train`, or doubt_model.json.")
 ]
 Rollback = Annotated[
     int | None,
-    typer.Option(
-        "--rollback", metavar="VERSION", min=0, help="Return to this version. 0: packaged weights."
-    ),
+    option("--rollback", "VERSION", "Return to this version. 0: packaged weights.", min=0),
 ]
 Which = Annotated[
     Literal["router", "doubt"],

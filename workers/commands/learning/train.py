@@ -25,7 +25,9 @@ from forebay.workers.commands.options import (
     Seed,
     Strong,
     Weak,
+    flag,
     model_names,
+    option,
     read_dataset,
 )
 from forebay.workers.models.writable import require_writable
@@ -41,12 +43,8 @@ if TYPE_CHECKING:
     from forebay.workers.models.encoder_reading import EncoderWeights
     from forebay.workers.training.data.dataset import Dataset
 
-Out = Annotated[
-    Path, typer.Option("--out", metavar="DIR", help="Write the weights to this folder.")
-]
-Publish = Annotated[
-    bool, typer.Option("--publish", help="Have the fleet use the weights, as `publish` does.")
-]
+Out = Annotated[Path, option("--out", "DIR", "Write the weights to this folder.")]
+Publish = Annotated[bool, flag("--publish", "Have the fleet use the weights, as `publish` does.")]
 
 
 def train(

@@ -23,7 +23,9 @@ from forebay.workers.commands.options import (
     Preds,
     Second,
     Seed,
+    flag,
     model_names,
+    option,
     require_tenant,
     second_names,
 )
@@ -38,24 +40,14 @@ from forebay.workers.training.fitting.weights_folder import (
 if TYPE_CHECKING:
     from forebay.routing.scoring.cascade_model import Weights
 
-Prompts = Annotated[
-    Path | None, typer.Option("--prompts", metavar="FILE", help="Columns uid, prompt.")
-]
-Outcomes = Annotated[
-    Path | None, typer.Option("--outcomes", metavar="FILE", help="Columns uid, model, score.")
-]
-Weak = Annotated[str | None, typer.Option("--weak", metavar="MODEL", help="The local model.")]
-Strong = Annotated[
-    str | None, typer.Option("--strong", metavar="MODEL[,MODEL]", help="The frontier model.")
-]
-FromAudits = Annotated[
-    bool, typer.Option("--audits", help="Fit to the fleet's audits instead of to files.")
-]
-TenantName = Annotated[
-    str | None, typer.Option("--tenant", metavar="NAME", help="Use this tenant's audits only.")
-]
+Prompts = Annotated[Path | None, option("--prompts", "FILE", "Columns uid, prompt.")]
+Outcomes = Annotated[Path | None, option("--outcomes", "FILE", "Columns uid, model, score.")]
+Weak = Annotated[str | None, option("--weak", "MODEL", "The local model.")]
+Strong = Annotated[str | None, option("--strong", "MODEL[,MODEL]", "The frontier model.")]
+FromAudits = Annotated[bool, flag("--audits", "Fit to the fleet's audits instead of to files.")]
+TenantName = Annotated[str | None, option("--tenant", "NAME", "Use this tenant's audits only.")]
 StandIn = Annotated[
-    bool, typer.Option("--stand-in", help="Also use audits by the mock of Bedrock, for a trial.")
+    bool, flag("--stand-in", "Also use audits by the mock of Bedrock, for a trial.")
 ]
 
 

@@ -10,13 +10,11 @@ import typer
 
 from forebay.routing.errors import Misconfigured
 from forebay.workers.commands.learning.train import Out
-from forebay.workers.commands.options import Json, Outcomes, Prompts, model_names
+from forebay.workers.commands.options import Json, Outcomes, Prompts, model_names, option
 from forebay.workers.models.writable import require_writable
 from forebay.workers.training.fitting.weights_folder import DOUBT_MODEL, versioned, write
 
-Models = Annotated[
-    str, typer.Option("--models", metavar="MODEL,MODEL[,MODEL]", help="Two or more local models.")
-]
+Models = Annotated[str, option("--models", "MODEL,MODEL[,MODEL]", "Two or more local models.")]
 
 
 def train_doubt(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from forebay.routing.bedrock_batches.batch_record import BatchRecord
@@ -15,7 +15,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
 from forebay.routing.logs import Event, event
 from forebay.routing.store.backoff import patiently
-from forebay.workers.frontier.batch.batched_jobs import call_id, parts, waiting_jobs
+from forebay.workers.frontier.batch.batched_jobs import call_id, waiting_jobs
 from forebay.workers.frontier.batch.departure import Departure
 from forebay.workers.frontier.batch.held_lease import HeldLease
 from forebay.workers.frontier.batch.record_reply import PricedReply, answer_of, priced
@@ -27,7 +27,7 @@ from forebay.workers.runtime.attempt import Attempt
 
 log = logging.getLogger(__name__)
 
-LINES_PER_READ = 100
+LINES_PER_READ, BYTES_PER_READ = 100, 32_000_000  # that are in memory at once
 #: How long results that the service counts, and that are not in the bucket, are waited for.
 LATE_RESULTS_S = 600.0
 
@@ -66,7 +66,7 @@ class Collection:
             Lost: Another process does this work by now.
         """
         jobs, answered = self._batches.jobs(batch.id), set[str]()
-        for lines in parts(self._bucket.results(batch), LINES_PER_READ):
+        for lines in _portions(self._bucket.results(batch)):
             lease.check()
             results = [result for line in lines if (result := read_result(line))]
             known = {result.record_id: result for result in results if result.record_id in jobs}
@@ -145,6 +145,20 @@ class Collection:
         if progress.succeeded is not None:
             return progress.succeeded
         return 0 if progress.status == FAILED and not answered else float("inf")
+
+
+def _portions(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield lists of lines that are not too many, nor too long together."""
+    portion: list[bytes] = []
+    size = 0
+    for line in lines:
+        portion.append(line)
+        size += len(line)
+        if len(portion) >= LINES_PER_READ or size >= BYTES_PER_READ:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def _opened(claim: Claim | None) -> Attempt | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from forebay.workers.frontier.response_json import read_object
+from forebay.workers.frontier.responses.response_json import read_object
 
 
 @dataclass(frozen=True, slots=True)

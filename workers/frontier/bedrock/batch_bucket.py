@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 from botocore import exceptions as boto
-from botocore.config import Config
 
 from forebay.routing.bedrock_batches.batch_record import BatchRecord
 from forebay.routing.errors import ForebayError, Misconfigured, Unavailable
 from forebay.workers.frontier.bedrock.batch_failure import KEY_REFUSED
+from forebay.workers.frontier.bedrock.bounded_client import bounded_client
 from forebay.workers.frontier.bedrock.converse_errors import from_setup
 from forebay.workers.frontier.bedrock.converse_reply import code_word
 from forebay.workers.frontier.settings import BedrockSettings
 
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
+READ_TIMEOUT_S = 60
 MAX_ATTEMPTS = 3
 RESULTS = ".jsonl.out"  # how the names of files with results end
+#: Of one response, such as a file of results: whoever may write to the bucket may write anything.
+MAX_RESPONSE_S, MAX_RESPONSE_BYTES = 1_800.0, 20_000_000_000
+MAX_LINE_BYTES = 32_000_000  # of a result, with the request that it repeats
+MAX_NAMES = 10_000  # of files that are looked at
+_CHUNK_BYTES = 65_536
 _SERVER_ERROR = 500
 _FIELD = "[batch] bucket"
 
@@ -65,7 +68,7 @@ class BatchBucket:
         while True:
             page = self._ask("list_objects_v2", batch, Prefix=prefix, **further)
             names += [entry["Key"] for entry in page.get("Contents", ())]
-            if not page.get("IsTruncated"):
+            if not page.get("IsTruncated") or len(names) >= MAX_NAMES:
                 return names
             further = {"ContinuationToken": page["NextContinuationToken"]}
 
@@ -73,8 +76,8 @@ class BatchBucket:
         body = self._ask("get_object", batch, Key=name)["Body"]
         failure: ForebayError | None = None
         try:
-            yield from body.iter_lines(chunk_size=65_536)
-        except (boto.BotoCoreError, OSError) as error:
+            yield from _lines_of(body)
+        except (boto.BotoCoreError, ForebayError, OSError) as error:
             failure = Unavailable(f"S3 broke off a file of results ({type(error).__name__})")
         finally:
             body.close()
@@ -108,22 +111,34 @@ class BatchBucket:
     def _client(self) -> Any:
         with self._lock:
             if self._connection is None:
-                # At DEBUG botocore logs whole requests, which hold content.
-                logging.getLogger("botocore").setLevel(logging.INFO)
                 endpoint = self._settings.bedrock_s3_endpoint
-                style = {"addressing_style": "path"} if endpoint else {}
-                self._connection = boto3.session.Session().client(
+                self._connection = bounded_client(
                     "s3",
-                    region_name=self._settings.bedrock_region,
-                    endpoint_url=endpoint,
-                    config=Config(
-                        connect_timeout=CONNECT_TIMEOUT_S,
-                        read_timeout=READ_TIMEOUT_S,
-                        retries={"total_max_attempts": MAX_ATTEMPTS, "mode": "standard"},
-                        s3=style,
-                    ),
+                    self._settings.bedrock_region,
+                    endpoint,
+                    silent_s=READ_TIMEOUT_S,
+                    within_s=MAX_RESPONSE_S,
+                    most_bytes=MAX_RESPONSE_BYTES,
+                    attempts=MAX_ATTEMPTS,
+                    s3={"addressing_style": "path"} if endpoint else {},
                 )
             return self._connection
+
+
+def _lines_of(body: Any) -> Iterator[bytes]:
+    """Yield the lines of a file, but for those that are longer than any result."""
+    line, too_long = bytearray(), False
+    while chunk := body.read(_CHUNK_BYTES):
+        first, *others = chunk.split(b"\n")
+        line += first if not too_long else b""
+        for other in others:
+            if line and not too_long:
+                yield bytes(line)
+            line, too_long = bytearray(other), False
+        if len(line) > MAX_LINE_BYTES:
+            line, too_long = bytearray(), True
+    if line:
+        yield bytes(line)
 
 
 def _refused(error: boto.ClientError) -> ForebayError:

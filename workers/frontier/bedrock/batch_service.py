@@ -10,13 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 from botocore import exceptions as boto
-from botocore.config import Config
 
 from forebay.routing.bedrock_batches.batch_record import BatchRecord
 from forebay.routing.errors import ForebayError, InvalidJob, LastingError
 from forebay.workers.frontier.bedrock.batch_failure import batch_failure
+from forebay.workers.frontier.bedrock.bounded_client import bounded_client
 from forebay.workers.frontier.bedrock.converse_errors import (
     from_response,
     from_setup,
@@ -24,9 +23,10 @@ from forebay.workers.frontier.bedrock.converse_errors import (
 )
 from forebay.workers.frontier.bedrock.converse_reply import STAND_IN_MARK, headers
 from forebay.workers.frontier.provider import ModelFault
-from forebay.workers.frontier.settings import BedrockSettings
+from forebay.workers.frontier.responses.bounded_body import MAX_BODY_BYTES
+from forebay.workers.frontier.settings import BedrockSettings, call_limit_s
 
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
+READ_TIMEOUT_S = 60
 MAX_ATTEMPTS = 3  # of one request, each of which is harmless to repeat
 
 #: What the service says of a batch that will have no more results.
@@ -142,15 +142,14 @@ class BatchService:
     def _client(self) -> Any:
         with self._lock:
             if self._connection is None:
-                self._connection = boto3.session.Session().client(
+                self._connection = bounded_client(
                     "bedrock",
-                    region_name=self._settings.bedrock_region,
-                    endpoint_url=self._settings.bedrock_control_endpoint,
-                    config=Config(
-                        connect_timeout=CONNECT_TIMEOUT_S,
-                        read_timeout=READ_TIMEOUT_S,
-                        retries={"total_max_attempts": MAX_ATTEMPTS, "mode": "standard"},
-                    ),
+                    self._settings.bedrock_region,
+                    self._settings.bedrock_control_endpoint,
+                    silent_s=READ_TIMEOUT_S,
+                    within_s=call_limit_s(READ_TIMEOUT_S),
+                    most_bytes=MAX_BODY_BYTES,
+                    attempts=MAX_ATTEMPTS,
                 )
             return self._connection
 

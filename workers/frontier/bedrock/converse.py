@@ -1,4 +1,4 @@
-"""Bedrock as a provider, through boto3's Converse. Nothing else in this folder imports boto3.
+"""Bedrock as a provider, through boto3's Converse.
 
 A call is made once: botocore's retries are off, because a repeated call is a second bill. Every
 ending is either a `Reply`, which is billed, or an error for which `billed` tells the bill.
@@ -6,19 +6,17 @@ ending is either a `Reply`, which is billed, or an error for which `billed` tell
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 from botocore import exceptions as boto
-from botocore.config import Config
 
 from forebay.routing.errors import BadAnswer, ForebayError
 from forebay.workers.engines.engine import Prompt, TakeText
+from forebay.workers.frontier.bedrock.bounded_client import bounded_client
 from forebay.workers.frontier.bedrock.converse_errors import (
     from_response,
     from_setup,
@@ -36,10 +34,10 @@ from forebay.workers.frontier.bedrock.converse_request import (
 from forebay.workers.frontier.bedrock.converse_stream import keep_stream, streamed_body
 from forebay.workers.frontier.bedrock.stops import ended, unsent_stops
 from forebay.workers.frontier.provider import AccountFault, Provider, Reply
-from forebay.workers.frontier.settings import BedrockSettings
+from forebay.workers.frontier.responses.bounded_body import MAX_BODY_BYTES
+from forebay.workers.frontier.settings import BedrockSettings, call_limit_s
 from forebay.workers.frontier.terms import PLAIN, Terms
 
-CONNECT_TIMEOUT_S = 5
 COUNT_TIMEOUT_S = 10.0  # of silence, while tokens are counted
 
 
@@ -129,7 +127,7 @@ class Converse(Provider):
                 body = whole_body(response)
             else:
                 response = client.converse_stream(**request)
-                body = streamed_body(response, model, on_text, self._settings.bedrock_stream_s)
+                body = streamed_body(response, model, on_text)
             return read_reply(response, body, (model, terms.tier), time.monotonic() - began)
         except boto.ClientError as error:
             return from_response(error, model)
@@ -151,20 +149,15 @@ class Converse(Provider):
 
 
 def _connect(settings: BedrockSettings, timeout_s: float) -> Any:
-    # At DEBUG botocore logs whole requests, which hold content.
-    logging.getLogger("botocore").setLevel(logging.INFO)
-    config = Config(
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=timeout_s,
-        max_pool_connections=settings.bedrock_concurrency + settings.shared_threads,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        tcp_keepalive=True,
-    )
-    client = boto3.session.Session().client(
+    client = bounded_client(
         "bedrock-runtime",
-        region_name=settings.bedrock_region,
-        endpoint_url=settings.bedrock_endpoint,
-        config=config,
+        settings.bedrock_region,
+        settings.bedrock_endpoint,
+        silent_s=timeout_s,
+        within_s=call_limit_s(timeout_s),
+        most_bytes=MAX_BODY_BYTES,
+        max_pool_connections=settings.bedrock_concurrency + settings.shared_threads,
+        tcp_keepalive=True,
     )
     client.meta.events.register("before-parse.bedrock-runtime.Converse", keep_body)
     client.meta.events.register("before-parse.bedrock-runtime.ConverseStream", keep_stream)

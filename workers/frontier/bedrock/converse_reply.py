@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 from forebay.routing.limits.prices import Tier, Usage
 from forebay.workers.engines.engine import Ending
 from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, Reply
-from forebay.workers.frontier.response_json import read_object
+from forebay.workers.frontier.responses.response_json import read_object
 
 STAND_IN_MARK = "x-forebay-stand-in"  # header of every answer that the mock of Bedrock makes
 BODY = "forebay-body"  # key of the body, as it came, in boto3's response

@@ -24,12 +24,13 @@ from forebay.workers.frontier.openai.chat_reply import (
     whole_body,
 )
 from forebay.workers.frontier.openai.chat_request import bounds, chat_request
-from forebay.workers.frontier.provider import ModelFault, OutcomeUnknown, Provider, Reply
+from forebay.workers.frontier.provider import ModelFault, Provider, Reply
+from forebay.workers.frontier.responses.bounded_body import BoundedBody
+from forebay.workers.frontier.responses.time_limit import LimitedPool, LimitedTlsPool, TimeLimit
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.frontier.terms import PLAIN, Terms
 
 CONNECT_TIMEOUT_S = 5
-MAX_BODY_BYTES = 32_000_000  # of an answer
 _OK = 200
 
 
@@ -46,6 +47,7 @@ class ChatCompletions(Provider):
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=settings.bedrock_timeout_s),
             retries=False,
         )
+        self._pool.pool_classes_by_scheme = {"http": LimitedPool, "https": LimitedTlsPool}
 
     @property
     def term_s(self) -> float:
@@ -94,12 +96,16 @@ class ChatCompletions(Provider):
     ) -> Reply | ForebayError:
         names, began = Names(self._name, model, self._endpoint.key_env), time.monotonic()
         try:
-            response = self._post(body, call_id)
+            limit = TimeLimit(self._settings.bedrock_call_s)
+            with limit.sending():
+                response = self._post(body, call_id)
+            content = BoundedBody(response, limit)
             try:
-                found = _body(response, names, on_text, began + self._settings.bedrock_stream_s)
+                found = _body(response, content, names, on_text)
             except BaseException:
-                response.close()  # what is left of it is of no use to the next call
+                content.close()
                 raise
+            limit.end()
             response.release_conn()
             stand_in = response.headers.get(STAND_IN_MARK) == "1"
             latency_s = time.monotonic() - began
@@ -132,10 +138,10 @@ class ChatCompletions(Provider):
 
 
 def _body(
-    response: urllib3.BaseHTTPResponse, names: Names, on_text: TakeText | None, until: float
+    response: urllib3.BaseHTTPResponse, content: BoundedBody, names: Names, on_text: TakeText | None
 ) -> dict[str, Any]:
     """Return the body of an answer; raise our error if the response is none."""
-    chunks = _chunks(response, until)
+    chunks = content.stream()
     if response.status != _OK:
         raise from_response(response.status, b"".join(chunks), response.headers, names)
     if on_text is None or "event-stream" not in response.headers.get("content-type", ""):
@@ -143,25 +149,12 @@ def _body(
     return streamed_body(_lines(chunks), on_text)
 
 
-def _chunks(response: urllib3.BaseHTTPResponse, until: float) -> Iterator[bytes]:
-    """Yield the body as it comes; raise an error if it is too long, or comes too slowly.
-
-    Another worker may call once the call's term is over.
-    """
-    size = 0
-    for chunk in response.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise OutcomeUnknown("the response is larger than any answer")
-        if time.monotonic() > until:
-            raise OutcomeUnknown("the response takes too long")
-        yield chunk
-
-
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the lines of a stream as they come."""
-    rest = b""
+    rest = bytearray()
     for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-    yield rest
+        rest += chunk
+        if b"\n" in chunk:
+            *lines, rest = rest.split(b"\n")
+            yield from map(bytes, lines)
+    yield bytes(rest)

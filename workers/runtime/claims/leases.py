@@ -1,10 +1,11 @@
-"""Leases: one loop renews every claim of this process, in one round trip."""
+"""Leases: one loop renews every claim of this process, and notices which were lost."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from forebay.routing.errors import ForebayError
@@ -15,6 +16,7 @@ from forebay.routing.logs import Event, event
 log = logging.getLogger(__name__)
 
 RENEWALS_PER_LEASE = 3
+NOTICE_S = 1.0  # how late a worker notices that a job was cancelled
 CLOSE_S = 5.0
 
 
@@ -28,6 +30,7 @@ class Leases:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._interval_s = ledger.settings.lease_s / RENEWALS_PER_LEASE
+        self._renewed = 0.0  # when, by the monotonic clock
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Claim, Callable[[], None]]] = {}
         self._thread: threading.Thread | None = None
@@ -54,9 +57,9 @@ class Leases:
             self._thread.join(timeout=CLOSE_S)
 
     def _run(self) -> None:
-        while not self._closed.wait(self._interval_s):
+        while not self._closed.wait(min(NOTICE_S, self._interval_s)):
             try:
-                self._renew()
+                self._let_lost_go()
             except ForebayError as error:
                 log.warning("cannot renew: %s", error, extra=event(Event.LEASE_UNRENEWED))
             except Exception as error:  # noqa: BLE001 - the other leases must still be renewed
@@ -66,12 +69,21 @@ class Leases:
                     extra=event(Event.LEASE_UNRENEWED),
                 )
 
-    def _renew(self) -> None:
+    def _let_lost_go(self) -> None:
+        """Stop the work on claims that were lost; renew the others if it is time for that."""
         with self._lock:
             claims = [claim for claim, _ in self._held.values()]
-        for claim in self._ledger.renew(claims) if claims else ():
+        for claim in self._lost(claims) if claims else ():
             with self._lock:
                 _, on_lost = self._held.pop(claim.token, (claim, None))
             if on_lost is not None:
                 log.info("lost %s", claim.id, extra=event(Event.JOB_LOST, job=claim.id))
                 on_lost()
+
+    def _lost(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Return the claims that were lost. To look costs Redis less than to renew."""
+        now = time.monotonic()
+        if now - self._renewed + NOTICE_S / 2 < self._interval_s:
+            return self._ledger.lost(claims)
+        self._renewed = now
+        return self._ledger.renew(claims)

@@ -26,7 +26,7 @@ from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
 from forebay.routing.overview.workers import Workers
 from forebay.routing.policy.policy_file import Policy, PolicyFile
-from forebay.routing.store.connection import reaching_redis, text_of
+from forebay.routing.store.connection import clock_of, reaching_redis, text_of
 from forebay.workers.telemetry.metrics.batch_metrics import batch_metrics
 from forebay.workers.telemetry.metrics.families import family, gauge, gauge_by
 from forebay.workers.telemetry.metrics.labels import largest
@@ -126,11 +126,15 @@ class LedgerMetrics(Collector):
         yield shards
         due = family("jobs_due", "Jobs whose deadline is near", "within")
         with reaching_redis():
-            now_s, _ = self._redis.time()
+            now_s = clock_of(self._redis)
+            tenants: Any = self._redis.hkeys("fb:tenants")
+            keys = ["fb:deadlines", *(f"fb:deadlines:{text_of(tenant)}" for tenant in tenants)]
             for within_s in DUE_WITHIN_S:
                 last_ms = (int(now_s) + within_s) * 1000
-                count: Any = self._redis.zcount("fb:deadlines", "-inf", last_ms)
-                due.add_metric([str(within_s)], count)
+                with self._redis.pipeline(transaction=False) as pipe:
+                    for key in keys:
+                        pipe.zcount(key, "-inf", last_ms)
+                    due.add_metric([str(within_s)], sum(pipe.execute()))
         yield due
 
     def _dead_jobs(self) -> dict[str, float]:

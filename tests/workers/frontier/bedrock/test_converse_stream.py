@@ -49,13 +49,6 @@ def test_a_stream_that_is_cut_has_an_unknown_bill(provider, mock):
     assert ask(provider, []).text
 
 
-def test_a_stream_that_outlasts_its_call_is_given_up(provider, monkeypatch):
-    """The time-out counts silence; another worker may call once the call's term is over."""
-    monkeypatch.setattr(BedrockSettings, "bedrock_stream_s", -1.0)
-    with pytest.raises(OutcomeUnknown, match="takes too long"):
-        ask(provider, [])
-
-
 @pytest.mark.parametrize("fault", ["usage_missing", "output_nan", "tier_unknown", "output_text"])
 def test_a_stream_whose_usage_cannot_be_read_is_a_reply_without_a_usage(provider, mock, fault):
     fault = fault if fault in SPOILED else "input_text"

@@ -181,7 +181,7 @@ def test_a_stream_without_its_last_line_is_whole_once_its_usage_is_known(chat, p
 
 @pytest.mark.parametrize("on_text", [None, lambda _text: None])
 def test_an_answer_that_comes_too_slowly_is_given_up(provider, monkeypatch, on_text):
-    monkeypatch.setattr(BedrockSettings, "bedrock_stream_s", -1.0)
+    monkeypatch.setattr(BedrockSettings, "bedrock_call_s", -1.0)
     with pytest.raises(OutcomeUnknown, match="takes too long"):
         ask(provider, on_text=on_text)
 

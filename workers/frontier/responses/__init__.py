@@ -1,0 +1,1 @@
+"""What responses of all services have in common: JSON, and bounds of bytes and time."""
