@@ -407,6 +407,7 @@ def test_an_engine_that_crashes_fails_only_the_job_that_crashed_it(echo):
 
 def test_a_killed_worker_loses_no_job_and_the_job_ends_once(fleet, echo):
     """The job's lease runs out, the sweeper queues it again, and another worker answers it."""
+    echo.run(ask("are you there"), timeout=PATIENCE_S)  # an engine that restarts hands jobs back
     job_id = echo.submit(ask("[[echo: delay=1]] one two three four five six seven eight"))
 
     def is_generated():
