@@ -40,9 +40,10 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 FAST := not slow and not browser and not clients and not gpu and not deploy
 
 # Folders with tests of the mark `fleets`, which start whole fleets, or look at the clock: four files at a
-# time, on any machine. The long files come first, so that no file runs alone at the end.
-FLEETS := tests/deploy tests/examples tests/whole tests/front_door tests/workers/runtime \
-	tests/workers/telemetry tests/producers/gateway
+# time, on any machine. Tests of the gateway share a fleet (tests/support/sharing.py) and take the longest,
+# so they come early, and no file runs alone at the end.
+FLEETS := tests/deploy tests/producers/gateway tests/whole tests/examples tests/front_door \
+	tests/workers/runtime tests/workers/telemetry
 
 .PHONY: test
 test: $(READY) ## Run all tests and print the coverage (ARGS: for pytest, without coverage)
