@@ -194,6 +194,8 @@ class Generate(Answerable[Generation]):
     def _makes_sense(self) -> Self:
         if self.schema_ is not None and self.regex is not None:
             raise InvalidJob("cannot be combined with schema", field="regex")
+        if all(message.role == "assistant" for message in self.messages):
+            raise InvalidJob("must have a message of the user or the system", field="messages")
         if self.prefill is not None and (self.schema_ is not None or self.regex is not None):
             words = "must end with the user's: a schema, a regex or tools need a new answer"
             raise InvalidJob(words, field="messages")
@@ -211,9 +213,8 @@ class Generate(Answerable[Generation]):
 
     @property
     def asked(self) -> str:
-        """The last message that is not the assistant's, or the last one."""
-        asked = (one.content for one in reversed(self.messages) if one.role != "assistant")
-        return next(asked, self.messages[-1].content)
+        """The last message that is not the assistant's."""
+        return next(one.content for one in reversed(self.messages) if one.role != "assistant")
 
     def trimmed(self, text: str) -> str:
         """Return an answer without white space at its ends; white space may follow a prefill."""

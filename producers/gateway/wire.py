@@ -184,11 +184,8 @@ def _joined(value: Any) -> Any:
     """Return the text of a message whose content is a list of parts."""
     if not isinstance(value, list):
         return value
-    texts: list[Any] = []
+    texts = []
     for number, part in enumerate(value):
-        if isinstance(part, str):
-            texts.append(part)
-            continue
         kind = part.get("type") if isinstance(part, dict) else None
         if not isinstance(kind, str) or kind not in _TEXT_PARTS:
             words = {"why": f"part {number} is not supported: every part must be text"}

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import json
-from itertools import groupby
 
 from forebay.routing.jobs import Generate
 from forebay.workers.engines.engine import Constraint, JsonSchema, Pattern, Turn
 
 
-def local_turns(request: Generate) -> list[Turn]:
-    """Return the chat; turns of one role in a row are one turn, since some templates want that.
-
-    A local engine enforces the form of the answer.
-    """
-    return [
-        Turn(role=role, content="\n\n".join(turn.content for turn in row))
-        for role, row in groupby(_turns(request), key=lambda turn: turn.role)
-    ]
-
-
 def frontier_turns(request: Generate) -> list[Turn]:
     """Return the chat, after a system turn that asks for the form of the answer if there is one."""
-    chat = _turns(request)
+    chat = local_turns(request)
     if request.schema_ is not None:
         form = f"JSON that validates against this JSON Schema: {json.dumps(request.schema_)}"
     elif request.regex is not None:
@@ -32,10 +20,10 @@ def frontier_turns(request: Generate) -> list[Turn]:
     return [Turn(role="system", content=f"Answer with {form}\nand nothing else."), *chat]
 
 
-def _turns(request: Generate) -> list[Turn]:
+def local_turns(request: Generate) -> list[Turn]:
     """Return the chat; if nobody but the system speaks last, its last message is the user's turn.
 
-    Templates and frontier services answer a user. OpenAI's answer a chat without one too.
+    Templates and frontier services answer a user. A local engine enforces the form of the answer.
     """
     turns = [Turn(role=message.role, content=message.content) for message in request.messages]
     speakers = [turn.role for turn in turns if turn.role != "system"]

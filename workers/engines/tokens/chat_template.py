@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Never
 
@@ -32,7 +33,8 @@ class ChatTemplate:
     """Renders turns as one prompt, which ends where the model's answer begins.
 
     Some templates refuse system turns, or silently drop them; then the content of system turns is
-    put in front of the next user turn.
+    put in front of the next user turn. If one wants user and assistant to alternate, turns of one
+    role in a row are one turn.
 
     Args:
         source: the Jinja text.
@@ -49,6 +51,7 @@ class ChatTemplate:
         if not self._shows(_TRIAL[:1]) or not self._shows(_TRIAL):
             raise Misconfigured("its chat template does not render a conversation", field=_FIELD)
         self._folds_system = not self._shows((_SYSTEM, *_TRIAL))
+        self._joins = not self._shows((_TRIAL[0], _TRIAL[2]))
 
     @classmethod
     def of(cls, folder: Path, tokens: dict[str, str]) -> ChatTemplate:
@@ -72,7 +75,7 @@ class ChatTemplate:
             InvalidJob: The template refuses these turns; some want user and assistant to alternate.
         """
         try:
-            *before, last = _fold_system(turns) if self._folds_system else turns
+            *before, last = _in_turn(turns, folds_system=self._folds_system, joins=self._joins)
             if before and last.role == "assistant":
                 return self._render(before) + last.content
             return self._render([*before, last])
@@ -164,6 +167,16 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise Misconfigured(f"its {path.name} cannot be read", field=_FIELD) from None
+
+
+def _in_turn(turns: Sequence[Turn], *, folds_system: bool, joins: bool) -> Sequence[Turn]:
+    turns = _fold_system(turns) if folds_system else turns
+    if not joins:
+        return turns
+    return [
+        Turn(role=role, content="\n\n".join(turn.content for turn in row))
+        for role, row in groupby(turns, key=lambda turn: turn.role)
+    ]
 
 
 def _fold_system(turns: Sequence[Turn]) -> list[Turn]:

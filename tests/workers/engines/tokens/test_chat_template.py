@@ -149,3 +149,9 @@ def test_an_answer_continues_the_assistants_last_message():
 def test_a_system_turn_at_the_end_joins_the_users_turn_if_the_template_takes_none():
     text = ChatTemplate(STRICT, TOKENS).render([USER, SYSTEM])
     assert text == "<s>[INST] Why?\n\nBe brief. [/INST]"
+
+
+def test_turns_of_one_role_are_one_turn_if_the_template_wants_them_to_alternate():
+    text = ChatTemplate(STRICT, TOKENS).render([USER, USER])
+    assert text == "<s>[INST] Why?\n\nWhy? [/INST]"
+    assert ChatTemplate(CHATML, TOKENS).render([USER, USER]).count("<|im_start|>user") == 2
