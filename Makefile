@@ -40,9 +40,10 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 FAST := not slow and not browser and not clients and not gpu and not deploy
 
 # Folders with tests of the mark `fleets`, which start whole fleets, or look at the clock: four files at a
-# time, on any machine. The long files come first, so that no file runs alone at the end.
-FLEETS := tests/deploy tests/examples tests/whole tests/front_door tests/workers/runtime \
-	tests/workers/telemetry tests/producers/gateway
+# time, on any machine. Tests of the gateway share a fleet (tests/support/sharing.py) and take the longest,
+# so they come early, and no file runs alone at the end.
+FLEETS := tests/deploy tests/producers/gateway tests/whole tests/examples tests/front_door \
+	tests/workers/runtime tests/workers/telemetry
 
 .PHONY: test
 test: $(READY) ## Run all tests and print the coverage (ARGS: for pytest, without coverage)
@@ -73,6 +74,10 @@ test-clients: $(READY) ## Test the gateway with OpenAI's client for Node.js and 
 .PHONY: test-browser
 test-browser: $(READY) ## Test Flower's pages in a real browser (needs Chromium)
 	@$(PY) -m pytest -m browser $(ARGS)
+
+.PHONY: pictures
+pictures: $(READY) ## Take the pictures of README.md and docs/ anew (needs Chromium; ARGS: --minutes, --rate)
+	@PYTHONPATH=deploy:tests/support $(PY) tests/browser/pictures.py $(ARGS)
 
 .PHONY: test-deploy
 test-deploy: $(READY) $(CHECKED) ## Run what deploy/ starts, in network namespaces; upgrades; scaling (root; minutes)

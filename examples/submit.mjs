@@ -1,10 +1,10 @@
 // Submit a job from Node.js (18 or newer) and wait for its answer. It needs no packages.
 //
-//     FOREBAY_GATEWAY=http://127.0.0.1:8080 FOREBAY_KEY=fb_… node submit.mjs "The invoice is wrong."
+//     GATEWAY=http://127.0.0.1:8080 GATEWAY_KEY=fb_… node submit.mjs "The invoice is wrong."
 
-const gateway = process.env.FOREBAY_GATEWAY ?? "http://127.0.0.1:8080";
+const gateway = process.env.GATEWAY ?? "http://127.0.0.1:8080";
 const headers = { "content-type": "application/json" };
-if (process.env.FOREBAY_KEY) headers.authorization = `Bearer ${process.env.FOREBAY_KEY}`;
+if (process.env.GATEWAY_KEY) headers.authorization = `Bearer ${process.env.GATEWAY_KEY}`;
 
 const FINAL = new Set(["done", "failed", "cancelled", "expired"]);
 

@@ -26,7 +26,7 @@ from forebay.producers.arguments import (
 from forebay.producers.bulk.methods import BulkMethods
 from forebay.producers.handles import JobHandle
 from forebay.producers.mapping import Items, Window, as_they_end, in_order, submitted
-from forebay.producers.options import Item, Options, make_job
+from forebay.producers.options import Item, Options, job_maker
 from forebay.producers.results import Completed
 from forebay.producers.single_jobs import ContentT, KnownT, SingleJobs
 from forebay.routing.broker.doorbell import packaged_template
@@ -210,9 +210,10 @@ class Client(SingleJobs, BulkMethods):
 
     def _maker(self, options: Options) -> Callable[[Any], Job]:
         """Return what makes the job of an item, or raises why it cannot be one."""
+        make_job = job_maker(self.tenant, options)
 
         def make(item: Any) -> Job:
-            job = make_job(item, self.tenant, options)
+            job = make_job(item)
             self._access.check(job)
             return job
 

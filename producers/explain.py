@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from forebay.routing.base import model_and_revision
 from forebay.routing.errors import InvalidJob, gist
 from forebay.routing.ledger.record import ENDED, Record
 from forebay.routing.reasons import Reason, meaning
@@ -242,7 +243,7 @@ def _check_line(check: dict[str, Any]) -> str:
 
 def _answer_lines(answer: dict[str, Any], attempts: int) -> Iterator[str]:
     marks = [words for name, words in _MARKS.items() if answer[name]]
-    model = " ".join(dict.fromkeys((answer["model"] or "", answer["revision"] or "")))
+    model = model_and_revision(answer["model"], answer["revision"])
     yield ", ".join([f"{answer['lane']}: {model}".strip(), *marks])
     yield (
         f"{answer['tokens_in']} tokens in, {answer['tokens_out']} out, ${answer['cost_usd']:.6f}, "

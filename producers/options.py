@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 from forebay.routing.base import Egress
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Answerable, Job, Pin, Priority
+from forebay.routing.requests import AnyRequest
 
 
 class Options(TypedDict, total=False):
@@ -43,6 +44,28 @@ def make_job(request: Answerable[Any], tenant: str, options: Options) -> Job:
             raise InvalidJob("belongs in the Job itself, not beside it", field=min(options))
         return request
     return Job.model_validate({"tenant": tenant, "request": request, **options})
+
+
+#: Options that may mean something else for each job of a map: a time from now, and what the caller
+#: may change meanwhile.
+_OF_EACH_JOB = {"deadline", "metadata"}
+_REQUESTS: tuple[type, ...] = get_args(AnyRequest)
+
+
+def job_maker(tenant: str, options: Options) -> Callable[[Answerable[Any]], Job]:
+    """Return what makes the jobs of many requests, as `make_job` does; check equal options once."""
+    like: Job | None = None
+
+    def make(request: Answerable[Any]) -> Job:
+        nonlocal like
+        if like is not None and isinstance(request, _REQUESTS):
+            return like.asking(request)
+        job = make_job(request, tenant, options)
+        if job is not request and not _OF_EACH_JOB & options.keys():
+            like = job
+        return job
+
+    return make
 
 
 def passed_deadline(job: Job) -> InvalidJob | None:

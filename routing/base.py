@@ -48,11 +48,6 @@ def shows_text(text: str) -> bool:
     return any(char.isprintable() or category(char) in _UNASSIGNED for char in text if char != " ")
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 job`, `2,000 jobs`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def is_none(value: object) -> bool:
     """Return whether a value is `None`.
 
@@ -291,3 +286,8 @@ def _without_tags(path: Sequence[str | int]) -> list[str | int]:
         if len(parts) > place:
             del parts[place]
     return parts
+
+
+def model_and_revision(model: str | None, revision: str | None) -> str:
+    """Return a model and its revision; the name alone if they are the same, as on Bedrock."""
+    return " ".join(dict.fromkeys(filter(None, (model, revision))))

@@ -211,6 +211,11 @@ def _with_subclasses(root: type[ForebayError]) -> list[type[ForebayError]]:
 _BY_CODE = {cls.code: cls for cls in _with_subclasses(ForebayError) if "code" in vars(cls)}
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 job`, `2,000 jobs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def gist(code: str) -> str:
     """Return what a code means, from the docstring of its class; empty for an unknown code."""
     sentence = (_BY_CODE[code].__doc__ or "") if code in _BY_CODE else ""

@@ -23,7 +23,17 @@ from pydantic import (
 from pydantic.json_schema import models_json_schema
 from typing_extensions import TypeVar
 
-from forebay.routing.base import JOB_ID, Egress, JobId, Kind, Short, Tenant, explain, is_none
+from forebay.routing.base import (
+    JOB_ID,
+    Egress,
+    JobId,
+    Kind,
+    Short,
+    Tenant,
+    changed,
+    explain,
+    is_none,
+)
 from forebay.routing.errors import EgressDenied, InvalidJob
 from forebay.routing.questions.decisions import Decisions, QuestionAnswer
 from forebay.routing.questions.labels import Label
@@ -183,6 +193,11 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
     def _makes_sense(self) -> Self:
         if self.id.partition(".")[0] != self.tenant:
             raise InvalidJob("must begin with the tenant's name and a dot", field="id")
+        self._check_lane()
+        return self
+
+    def _check_lane(self) -> None:
+        """Raise an error if the lane cannot take the request, or needs other options."""
         if self.lane == "bedrock" and self.egress == "deny":
             raise EgressDenied('a job pinned to bedrock needs egress="allow"', field="egress")
         if self.lane == "auto" and self.model is not None:
@@ -191,7 +206,6 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
             raise InvalidJob("embed is always local: vectors of two models differ", field="lane")
         if self.lane == "bedrock" and self.wants_logprobs:
             raise InvalidJob("must not be bedrock: it tells no logprobs", field="lane")
-        return self
 
     @property
     def kind(self) -> Kind:
@@ -207,6 +221,21 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
     def contract(self) -> int:
         """The lowest version of the contract that can read this job."""
         return 2 if self.wants_logprobs or self.model is not None else 1
+
+    def asking(self, request: Answerable[Any]) -> Job[Any]:
+        """Return a new job with another request and the same options, which are valid already.
+
+        Raises:
+            InvalidJob: The lane cannot take the request.
+        """
+        job: Job[Any] = changed(self, id=new_id(self.tenant), request=request)
+        job._check_lane()
+        return job
+
+    def stored(self) -> bytes:
+        """Return the job as JSON for storage: fields that were left out have their defaults."""
+        given = {"tenant", "id", *self.model_fields_set}
+        return self.model_dump_json(by_alias=True, include=given).encode()
 
 
 def parse_job(data: str | bytes | dict[str, Any]) -> Job:

@@ -1,8 +1,10 @@
 """Fixtures of all tests: a real Redis server, a fleet, no settings of the user."""
 
 import functools
+import gc
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +31,10 @@ os.environ |= {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
+    "NO_PROXY": "127.0.0.1,localhost",  # the tests' servers are not behind the caller's proxy
+    "no_proxy": "127.0.0.1,localhost",
 }
+os.umask(0o022)  # tests look at the modes of files
 
 # A background shell ignores SIGINT, and the tests' children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -45,6 +50,27 @@ pytest_plugins = ["two_fleets"]  # its fixtures
 def pytest_xdist_auto_num_workers() -> int:
     """Return the number of processes of `-n auto`: tests wait for a third of their time."""
     return max(2, (os.cpu_count() or 1) * 3 // 2)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log) -> object | None:
+    """Have `--dist loadfile` give files that share a fleet to one process."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from sharing import FleetScheduling  # noqa: PLC0415 - a GPU machine has no xdist
+
+    return FleetScheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect without the garbage collector, which then leaves out what is kept to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -67,8 +93,13 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects tests by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests of fleets."""
+    """Mark the slow tests of fleets, and the properties that run a hundred times.
+
+    The coverage of a property is shown by examples too, and measuring it doubles its time.
+    """
     for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("no_cover")
         if in_a_folder_of_fleets(item.path) and item.get_closest_marker("slow"):
             item.add_marker("fleets")
 
@@ -101,6 +132,13 @@ def redis(redis_url: str) -> Iterator[redis_py.Redis]:
     with redis_py.Redis.from_url(redis_url) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture(scope="module")
+def short_folder() -> Iterator[Path]:
+    """Return a folder for Unix sockets, whose paths have at most 107 bytes: TMPDIR may be long."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -81,14 +82,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started_at = time.monotonic()
     try:
         rows = _run(samples(), console)
-    except (PartFailed, ForebayError, TimeoutError) as error:
-        console.print(f"The demo stopped: {error}", style="red", markup=False)
-        return 1
+    except TimeoutError:
+        slow = f"not all jobs were answered within {TIMEOUT_S:.0f} s: this machine is too busy"
+        return _stopped(console, f"{slow} (load {os.getloadavg()[0]:.0f}); try again later")
+    except (PartFailed, ForebayError) as error:
+        return _stopped(console, str(error))
     demo_report.show(console, rows, time.monotonic() - started_at)
     if options.out:
         options.out.write_text(json.dumps(rows, indent=2) + "\n")
     leaked = [row for row in rows if row["egress"] == "deny" and row["lane"] == "bedrock"]
     return 1 if leaked else 0
+
+
+def _stopped(console: Console, why: str) -> int:
+    console.print(f"The demo stopped: {why}", style="red", markup=False, highlight=False)
+    return 1
 
 
 def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from forebay.routing.errors import Unavailable
 
 MAX_AHEAD = 1_000  # rows that came and were not taken yet
+LOOK_EVERY_S = 0.5  # at the event loop, while no row comes
 
 
 class LoopRows(Iterator[Any]):
@@ -28,13 +29,21 @@ class LoopRows(Iterator[Any]):
 
     def __next__(self) -> Any:
         """Return the next row, waiting for it. Raises what the iterable raises."""
-        row = self._came.get()
+        row = self._next()
         if isinstance(row, _End):
             self._came.put(row)
             raise row.error or StopIteration
         if not self._room.is_set() and self._came.qsize() < MAX_AHEAD // 2:
             self._tell(self._room.set)
         return row
+
+    def _next(self) -> Any:
+        """Wait for a row, as long as the event loop may bring one."""
+        while True:
+            with suppress(Empty):
+                return self._came.get(timeout=LOOK_EVERY_S)
+            if self._loop.is_closed():  # without a chance for its tasks to end
+                return _End(_loop_ended())
 
     def stop(self) -> None:
         """End the task; whoever still takes rows gets an error."""
@@ -45,7 +54,7 @@ class LoopRows(Iterator[Any]):
             self._loop.call_soon_threadsafe(call)
 
     async def _pump(self) -> None:
-        end = _End(Unavailable("the event loop ended before the rows did", field="rows"))
+        end = _End(_loop_ended())
         try:
             async for row in self._rows:
                 self._came.put(row)
@@ -63,6 +72,10 @@ class LoopRows(Iterator[Any]):
         self._room.clear()
         if self._came.qsize() >= MAX_AHEAD:  # none was taken before the event was cleared
             await self._room.wait()
+
+
+def _loop_ended() -> Unavailable:
+    return Unavailable("the event loop ended before the rows did", field="rows")
 
 
 class _End(NamedTuple):

@@ -38,8 +38,7 @@ from forebay.producers.cli.options import (
     Yes,
     group,
 )
-from forebay.routing.base import counted
-from forebay.routing.errors import ForebayError
+from forebay.routing.errors import ForebayError, counted
 
 if TYPE_CHECKING:
     from forebay.producers.client import Client

@@ -178,10 +178,12 @@ def _decision(answer: QuestionAnswer) -> str:
 
 def origin(receipt: Receipt) -> str:
     """Return in one line how an answer was made: lane, model, tokens, cost, time."""
+    from forebay.routing.base import model_and_revision  # noqa: PLC0415 - help answers at once
+
     marks = [name for name in ("degraded", "cached", "stand_in") if getattr(receipt, name)]
     parts = [
         f"{receipt.lane} ({receipt.reason or 'no reason given'})",
-        f"{receipt.model or 'no model'} {receipt.revision or ''}".strip(),
+        model_and_revision(receipt.model, receipt.revision) or "no model",
         f"{receipt.tokens_in} tokens in, {receipt.tokens_out} out",
         f"${receipt.cost_usd:.6f}",
         f"{receipt.total_s:.1f} s",

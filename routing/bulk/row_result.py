@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple, cast
 
 from pydantic_core import to_json
 
@@ -53,26 +54,87 @@ class RowResult(NamedTuple):
 
 
 #: What stands before the content is what the rows of a shard mostly have in common: it is stored
-#: once for each combination.
+#: once for each combination. What stands after the tokens is missing in most rows.
 _AT_CONTENT = RowResult._fields.index("content")
+_AFTER_TOKENS = RowResult._fields.index("tokens_out") + 1
 _DEFAULTS = tuple(RowResult._field_defaults[name] for name in RowResult._fields[_AT_CONTENT:])
+_NOTHING_AFTER = _DEFAULTS[_AFTER_TOKENS - _AT_CONTENT :]
+
+_PLAIN_ROW = rb"\[(\d+),(\{.*\}),(\d+),(\d+)\],?\n"
+_PLAIN_ROWS = re.compile(rb"(?:%b)+" % _PLAIN_ROW.replace(b"(", b"(?:"))
+_PLACE_IN_SHARED = re.compile(rb"^\[(\d+)", re.MULTILINE)
 
 
 def pack_rows(results: Sequence[RowResult | None]) -> bytes:
-    """Return the results of a shard's rows as JSON; `None` stands for a row without a result."""
-    shared: dict[tuple[Any, ...], int] = {}
-    rows: list[list[Any] | None] = []
+    """Return the results of a shard's rows as JSON, each row on a line of its own.
+
+    `None` stands for a row without a result.
+    """
+    shared: dict[tuple[Any, ...], list[int]] = {}
+    rows: list[bytes] = []
     for result in results:
         if result is None:
-            rows.append(None)
+            rows.append(b"null")
             continue
-        number = shared.setdefault(result[:_AT_CONTENT], len(shared))
+        sums = shared.setdefault(result[:_AT_CONTENT], [len(shared), 0, 0, 0])
+        number = sums[0]
+        sums[1] += 1
+        sums[2] += result.tokens_in
+        sums[3] += result.tokens_out
+        if result[_AFTER_TOKENS:] == _NOTHING_AFTER:
+            rows.append(to_json((number, *result[_AT_CONTENT:_AFTER_TOKENS])))
+            continue
         own = list(result[_AT_CONTENT:])
-        while own and own[-1] == _DEFAULTS[len(own) - 1]:  # trailing defaults are left out
+        while own[-1] == _DEFAULTS[len(own) - 1]:  # trailing defaults are left out
             own.pop()
-        rows.append([number, *own])
-    packed = {"shared": list(shared), "rows": rows}
-    return to_json(packed)
+        rows.append(to_json((number, *own)))
+    head = to_json({"shared": list(shared), "sums": [sums[1:] for sums in shared.values()]})
+    return b'%b,"rows":[\n%b\n]}' % (head[:-1], b",\n".join(rows))
+
+
+class PlainRows(NamedTuple):
+    """The rows of a shard that say nothing but their content and tokens.
+
+    Attributes:
+        shared: what rows have in common: results without content.
+        sums: for each of these, how many rows there are, and their tokens read and made.
+        data: the rows as `pack_rows` packed them, which are known to be plain.
+    """
+
+    shared: list[RowResult]
+    sums: list[tuple[int, int, int]]
+    data: bytes
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are."""
+        return self.data.count(b"\n")
+
+    def rows(self) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
+        """Yield for each row its place in `shared`, its content, and its tokens read and made."""
+        return (
+            cast("tuple[bytes, bytes, bytes, bytes]", each.groups())
+            for each in re.finditer(_PLAIN_ROW, self.data)
+        )
+
+
+def plain_rows(data: bytes) -> PlainRows | None:
+    """Return the rows that `pack_rows` packed, to be copied as JSON text.
+
+    It is `None` if a row says more than its content, or if a number of one is not finite.
+    """
+    head, _, data = data.partition(b"\n")
+    data = data.removesuffix(b"]}")
+    if not _PLAIN_ROWS.fullmatch(data) or b"NaN" in data or b"Infinity" in data:
+        return None
+    try:
+        told = json.loads(head + b"]}")
+        shared = [RowResult(*_shared(*values)) for values in told["shared"]]
+        sums = [(rows, read, made) for rows, read, made in told["sums"]]
+    except (ValueError, KeyError, TypeError):
+        return None
+    known = all(int(place) < len(shared) for place in set(_PLACE_IN_SHARED.findall(data)))
+    return PlainRows(shared, sums, data) if known and len(sums) == len(shared) else None
 
 
 def unpack_rows(data: bytes) -> list[RowResult | None]:

@@ -69,10 +69,17 @@ class Shard(FrozenModel):
         Raises:
             InvalidJob: Names the wrong field.
         """
-        row = self.rows[index]
         if self.texts_alone_differ and self.kind in _KINDS_OF_ONE_TEXT:
-            return changed(self._common_request, text=_text(row["text"]))
-        return parse_request({**self.common, **row, "kind": self.kind})
+            return changed(self._common_request, text=self.text(index))
+        return parse_request({**self.common, **self.rows[index], "kind": self.kind})
+
+    def text(self, index: int) -> str:
+        """Return the text of a row of which the text alone differs.
+
+        Raises:
+            InvalidJob: It is too long, or no text.
+        """
+        return _text(self.rows[index]["text"])
 
     @cached_property
     def _common_request(self) -> AnyRequest:

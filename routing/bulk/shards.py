@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from forebay.routing.bulk.row_result import RowResult, pack_rows, unpack_rows
+from forebay.routing.bulk.row_result import PlainRows, RowResult, pack_rows, plain_rows, unpack_rows
 from forebay.routing.bulk.shard import Shard, parse_shard
 from forebay.routing.errors import (
     CallerError,
@@ -45,18 +46,28 @@ class RisingRow:
     draft: Answer | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ShardResult:
     """A shard that has ended.
 
     Attributes:
         receipt: how the shard ended.
-        rows: what became of each row; `None` for a row without a result. Empty if nothing of the
-            shard was answered.
+        packed: what became of its rows, as `pack_rows` packed it. Empty if nothing of the shard was
+            answered.
     """
 
     receipt: Receipt
-    rows: list[RowResult | None] = field(repr=False)
+    packed: bytes = field(repr=False)
+
+    @cached_property
+    def rows(self) -> list[RowResult | None]:
+        """What became of each row; `None` for a row without a result. Raises `ValueError`."""
+        return unpack_rows(self.packed) if self.packed else []
+
+    @cached_property
+    def plain(self) -> PlainRows | None:
+        """What became of the rows, as JSON text; `None` if a row says more than its content."""
+        return plain_rows(self.packed)
 
 
 class Shards:
@@ -199,8 +210,15 @@ def _read_result(
         record = Record.read(shard_id, fields)
         if record.state not in ENDED:
             return None
-        return ShardResult(record.to_receipt(), unpack_rows(seal.open(sealed)) if sealed else [])
+        return _readable(ShardResult(record.to_receipt(), seal.open(sealed) if sealed else b""))
     except Misconfigured as error:
         return error
     except (ValueError, CallerError):
         return InvalidJob("the stored results cannot be read")
+
+
+def _readable(result: ShardResult) -> ShardResult:
+    """Return the result; raise `ValueError` if its rows cannot be read."""
+    if result.plain is None:
+        _ = result.rows
+    return result

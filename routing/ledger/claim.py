@@ -89,7 +89,9 @@ class Claim:
             Unavailable: This worker lacks the key; another worker may have it.
         """
         job = open_job(self.id, self.sealed, self.seal)
-        return job.model_copy(update={"egress": "deny"}) if self.record.egress == "deny" else job
+        if job.egress == self.record.egress:
+            return job
+        return job.model_copy(update={"egress": "deny"})
 
     def drafted(self) -> Answer | None:
         """Return the answer that is kept with the job, if there is one.

@@ -108,7 +108,7 @@ class Ledger(LedgerUpkeep):
 
     def packed(self, job: Job, trace: str | None = None) -> tuple[bytes, list[str]]:
         """Return a new job as the scripts take it: the sealed content, and names and values."""
-        content = self.seal.close(job.model_dump_json(by_alias=True).encode())
+        content = self.seal.close(job.stored())
         return content, envelope(job, traceparent.current() if trace is None else trace)
 
     # --- holding jobs -------------------------------------------------------------------------

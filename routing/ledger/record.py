@@ -96,7 +96,7 @@ class Record:
         if fields["hop"] not in _HOPS:
             raise _unreadable()
         numbers = {key: int(fields.get(key) or 0) for key in _NUMBERS}
-        if any(abs(value) > _MAX_LUA_INTEGER for value in numbers.values()):
+        if max(map(abs, numbers.values())) > _MAX_LUA_INTEGER:
             raise _unreadable()
         verdict, doubt = fields.get("verdict"), fields.get("doubt")
         return cls(
@@ -246,5 +246,5 @@ def contract_of(fields: Mapping[str, str]) -> int:
 
 def pairs(flat: Iterable[bytes]) -> dict[str, str]:
     """Decode a hash as scripts return it (`[key, value, key, value]`)."""
-    items = [item.decode() for item in flat]
-    return dict(zip(items[::2], items[1::2], strict=True))
+    items = map(bytes.decode, flat)
+    return dict(zip(items, items, strict=True))

@@ -211,6 +211,10 @@ class Budget:
             for name in names
         }
 
+    def tenants(self) -> set[str]:
+        """Return the tenants that have an entry in today's books."""
+        return {name for name in self.owners() if name != "*" and ":" not in name}
+
     def today(self) -> date:
         """Return the day that is charged now, by Redis' clock."""
         return _EPOCH + timedelta(days=self._today())

@@ -104,6 +104,12 @@ def without_answer(job: Job, policy: Policy, state: FrontierState) -> NextStep:
     return _leave(job, None, (Reason.LOCAL_CANNOT,), policy, state)
 
 
+def least_probability(kind: Literal["classify", "decide"], rules: TenantPolicy) -> float:
+    """Return the probability below which an answer is not kept, if there is no pace."""
+    limit: float = getattr(rules.min_probability, kind)
+    return limit
+
+
 def _leave(
     job: Job,
     content: Content | None,
@@ -166,6 +172,6 @@ def _unsure(content: Content | None, rules: TenantPolicy, pace: Pace | None) -> 
     """Return a reason if the answer is too improbable. With a pace, the doubt covers that."""
     if pace is not None or not isinstance(content, Classification | Decisions):
         return ()
-    limit: float = getattr(rules.min_probability, content.kind)
+    limit = least_probability(content.kind, rules)
     improbable = content.probability is not None and content.probability < limit
     return (Reason.LOW_PROBABILITY,) if improbable else ()

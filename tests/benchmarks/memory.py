@@ -1,10 +1,11 @@
 """Measure whether an actor grows: jobs through each of them, and the slope of its memory.
 
 Run `python tests/benchmarks/memory.py --jobs 100000`. The jobs take all ways through a fleet: to
-the local lane at once, through the router, and up to the mock of Bedrock. Prints for each process
-the resident size, its slope in KiB for each 1,000 jobs with the 95 % interval, and how many files
-and threads it had at the begin and at the end. The first fifth is left out: caches fill and pools
-grow to their size. `--json FILE` adds the figures to a file, and draws the plot.
+the local lane at once, through the router, and up to the mock of Bedrock, or only the ways that
+`--ways` names. Prints for each process the resident size, its slope in KiB for each 1,000 jobs with
+the 95 % interval, and how many files and threads it had at the begin and at the end. The first
+fifth is left out: caches fill and pools grow to their size. `--json FILE` adds the figures to a
+file, and draws the plot.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -61,10 +62,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--ways", nargs="+", choices=sorted(set(WAYS)), default=WAYS)
     parser.add_argument("--json", type=Path, help="a file to add the figures to")
     options = parser.parse_args()
+    jobs = _jobs(options.jobs, options.ways)
     with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
-        samples = _run(fleet, options.jobs, max(1, options.jobs // options.samples))
+        samples = _run(fleet, jobs, max(1, options.jobs // options.samples))
     print(f"{options.jobs:,} jobs, {os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}")
     print(f"{'':10} {'MiB':>6} {'KiB per 1,000 jobs':>20} {'files':>9} {'threads':>9}")
     for name, taken in samples.items():
@@ -77,7 +80,7 @@ def main() -> None:
     add_figures(options.json, "memory", samples)
 
 
-def _run(fleet: Fleet, jobs: int, every: int) -> dict[str, list[Sample]]:
+def _run(fleet: Fleet, jobs: Iterator[Job], every: int) -> dict[str, list[Sample]]:
     """Send jobs through the fleet, and look at its processes after every so many."""
     fleet.start_redis(maxmemory="4gb")
     policy = fleet.folder / "policy.toml"
@@ -93,7 +96,7 @@ def _run(fleet: Fleet, jobs: int, every: int) -> dict[str, list[Sample]]:
     processes["engine"] = processes["local"].children()[0]
     samples: dict[str, list[Sample]] = {name: [] for name in processes}
     with Client(settings=Settings(redis_url=fleet.url)) as client:
-        answers = client.map(_jobs(jobs))
+        answers = client.map(jobs)
         done = 0
         while some := sum(1 for _ in islice(answers, every)):
             done += some
@@ -102,9 +105,9 @@ def _run(fleet: Fleet, jobs: int, every: int) -> dict[str, list[Sample]]:
     return samples
 
 
-def _jobs(count: int) -> Iterator[Job]:
+def _jobs(count: int, ways: Sequence[str]) -> Iterator[Job]:
     for number in range(count):
-        way = WAYS[number % len(WAYS)]
+        way = ways[number % len(ways)]
         text = f"[[echo: say=ok]] a question with the number {number}"
         request = Generate(messages=[Message(role="user", content=text)], max_tokens=4)
         lane = "bedrock" if way == "bedrock" else "auto"

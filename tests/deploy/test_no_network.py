@@ -49,13 +49,13 @@ REQUESTS = (
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone(tmp_path_factory, short_folder):
     """Start a router, a local worker and a sweeper without a network."""
     if why := missing():
         assert not os.environ.get("CI"), why
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("alone")
-    socket = folder / "redis.sock"
+    socket = short_folder / "redis.sock"
     with Fleet(folder / "fleet") as fleet:
         fleet.start_redis(unixsocket=str(socket))
         env = {**os.environ, "FOREBAY_REDIS_URL": f"unix://{socket}"}

@@ -1,6 +1,7 @@
 """`pip install` adds one package, whose files never clash with the packages of a service."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,11 +89,21 @@ def own_packages(folder):
     return folder
 
 
+@pytest.fixture(scope="module")
+def wheel(archives, tmp_path_factory):
+    (archive,) = archives.glob("*.whl")
+    return install(archive, tmp_path_factory.mktemp("wheel") / "environment")
+
+
+@pytest.fixture(scope="module")
+def sdist(archives, tmp_path_factory):
+    (archive,) = archives.glob("*.tar.gz")
+    return install(archive, tmp_path_factory.mktemp("sdist") / "environment")
+
+
 @pytest.fixture(params=["wheel", "sdist"])
-def installed(request, archives, tmp_path):
-    pattern = "*.whl" if request.param == "wheel" else "*.tar.gz"
-    (archive,) = archives.glob(pattern)
-    return install(archive, tmp_path / "environment")
+def installed(request):
+    return request.getfixturevalue(request.param)
 
 
 def test_one_name_is_installed_with_all_its_files(installed):
@@ -144,18 +155,15 @@ def test_the_wheel_holds_no_tests_and_nothing_twice(archives):
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("checker", [typecheck.mypy, typecheck.pyright], ids=["mypy", "pyright"])
-def test_callers_code_type_checks_against_the_wheel_without_a_plugin(checker, archives, tmp_path):
-    (archive,) = archives.glob("*.whl")
-    python, _ = install(archive, tmp_path / "environment")
-    files = [*typecheck.EXAMPLES, *typecheck.readme_blocks(tmp_path)]
-    code, output = checker(files, tmp_path, python)
-    assert code == 0, output
-    wrong = tmp_path / "wrong.py"
-    wrong.write_text(
-        "from forebay import Classify, Client\n"
-        "answer = Client().run(Classify(text='x', labels=['a', 'b']))\n"
-        "answer.content.vectors\n"
-    )
-    code, output = checker([wrong], tmp_path, python)
-    assert code == 1, "the answer's type is known, and is not that of embed"
-    assert "vectors" in output
+def test_callers_code_type_checks_against_the_wheel_without_a_plugin(
+    checker, wheel, tmp_path, pytestconfig
+):
+    """Examples, README and the types of answers pass, and each mistake is an error."""
+    files = typecheck.callers_code(tmp_path)
+    wrong, lines = typecheck.mistakes(tmp_path)
+    cache = pytestconfig.cache.mkdir("types-of-callers")
+    code, output = checker([*files, wrong], tmp_path, wheel[0], cache)
+    assert code == 1, output
+    found = re.findall(r"(\w+\.py):(\d+)\b.* error: ", output)
+    assert {file for file, _ in found} == {wrong.name}, output
+    assert {int(line) for _, line in found} >= set(lines), output

@@ -35,7 +35,7 @@ from forebay.workers.prompts import parsing, prompts, rewording, schema_hints
 from forebay.workers.prompts.bounded import MAX_ANSWER_CHARS
 from growth import LINEAR, TIMES, growth
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
 
 UNITS = {
     "words": "some words ", "one letter": "a", "spaces": " ", "lines": "\n", "digits": "1",

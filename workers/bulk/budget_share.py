@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 
-from forebay.routing.bulk.bulks import BulkRecord
+from forebay.routing.bulk.bulks import BulkRecord, Bulks
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.bulk.shards import RisingRow
-from forebay.routing.errors import BudgetExceeded
+from forebay.routing.errors import BudgetExceeded, UnknownJob
 from forebay.routing.jobs import Answer
 from forebay.routing.limits.pacing import CALL_NUSD
 from forebay.routing.reasons import Reason
+from forebay.routing.store.backoff import patiently
 from forebay.workers.bulk.row_outcome import failed, of_answer
+from forebay.workers.bulk.shard_run import ShardRun
+
+PATIENCE_S = 600.0  # for Redis to tell the budget, once all rows of a shard are answered
+
+
+def keep_to_budget(run: ShardRun, bulks: Bulks) -> None:
+    """Let the hardest rows go up, as many as the shard's part of the bulk's budget covers."""
+    rising = run.rising()
+    if not rising:
+        return
+    with suppress(UnknownJob):
+        bulk = patiently(partial(bulks.get, run.shard.bulk), patience_s=PATIENCE_S)
+        count = affordable_rows(bulk, len(run.shard.rows))
+        if count >= len(rising):
+            return
+        going = hardest(rising, int(count) + (run.luck < count % 1))
+        for index, row in rising:
+            if index not in going:
+                run.add(index, kept_for_budget(row))
 
 
 def affordable_rows(bulk: BulkRecord, shard_rows: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from forebay.routing.bulk.row_result import RowResult
@@ -110,11 +110,17 @@ def _of_checks(checks: tuple[Check, ...]) -> dict[str, Any]:
 def _plain(content: Content) -> dict[str, object]:
     """Return the content as JSON data without its kind, which is the shard's."""
     if isinstance(content, Classification):
-        scores = {name: round(score, SCORE_DIGITS) for name, score in content.scores.items()}
-        sure = content.probability
-        probability = None if sure is None else round(sure, SCORE_DIGITS)
-        return {"label": content.label, "probability": probability, "scores": scores}
+        return of_label(content.label, content.probability, content.scores)
     return content.model_dump(mode="json", exclude={"kind"})
+
+
+def of_label(label: str, sure: float | None, scores: Mapping[str, float]) -> dict[str, object]:
+    """Return the content of a classification as JSON data without its kind."""
+    return {
+        "label": label,
+        "probability": None if sure is None else round(sure, SCORE_DIGITS),
+        "scores": {name: round(score, SCORE_DIGITS) for name, score in scores.items()},
+    }
 
 
 def reasons_of(attempt: Attempt, reasons: Iterable[str]) -> tuple[str, ...]:

@@ -23,8 +23,11 @@ from forebay.routing.errors import (
     PassingError,
     TooLong,
 )
+from forebay.routing.jobs import Classify
 from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.logs import Event, event, place
+from forebay.routing.tracing.spans import tracing
+from forebay.workers.bulk.plain_labels import PlainLabels
 from forebay.workers.bulk.row_opinions import RowOpinions
 from forebay.workers.bulk.row_outcome import RowOutcome, failed, kept_answer, outcome_of, reasons_of
 from forebay.workers.cascade.answerer import Answerer
@@ -74,7 +77,7 @@ T = TypeVar("T")
 Row = tuple[Attempt, PendingAnswer]
 
 #: What becomes of a row, or the error of its shard.
-Ended = RowOutcome | WantsSecond | ForebayError
+Concluded = RowOutcome | WantsSecond | ForebayError
 
 #: How far a row has come.
 Stage = RowOutcome | WantsSecond | DoubtedAnswer
@@ -99,14 +102,28 @@ class RowSteps:
         self._doubter = doubter
         self._escalator = escalator
 
-    def finish_all(self, rows: Sequence[Row]) -> list[Ended]:
+    def plain_labels(self, attempt: Attempt) -> PlainLabels | None:
+        """Return what makes results of plain labels, for the rows of the shard of this attempt.
+
+        It is `None` if another step than the checks of a label may change what becomes of them.
+        """
+        job = attempt.job
+        if (
+            not isinstance(job.request, Classify) or job.egress != "deny"
+            or attempt.degraded or tracing()
+            or self._labels.corrects(job) or self._opinions.may_want(attempt)
+        ):  # fmt: skip
+            return None
+        return PlainLabels.of(job.request, self._escalator.least_probability(job))
+
+    def finish_all(self, rows: Sequence[Row]) -> list[Concluded]:
         """Wait for the first answers of rows of one shard, and return what becomes of each.
 
         An error that is not about its row stands in the place of the row: the shard is not this
         claim's any more (`Lost`), or the engine gave no answer now (`PassingError`, `EngineDied`).
         """
         second = bool(rows) and self._opinions.may_want(rows[0][0])
-        ends: list[Ended | DoubtedAnswer] = [
+        ends: list[Concluded | DoubtedAnswer] = [
             _held(self._answered, attempt, pending, second) for attempt, pending in rows
         ]
         doubted = [(at, end) for at, end in enumerate(ends) if isinstance(end, DoubtedAnswer)]
@@ -114,7 +131,7 @@ class RowSteps:
             doubted, self._decided_all([end for _, end in doubted]), strict=True
         ):
             ends[at] = outcome
-        return cast("list[Ended]", ends)
+        return cast("list[Concluded]", ends)
 
     def finish(self, attempt: Attempt, pending: PendingAnswer) -> RowOutcome | WantsSecond:
         """Wait for the first answer of a row, and return what becomes of the row.
@@ -147,7 +164,7 @@ class RowSteps:
             return WantsSecond(attempt, second, lambda: self._decided(second.compare(checked)))
         return self._doubted(ComparedAnswer(attempt, checked, None))
 
-    def _decided_all(self, doubted: Sequence[DoubtedAnswer]) -> Iterator[Ended]:
+    def _decided_all(self, doubted: Sequence[DoubtedAnswer]) -> Iterator[Concluded]:
         """Decide on answers together, or each by itself if one of them breaks that."""
         try:
             decided = self._escalator.decide_all(doubted)

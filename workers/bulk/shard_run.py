@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.bulk.shard import Shard
@@ -56,6 +57,10 @@ class ShardRun:
             InvalidJob: A field of the row is wrong.
         """
         return Attempt(self._of_rows, self.shard.job(index, self.shard.egress), index)
+
+    def prompt_id(self, index: int) -> str:
+        """Return the id of a row's first prompt, as its attempt does."""
+        return f"{self.claim.id}/{self.claim.token}/{index}"
 
     def add(self, index: int, outcome: RowOutcome | WantsSecond) -> None:
         """Record what became of a row, or that it wants a second opinion."""
@@ -111,6 +116,18 @@ class ShardRun:
             tokens_in=sum(each.tokens_in for each in results),
             tokens_out=sum(each.tokens_out for each in results),
         )
+
+
+class BegunRow:
+    """A row that is in the engine."""
+
+    def __init__(self, index: int, run: ShardRun) -> None:
+        self.index, self._run = index, run
+
+    @cached_property
+    def attempt(self) -> Attempt:
+        """The attempt at the row. Raises `InvalidJob` if a field of the row is wrong."""
+        return self._run.row(self.index)
 
 
 def _result(outcome: RowOutcome | None) -> RowResult:

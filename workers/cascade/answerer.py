@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 from forebay.routing.base import KINDS, Kind
 from forebay.routing.errors import EngineBusy, ForebayError, InvalidJob, Unavailable
@@ -23,6 +24,7 @@ from forebay.workers.engines.engine import (
 )
 from forebay.workers.engines.engine_span import record_span
 from forebay.workers.prompts import bounded
+from forebay.workers.prompts.prompts import questions
 
 #: The kinds that can be answered by the nearest option.
 NEAREST: frozenset[Kind] = frozenset({"classify", "decide"})
@@ -31,8 +33,25 @@ NEAREST: frozenset[Kind] = frozenset({"classify", "decide"})
 _DECIDE_FIELDS = {"messages": "state", "labels": "questions"}
 
 
-#: Takes the id of a prompt and its answer.
-TakeAnswer = Callable[[str, PendingAnswer], object]
+class Ended(NamedTuple):
+    """How the generation of an answer ended, before its text is read.
+
+    Attributes:
+        info: the engine when the generation began.
+        began_ns: when that was, in Unix nanoseconds.
+    """
+
+    info: EngineInfo
+    began_ns: int
+    end: Completion | ForebayError
+
+    def answer_to(self, job: Job) -> PendingAnswer:
+        """Return the answer to the job, which has been waited for."""
+        return PendingAnswer(partial(_ended, job, *self))
+
+
+#: Takes the id of a prompt, and how its generation ended.
+TakeEnded = Callable[[str, Ended], object]
 
 
 class Answerer:
@@ -97,13 +116,10 @@ class Answerer:
         update = {"best_effort": best_effort, "stream": on_text is not None}
         return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)
 
-    def begin_all(
-        self, jobs: Mapping[str, Job], take: TakeAnswer, *, alike: bool = False
-    ) -> dict[str, InvalidJob]:
+    def begin_all(self, jobs: Mapping[str, Job], take: TakeEnded) -> dict[str, InvalidJob]:
         """Begin the answers to many jobs that need the batch, by the ids of their prompts.
 
-        `take` gets the id of a prompt and its answer, once waiting for the answer takes no time. It
-        is called from any thread, and must return at once. `alike`: only the texts differ.
+        `take` is called from any thread, and must return at once.
 
         Returns:
             The errors of the jobs of which no prompt can be made; nobody tells their answers.
@@ -111,9 +127,6 @@ class Answerer:
         Raises:
             Lost: The claim was cancelled meanwhile.
         """
-        if alike and (questions := bounded.questions(jobs.values())):
-            self._begin_alike(jobs, questions, take)
-            return {}
         prompts: list[Prompt] = []
         refused = {}
         for prompt_id, job in jobs.items():
@@ -122,10 +135,19 @@ class Answerer:
             except InvalidJob as error:
                 refused[prompt_id] = error
             except EngineBusy as error:
-                ended = partial(_ended, job, self.info, time.time_ns(), error)
-                take(prompt_id, PendingAnswer(ended))
-        self.begin_prompts(jobs, prompts, take)
+                take(prompt_id, Ended(self.info, time.time_ns(), error))
+        self.begin_prompts(prompts, take)
         return refused
+
+    def begin_alike(self, job: Job, texts: Mapping[str, str], take: TakeEnded) -> None:
+        """Begin the answers to texts, by the ids of their prompts; see `begin_all`.
+
+        Each is asked what the job asks about its own text; its kind is one of `ALIKE_KINDS`.
+        """
+        asked = questions(job.request, texts.values())
+        prompt = self.prompt(job, next(iter(texts)))
+        contents = dict(zip(texts, asked, strict=True))
+        self._engine.submit_alike(prompt, contents, _telling(self.info, take))
 
     def prompt(self, job: Job, prompt_id: str) -> Prompt:
         """Return the prompt of a job that needs the batch.
@@ -139,20 +161,9 @@ class Answerer:
         _check_logprobs(job, info)
         return bounded.local(job, info, prompt_id=prompt_id)
 
-    def begin_prompts(
-        self, jobs: Mapping[str, Job], prompts: Sequence[Prompt], take: TakeAnswer
-    ) -> None:
-        """Begin the answers to prompts, whose ids lead to their jobs; see `begin_all`."""
-        self._engine.submit_all(prompts, _telling(jobs, self.info, take))
-
-    def _begin_alike(
-        self, jobs: Mapping[str, Job], questions: Sequence[str], take: TakeAnswer
-    ) -> None:
-        """Begin the answers to jobs whose prompts differ in nothing but their questions."""
-        prompt_id, job = next(iter(jobs.items()))
-        contents = dict(zip(jobs, questions, strict=True))
-        on_end = _telling(jobs, self.info, take)
-        self._engine.submit_alike(self.prompt(job, prompt_id), contents, on_end)
+    def begin_prompts(self, prompts: Sequence[Prompt], take: TakeEnded) -> None:
+        """Begin the answers to prompts; see `begin_all`."""
+        self._engine.submit_all(prompts, _telling(self.info, take))
 
     @property
     def light_kinds(self) -> frozenset[Kind]:
@@ -256,14 +267,10 @@ def _generate(
     return PendingAnswer(finish, future)
 
 
-def _telling(jobs: Mapping[str, Job], info: EngineInfo, take: TakeAnswer) -> TakeEnd:
-    """Return what has `take` told how the prompts of jobs ended that begin now."""
+def _telling(info: EngineInfo, take: TakeEnded) -> TakeEnd:
+    """Return what has `take` told how the prompts ended that begin now."""
     began_ns = time.time_ns()
-
-    def on_end(prompt_id: str, end: Completion | ForebayError) -> None:
-        take(prompt_id, PendingAnswer(partial(_ended, jobs[prompt_id], info, began_ns, end)))
-
-    return on_end
+    return lambda prompt_id, end: take(prompt_id, Ended(info, began_ns, end))
 
 
 def _ended(job: Job, info: EngineInfo, began_ns: int, end: Completion | ForebayError) -> RawAnswer:

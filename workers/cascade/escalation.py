@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from forebay.routing.base import changed
 from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import Doubt
+from forebay.routing.jobs import Doubt, Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.limits.pacing import Offer, Pacer
 from forebay.routing.policy.egress import may_go
-from forebay.routing.policy.escalation import NextStep, should_escalate, without_answer
+from forebay.routing.policy.escalation import (
+    NextStep,
+    least_probability,
+    should_escalate,
+    without_answer,
+)
 from forebay.routing.policy.frontier_state import FrontierState
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.workers.cascade.stages import DecidedAnswer, DoubtedAnswer
@@ -66,6 +72,10 @@ class Escalator:
             step = _stay(step, has_content=answer.content is not None)
         return DecidedAnswer(attempt, answer.raw, answer, compared.opinion, step)
 
+    def least_probability(self, job: Job) -> float:
+        """Return the probability from which a label of a job that may not leave is kept."""
+        return least_probability("classify", self._policy.current().tenant(job.tenant))
+
     def without_answer(self, attempt: Attempt, error: InvalidJob) -> Escalated | Failed:
         """Return the outcome of a job that the engine cannot do: it goes up, or fails."""
         policy = self._policy.current()
@@ -94,4 +104,4 @@ class Escalator:
 
 def _stay(step: NextStep, *, has_content: bool) -> NextStep:
     """Keep a job here that Bedrock could not take before: it would only come back again."""
-    return step.model_copy(update={"step": "degrade" if has_content else "fail"})
+    return changed(step, step="degrade" if has_content else "fail")

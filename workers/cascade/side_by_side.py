@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from forebay.routing.errors import InvalidJob
 from forebay.routing.ledger.claim import Claim
+from forebay.workers.cascade.answerer import Ended
 from forebay.workers.cascade.job_steps import JobSteps
 from forebay.workers.cascade.second_opinion import SecondOpinion
 from forebay.workers.cascade.stages import DecidedAnswer, DoubtedAnswer, PendingAnswer, RawAnswer
@@ -115,10 +116,12 @@ class SideBySide:
                     prompts.append(self._steps.answerer.prompt(one.attempt.job, prompt_id))
             except Exception as error:  # noqa: BLE001 - the finish of this job raises it
                 ready.put((one, PendingAnswer(partial(_raise, error))))
-        jobs = {prompt_id: one.attempt.job for prompt_id, one in by_id.items()}
-        self._steps.answerer.begin_prompts(
-            jobs, prompts, lambda prompt_id, pending: ready.put((by_id[prompt_id], pending))
-        )
+
+        def take(prompt_id: str, ended: Ended) -> None:
+            one = by_id[prompt_id]
+            ready.put((one, ended.answer_to(one.attempt.job)))
+
+        self._steps.answerer.begin_prompts(prompts, take)
 
     def _by_vectors(self, same: Sequence[_Begun]) -> list[PendingAnswer]:
         """Answer jobs of one kind in one call, or each in its own if a job breaks the call."""

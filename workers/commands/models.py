@@ -15,7 +15,7 @@ from forebay.workers.commands.drift.command import drift
 from forebay.workers.commands.models_convert import convert
 from forebay.workers.commands.models_recommend import recommend
 from forebay.workers.commands.models_verify import LOCK, LockFile, verify
-from forebay.workers.commands.options import Json, argument, option, print_table
+from forebay.workers.commands.options import Json, Vram, argument, option, print_table
 from forebay.workers.models.catalogue import (
     DecisionModel,
     Folder,
@@ -58,10 +58,6 @@ Names = Annotated[
 ]
 Digest = Annotated[str | None, option("--sha256", "HEX", "Of the file; needed with hf:...")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence without being asked.")]
-Vram = Annotated[
-    int | None,
-    option("--vram-mib", "MIB", "Memory of the card; without it, nvidia-smi is asked.", min=1),
-]
 _HEADER = ("NAME", "SIZE", "LICENCE", "HERE", "ABOUT")
 _DECIDING = ("DECISION MODEL", "SIZE", "LICENCE", "ABOUT")
 _PULL_DECIDING = (

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from forebay.routing.errors import Misconfigured
-from forebay.workers.commands.options import Json, print_table
+from forebay.workers.commands.options import Json, Vram, print_table
 
 if TYPE_CHECKING:
     from forebay.workers.models.recommendation import Recommendation
 
-Vram = Annotated[
-    int | None,
-    typer.Option(
-        metavar="MIB",
-        min=1,
-        max=1 << 24,
-        help="Memory of the card; without it, nvidia-smi is asked.",
-    ),
-]
+_GGUF = "gguf: on the card only with an xllamacpp built for it; its memory is an estimate"
 _HEADER = ("NAME", "FORMAT", "LICENCE", "WEIGHTS", "CONTEXT", "BATCH", "CACHE")
 
 
@@ -45,6 +37,8 @@ def recommend(*, vram_mib: Vram = None, as_json: Json = False) -> None:
     elif found:
         print_table([_HEADER, *map(_cells, found)])
         typer.echo("\nfetch one: `forebay models pull NAME`", err=True)
+        if any(one.model.format == "gguf" for one in found):
+            typer.echo(_GGUF, err=True)
     if not found:
         typer.echo(f"no model of the list fits {card >> 20} MiB", err=True)
         raise typer.Exit(1)

@@ -71,6 +71,16 @@ Preds = Annotated[
         "Columns uid, model, pred. Of several answers to one prompt the first counts.",
     ),
 ]
+Vram = Annotated[
+    int | None,
+    option(
+        "--vram-mib",
+        "MIB",
+        "Memory of the card; without it, nvidia-smi is asked.",
+        min=1,
+        max=1 << 24,
+    ),
+]
 Json = Annotated[bool, flag("--json", "Print exactly one JSON document on stdout.")]
 
 

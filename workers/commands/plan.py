@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.routing.errors import Misconfigured
-from forebay.workers.commands.options import Json, argument, option
+from forebay.workers.commands.options import Json, Vram, argument, option
 from forebay.workers.engines.vram.card import card_bytes
 from forebay.workers.engines.vram.exl2_footprint import DEFAULT_DQ, scratch_bytes
 from forebay.workers.engines.vram.footprint import MIB, MODES, CacheMode
@@ -45,15 +45,6 @@ scratch is an upper bound that has not been measured on a card yet.
 """
 
 Folder = Annotated[Path, argument("MODEL_DIR", "With config.json and weights.")]
-Vram = Annotated[
-    int | None,
-    typer.Option(
-        metavar="MIB",
-        min=1,
-        max=1 << 24,
-        help="Memory of the card; without it, nvidia-smi is asked.",
-    ),
-]
 Engine = Annotated[
     GpuEngineName | None, typer.Option("--engine", help="To plan for; without it, by the format.")
 ]
@@ -66,8 +57,11 @@ Context = Annotated[
 Batch = Annotated[int | None, option("--batch", "N", "Jobs at once.", min=1)]
 Reserve = Annotated[
     int,
-    typer.Option(
-        metavar="MIB", min=0, help="Memory for other programs on the card, such as a display."
+    option(
+        "--reserve-mib",
+        "MIB",
+        "Memory for other programs on the card, such as a display.",
+        min=0,
     ),
 ]
 

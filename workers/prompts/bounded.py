@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from forebay.routing.errors import BadAnswer, EngineBusy, Expired, InvalidJob, Lost
@@ -35,11 +35,6 @@ def local(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
         Lost: The job was cancelled meanwhile.
     """
     return _built(prompts.local, job, info, prompt_id)
-
-
-def questions(jobs: Iterable[Job]) -> list[str]:
-    """Return what differs in the prompts of jobs, as `prompts.questions` does."""
-    return prompts.questions(jobs)
 
 
 def reworded(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:

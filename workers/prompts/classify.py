@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from forebay.routing.jobs import Classify, Label
@@ -17,13 +17,13 @@ _LOCAL = "Read the text and answer with the one label that fits best, exactly as
 
 def local_turns(request: Classify) -> list[Turn]:
     """Return the turns for a local model."""
-    return system_and_user(_LOCAL, local_question(request))
+    return system_and_user(_LOCAL, *local_questions(request, [request.text]))
 
 
-def local_question(request: Classify) -> str:
-    """Return the content of the last turn for a local model."""
-    labels = _menu_of(tuple(request.labels))
-    return f"Text:\n{request.text}\n\nLabels:\n{labels}\n\nLabel:"
+def local_questions(request: Classify, texts: Iterable[str]) -> list[str]:
+    """Return the content of the last turn for a local model, for each text."""
+    asked = f"\n\nLabels:\n{_menu_of(tuple(request.labels))}\n\nLabel:"
+    return [f"Text:\n{text}{asked}" for text in texts]
 
 
 def frontier_turns(request: Classify) -> list[Turn]:

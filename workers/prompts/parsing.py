@@ -99,7 +99,7 @@ def _classification(
     if not logprobs or not all(name in logprobs for name in names):
         # A frontier model gives no probability with its label.
         return Classification(label=name)
-    scores = _softmax({name: logprobs[name] for name in names})
+    scores = probabilities({name: logprobs[name] for name in names})
     return made(Classification, label=name, probability=scores[name], scores=scores)
 
 
@@ -109,13 +109,13 @@ def _decisions(
     if logprobs is None:  # a frontier model states its probabilities in the text
         return stated_decisions(request, text)
     answers = tuple(
-        answer_to(question, _softmax({name: scores[name] for name in question.options}))
+        answer_to(question, probabilities({name: scores[name] for name in question.options}))
         for question, scores in zip(request.questions, logprobs, strict=True)
     )
     return Decisions(answers=answers, basis="scored")
 
 
-def _softmax(logprobs: Mapping[str, float]) -> dict[str, float]:
+def probabilities(logprobs: Mapping[str, float]) -> dict[str, float]:
     """Return probabilities that add up to 1; even ones if no label is possible."""
     top = max(logprobs.values())
     weights = {name: math.exp(logprob - top) for name, logprob in logprobs.items()}

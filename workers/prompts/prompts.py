@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from forebay.routing.base import Kind
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Classify, Decide, Generate, Job, Summarize
+from forebay.routing.requests import AnyRequest
 from forebay.workers.engines.engine import Choice, Constraint, EngineInfo, Prompt, Turn
 from forebay.workers.prompts import classify, extract, generate, summarize
 from forebay.workers.prompts.questions import decide
@@ -68,22 +70,23 @@ def local(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
     return prompt
 
 
-def questions(jobs: Iterable[Job]) -> list[str]:
-    """Return what the last turn of each job's prompt for a local engine holds.
+#: The kinds whose prompts for a local engine differ in nothing but their last turns if their texts
+#: alone differ. The text of other kinds decides more.
+ALIKE_KINDS: frozenset[Kind] = frozenset({"classify", "summarize"})
 
-    The prompts of jobs of which the text alone differs are alike but for that. The list is empty
-    for kinds of which the text decides more.
+
+def questions(request: AnyRequest, texts: Iterable[str]) -> list[str]:
+    """Return what the last turn for a local engine holds, for each text in place of the request's.
+
+    Raises:
+        InvalidJob: The kind is none of `ALIKE_KINDS`.
     """
-    questions = []
-    for job in jobs:
-        match job.request:
-            case Classify() as request:
-                questions.append(classify.local_question(request))
-            case Summarize() as request:
-                questions.append(summarize.local_question(request))
-            case _:
-                return []
-    return questions
+    match request:
+        case Classify():
+            return classify.local_questions(request, texts)
+        case Summarize():
+            return summarize.local_questions(request, texts)
+    raise InvalidJob("has prompts that differ in more than their texts", field="kind")
 
 
 def frontier(job: Job, *, prompt_id: str) -> Prompt:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from forebay.routing.jobs import Summarize
 from forebay.workers.engines.engine import Turn
 from forebay.workers.prompts.turns import SPARE_TOKENS, instructions_and_text, system_and_user
@@ -13,13 +15,14 @@ _LOCAL = "Summarize the text in your own words."
 
 def local_turns(request: Summarize) -> list[Turn]:
     """Return the turns for a local model."""
-    return system_and_user(_LOCAL, local_question(request))
+    return system_and_user(_LOCAL, *local_questions(request, [request.text]))
 
 
-def local_question(request: Summarize) -> str:
-    """Return the content of the last turn for a local model."""
+def local_questions(request: Summarize, texts: Iterable[str]) -> list[str]:
+    """Return the content of the last turn for a local model, for each text."""
     focus = f" Say {request.focus}." if request.focus else ""
-    return f"Text:\n{request.text}\n\nSummarize in at most {request.max_words} words.{focus}"
+    asked = f"\n\nSummarize in at most {request.max_words} words.{focus}"
+    return [f"Text:\n{text}{asked}" for text in texts]
 
 
 def frontier_turns(request: Summarize) -> list[Turn]:

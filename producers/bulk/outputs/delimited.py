@@ -11,7 +11,7 @@ from typing import Any
 
 from forebay.producers.bulk.outputs.cells import as_cell, flat, flat_columns
 from forebay.producers.bulk.outputs.durable_file import DurableFile
-from forebay.producers.bulk.outputs.output import Output, ResultRow
+from forebay.producers.bulk.outputs.output import Output, ResultRow, Rows, each_of
 
 
 class DelimitedOutput(Output):
@@ -27,13 +27,13 @@ class DelimitedOutput(Output):
         self._columns = flat_columns(columns)
         self._delimiter = delimiter
 
-    def append(self, rows: Iterable[ResultRow]) -> int:
+    def append(self, rows: Iterable[Rows]) -> int:
         """Append rows, and return the size in bytes that is on the disk."""
         text = io.StringIO()
         writer = csv.writer(text, delimiter=self._delimiter, lineterminator="\r\n")
         if not self._file.size:
             writer.writerow(self._columns)
-        writer.writerows(self._cells(row) for row in rows)
+        writer.writerows(self._cells(row) for row in each_of(rows))
         return self._file.append(text.getvalue().encode())
 
     def _cells(self, row: ResultRow) -> list[str]:

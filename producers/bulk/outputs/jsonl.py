@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pydantic_core import to_json
 
 from forebay.producers.bulk.outputs.durable_file import DurableFile
-from forebay.producers.bulk.outputs.output import Output, ResultRow
+from forebay.producers.bulk.outputs.output import JsonLines, Output, Rows
 
 
 class JsonlOutput(Output):
@@ -18,15 +18,17 @@ class JsonlOutput(Output):
         self._file = file
         self._columns = tuple(columns)
 
-    def append(self, rows: Iterable[ResultRow]) -> int:
+    def append(self, rows: Iterable[Rows]) -> int:
         """Append rows, and return the size in bytes that is on the disk."""
-        return self._file.append(b"".join([_line(self._in_order(row)) for row in rows]))
+        return self._file.append(b"".join([self._line(row) for row in rows]))
 
-    def _in_order(self, row: ResultRow) -> ResultRow:
-        """Return the row with exactly the columns, in their order."""
-        if tuple(row) == self._columns:
-            return row
-        return {name: row.get(name) for name in self._columns}
+    def _line(self, row: Rows) -> bytes:
+        """Return a row as a line, with exactly the columns, in their order."""
+        if isinstance(row, JsonLines):
+            return row.data
+        if tuple(row) != self._columns:
+            row = {name: row.get(name) for name in self._columns}
+        return to_json(row, inf_nan_mode="null") + b"\n"
 
     def finish(self) -> None:
         """Close the file; it has its final form at any time."""
@@ -35,7 +37,3 @@ class JsonlOutput(Output):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _line(row: ResultRow) -> bytes:
-    return to_json(row, inf_nan_mode="null") + b"\n"

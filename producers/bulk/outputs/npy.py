@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.outputs.durable_file import exists
-from forebay.producers.bulk.outputs.output import ResultRow
+from forebay.producers.bulk.outputs.output import Rows, each_of
 from forebay.producers.bulk.outputs.spooled import (
     ONE_VECTOR,
     UNFINISHED,
@@ -51,14 +51,14 @@ class NpyOutput(SpooledOutput):
         super().__init__(path, columns, resume_at=resume_at, overwrite=overwrite)
         self._dimensions: int | None = None
 
-    def append(self, rows: Iterable[ResultRow]) -> int:
+    def append(self, rows: Iterable[Rows]) -> int:
         """Append rows to the spool; each must have one vector, as long as those before it."""
-        rows = list(rows)
-        for row in rows:
+        each = list(each_of(rows))
+        for row in each:
             answer = row.get("answer")
             if isinstance(answer, Mapping) and "vectors" in answer:
                 self._check(row.get("row"), answer["vectors"])
-        return super().append(rows)
+        return super().append(each)
 
     def _check(self, row: Any, vectors: Sequence[Any]) -> None:
         """Raise `InvalidJob` if a row's vectors do not fit into the matrix."""

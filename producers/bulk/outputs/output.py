@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
+
+from pydantic_core import from_json
 
 ResultRow = Mapping[str, Any]
+
+
+class JsonLines(NamedTuple):
+    """Rows as finished lines of JSON."""
+
+    data: bytes
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows."""
+        return [from_json(line) for line in self.data.splitlines()]
+
+
+#: Rows of an output: one, or several as lines.
+Rows = ResultRow | JsonLines
+
+
+def each_of(rows: Iterable[Rows]) -> Iterator[ResultRow]:
+    """Yield each row by itself."""
+    for row in rows:
+        if isinstance(row, JsonLines):
+            yield from row.rows()
+        else:
+            yield row
 
 
 class Output(ABC):
@@ -28,7 +53,7 @@ class Output(ABC):
         self.path = path
 
     @abstractmethod
-    def append(self, rows: Iterable[ResultRow]) -> int:
+    def append(self, rows: Iterable[Rows]) -> int:
         """Append rows, and return the size in bytes that is on the disk.
 
         Raises:

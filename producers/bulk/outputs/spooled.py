@@ -21,7 +21,7 @@ from forebay.producers.bulk.outputs.durable_file import (
     not_written,
     sync_folder,
 )
-from forebay.producers.bulk.outputs.output import Output, ResultRow
+from forebay.producers.bulk.outputs.output import Output, ResultRow, Rows, each_of
 from forebay.routing.errors import InvalidJob
 
 #: The end of the spool's name, and of the file's name while it is made of the spool.
@@ -55,11 +55,11 @@ class SpooledOutput(Output):
             raise exists(path)
         self._spool = DurableFile(self._spool_path, resume_at=resume_at, overwrite=overwrite)
 
-    def append(self, rows: Iterable[ResultRow]) -> int:
+    def append(self, rows: Iterable[Rows]) -> int:
         """Append rows to the spool, and return its size on the disk."""
         if self._spool is None:
             raise InvalidJob("is finished: nothing can be appended", field=shown(self.path))
-        return self._spool.append(b"".join([self._line(row) for row in rows]))
+        return self._spool.append(b"".join([self._line(row) for row in each_of(rows)]))
 
     def finish(self) -> None:
         """Make the file of the spool, and remove the spool."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
+from forebay.producers.bulk.outputs.output import JsonLines, ResultRow, Rows
 from forebay.producers.bulk.repeated_keys import RepeatedKeys
 from forebay.producers.bulk.rows import START, BadRow, Position, TemplatedRow
+from forebay.producers.bulk.running import results
 from forebay.producers.bulk.running.journal import FedBlock
 from forebay.producers.bulk.running.manifest import Manifest
 from forebay.producers.bulk.sources.source import Source
@@ -57,6 +59,7 @@ class Block:
         bad: the rows that cannot be requests.
         parts: the shards of its rows.
         results: the row of the output for each valid row, once it is known.
+        lines: those of all rows, if they came as lines; `counted` says what became of them.
         rising: the jobs of rows that went up, and the rows' places in the block.
         answered: those jobs that have an answer. The others are kept as dead letters.
     """
@@ -65,7 +68,9 @@ class Block:
     rows: list[tuple[int, str | None]] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
-    results: list[dict[str, Any] | None] = field(default_factory=list)
+    results: list[ResultRow | None] = field(default_factory=list)
+    lines: JsonLines | None = None
+    counted: Counter[str] = field(default_factory=Counter)
     rising: dict[str, int] = field(default_factory=dict)
     answered: list[str] = field(default_factory=list)
 
@@ -73,6 +78,16 @@ class Block:
     def complete(self) -> bool:
         """Whether the results of all rows are here."""
         return not self.rising and all(part.fetched for part in self.parts)
+
+    def written(self) -> list[Rows]:
+        """Return what is to be written to the output."""
+        if self.lines is not None:
+            return [self.lines]
+        return [row for row in self.results if row is not None]
+
+    def totals(self) -> Counter[str]:
+        """Return what became of its rows, as counters."""
+        return self.counted + results.totals(self.results, len(self.bad))
 
     @property
     def ended(self) -> bool:

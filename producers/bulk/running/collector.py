@@ -116,6 +116,8 @@ class Collector:
             rows, status = result.rows, result.receipt.status
             error = result.receipt.error or result.receipt.reason or "engine_died"
         status = status if status in {"cancelled", "expired"} else "failed"
+        if isinstance(result, ShardResult) and self._take_plain(block, part, result):
+            return
         rising = {}
         for index, place in enumerate(part.rows):
             row = rows[index] if index < len(rows) else None
@@ -128,6 +130,19 @@ class Collector:
                 block.results[place] = results.of_row(number, key, row)
         part.fetched = True
         self._await_jobs(block, rising)
+
+    def _take_plain(self, block: Block, part: Part, result: ShardResult) -> bool:
+        """Take in a shard's results as lines, if they are plain and all of the block.
+
+        Returns whether they were taken in.
+        """
+        plain = result.plain
+        if plain is None or len(block.parts) > 1 or plain.row_count != len(block.rows):
+            return False
+        block.lines = results.lines_of(plain, block.rows)
+        block.counted = results.totals_of(plain)
+        part.fetched = True
+        return True
 
     def _await_jobs(self, block: Block, rising: dict[str, int]) -> None:
         if not rising:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
+from pydantic_core import to_json
+
+from forebay.producers.bulk.outputs.output import JsonLines, ResultRow
 from forebay.routing.base import NANO
-from forebay.routing.bulk.row_result import RowResult
+from forebay.routing.bulk.row_result import PlainRows, RowResult
 from forebay.routing.jobs import Answer, Receipt
 from forebay.routing.reasons import Reason
 
-ResultRow = dict[str, Any]
 
-
-def of_row(number: int, key: str | None, result: RowResult) -> ResultRow:
+def of_row(number: int, key: str | None, result: RowResult) -> dict[str, Any]:
     """Return the output's row for a row that the local lane ended."""
     return {
         "row": number, "key": key, "status": result.status, "answer": result.content,
@@ -24,6 +25,43 @@ def of_row(number: int, key: str | None, result: RowResult) -> ResultRow:
         "tokens_out": result.tokens_out, "checks": _checks(result),
         "reasons": list(result.reasons), "error": result.error, "error_note": result.error_note,
     }  # fmt: skip
+
+
+#: The columns of which `lines_of` gets the values as JSON text, in their order.
+_OF_A_ROW = ("row", "key", "answer", "tokens_in", "tokens_out")
+
+
+def lines_of(plain: PlainRows, rows: Iterable[tuple[int, str | None]]) -> JsonLines:
+    """Return the output's rows for the rows of a shard, whose numbers and keys are given."""
+    forms = [_line_form(of_row(0, None, each)) for each in plain.shared]
+    lines = [
+        forms[int(form)] % (b"%d" % number, _key(key), content, tokens_in, tokens_out)
+        for (number, key), (form, content, tokens_in, tokens_out) in zip(
+            rows, plain.rows(), strict=True
+        )
+    ]
+    return JsonLines(b"".join(lines))
+
+
+def _line_form(row: dict[str, Any]) -> bytes:
+    """Return the line of a row, with `%b` for what the row does not have in common with others."""
+    cells = {name: to_json(value).replace(b"%", b"%%") for name, value in row.items()}
+    cells |= dict.fromkeys(_OF_A_ROW, b"%b")
+    return b"{%b}\n" % b",".join([b'"%b":%b' % (name.encode(), cells[name]) for name in cells])
+
+
+def _key(key: str | None) -> bytes:
+    return b"null" if key is None else to_json(key)
+
+
+def totals_of(plain: PlainRows) -> Counter[str]:
+    """Return what became of rows, as `totals` does for their output's rows."""
+    counted: Counter[str] = Counter()
+    for each, (count, tokens_in, tokens_out) in zip(plain.shared, plain.sums, strict=True):
+        one = totals([of_row(0, None, each)], 0)
+        counted.update({name: number * count for name, number in one.items()})
+        counted.update(tokens_in=tokens_in, tokens_out=tokens_out)
+    return counted
 
 
 def _checks(result: RowResult) -> list[dict[str, Any]]:
@@ -37,7 +75,7 @@ def _checks(result: RowResult) -> list[dict[str, Any]]:
     return passed + [{"name": name, "passed": False, "note": note} for name, note in result.failed]
 
 
-def of_job(number: int, key: str | None, ended: Answer | Receipt) -> ResultRow:
+def of_job(number: int, key: str | None, ended: Answer | Receipt) -> dict[str, Any]:
     """Return the output's row for a row that became a job of its own."""
     answer = None
     if isinstance(ended, Answer):
@@ -52,13 +90,13 @@ def of_job(number: int, key: str | None, ended: Answer | Receipt) -> ResultRow:
     }  # fmt: skip
 
 
-def without_result(number: int, key: str | None, status: str, error: str) -> ResultRow:
+def without_result(number: int, key: str | None, status: str, error: str) -> dict[str, Any]:
     """Return the output's row for a row whose shard ended without a result for it."""
     result = RowResult(status="failed", reasons=(error,), error=error)
     return of_row(number, key, result) | {"status": status}
 
 
-def totals(known: Sequence[Mapping[str, Any] | None], bad: int) -> Counter[str]:
+def totals(known: Iterable[ResultRow | None], bad: int) -> Counter[str]:
     """Return what became of rows, as counters for the journal and for the progress."""
     rows = [row for row in known if row is not None]
     counted: Counter[str] = Counter(rows=len(rows), bad=bad)

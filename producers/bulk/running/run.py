@@ -8,15 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from forebay.producers.bulk.outputs.columns import BAD_ROW_COLUMNS, of_bad_row
 from forebay.producers.bulk.outputs.open_output import open_output
-from forebay.producers.bulk.outputs.output import Output
+from forebay.producers.bulk.outputs.output import Output, Rows, each_of
 from forebay.producers.bulk.rows import BadRow
-from forebay.producers.bulk.running import results
 from forebay.producers.bulk.running.arrivals import Arrivals
 from forebay.producers.bulk.running.blocks import Block, BlockReader
 from forebay.producers.bulk.running.collector import Collector
@@ -55,7 +53,6 @@ class BulkRun:
         jobs_ahead: jobs that wait and go before the rows.
         input_change: at the end, how the input differs from what it was when the bulk began.
         first_bad: the first bad rows that this process has read.
-        rows: while the caller iterates over results, those of the last step; else empty.
     """
 
     def __init__(
@@ -77,7 +74,7 @@ class BulkRun:
         self._looked_at = 0.0
         self.rate, self.jobs_ahead = Rate(), 0
         self.input_change: str | None = None
-        self.rows: list[dict[str, Any]] = []
+        self._written: list[Rows] = []
         self.first_bad: list[BadRow] = []
         with ExitStack() as opened:
             self._journal = Journal.open(manifest.journal)
@@ -93,11 +90,10 @@ class BulkRun:
     def _outputs(self, opened: ExitStack, *, overwrite: bool) -> tuple[Output, Output]:
         """Open the outputs; `opened` undoes that if the bulk cannot begin."""
         manifest, journal, resumed = self.manifest, self._journal, self._resumed
-        begun = resumed and (journal.out_size > 0 or Path(manifest.out).exists())
         out = open_output(
             manifest.out,
             format=manifest.out_format,  # type: ignore[arg-type]  # checked when it is opened
-            resume_at=journal.out_size if begun else None,
+            resume_at=journal.out_size if resumed else None,
             overwrite=overwrite,
         )
         opened.callback(out.close if resumed else out.discard)
@@ -132,14 +128,14 @@ class BulkRun:
             self._bulks.update(self.manifest.id, fed_at=0)
 
     @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The results that were written in the last step."""
+        return [dict(row) for row in each_of(self._written)]
+
+    @property
     def written(self) -> int:
         """Rows whose results are in the outputs, bad rows included."""
         return self._journal.totals["rows"] + self._journal.totals["bad"]
-
-    @property
-    def totals(self) -> dict[str, int]:
-        """What became of the rows that are in the outputs."""
-        return dict(self._journal.totals)
 
     @property
     def total(self) -> int | None:
@@ -217,14 +213,14 @@ class BulkRun:
     def _write(self) -> None:
         """Write the results of complete blocks to the disk, then to the journal."""
         blocks = self._collector.take_complete()
-        self.rows = [row for block in blocks for row in block.results if row is not None]
+        self._written = [rows for block in blocks for rows in block.written()]
         if not blocks:
             return
-        out_size = self._out.append(self.rows) if self.rows else self._journal.out_size
+        out_size = self._out.append(self._written) if self._written else self._journal.out_size
         bad = [row for block in blocks for row in block.bad]
         self.first_bad += bad[: FIRST_BAD - len(self.first_bad)]
         bad_size = self._bad.append(map(of_bad_row, bad)) if bad else self._journal.bad_size
-        told = [(each.fed.number, results.totals(each.results, len(each.bad))) for each in blocks]
+        told = [(block.fed.number, block.totals()) for block in blocks]
         self._journal.done(told, out_size, bad_size)
         self._forget(blocks)
 
@@ -282,7 +278,7 @@ class BulkRun:
     def _count_again(self) -> None:
         """Write into the record what the outputs hold, if Redis has lost some of its counts."""
         if self.record.over < self.written:
-            totals = self.totals.items()
+            totals = self._journal.totals.items()
             self._bulks.update(self.manifest.id, **{k: n for k, n in totals if k[:5] == "rows_"})
             self._look(now=True)
 

@@ -12,8 +12,7 @@ from forebay.producers.bulk.sources.records import Record, Records
 from forebay.producers.bulk.sources.text import TextSource
 from forebay.producers.bulk.streams.inputs import Input
 from forebay.producers.bulk.streams.lines import check_is_text, lines
-from forebay.routing.base import counted
-from forebay.routing.errors import InvalidJob
+from forebay.routing.errors import InvalidJob, counted
 
 _BOM = "\ufeff"
 _REPEATED = "repeats the header: remove the line"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from forebay.routing.base import counted
+from forebay.routing.errors import counted
 
 #: How much of a file is digested at a time.
 CHUNK_BYTES = 1 << 20

@@ -52,8 +52,7 @@ from forebay.producers.cli.options import (
     TenantName,
     group,
 )
-from forebay.routing.base import counted
-from forebay.routing.errors import InvalidJob
+from forebay.routing.errors import InvalidJob, counted
 
 if TYPE_CHECKING:
     from forebay.producers.bulk.handle import BulkHandle

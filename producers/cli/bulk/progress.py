@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from forebay.producers.bulk.running.forecast import Forecast
 from forebay.producers.bulk.running.progress import Progress
 from forebay.producers.bulk.sample import Estimate
-from forebay.routing.base import counted
+from forebay.routing.errors import counted
 
 LINE_EVERY_S = 5.0  # in a pipe
 MAX_EXAMPLE_CHARS = 120  # of an answer that fails a check

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from forebay.routing.base import counted
+from forebay.routing.errors import counted
 
 if TYPE_CHECKING:
     from forebay.routing.books.call_book import CallRecord

@@ -14,7 +14,7 @@ from forebay.producers.cli.money.options import PricesFile
 from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.operator.spans import Since, Until
 from forebay.producers.cli.options import Json, argument, flag, option
-from forebay.routing.base import counted
+from forebay.routing.errors import counted
 
 if TYPE_CHECKING:
     from forebay.routing.books.bills.reconcile import Difference

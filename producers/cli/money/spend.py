@@ -17,7 +17,7 @@ from forebay.producers.cli.money.reconcile import reconcile, settle
 from forebay.producers.cli.operator.readers import settings_of_fleet
 from forebay.producers.cli.operator.spans import Since, Until
 from forebay.producers.cli.options import Json, Limit, flag, group, option
-from forebay.routing.base import counted
+from forebay.routing.errors import counted
 
 if TYPE_CHECKING:
     from forebay.routing.books.call_book import CallRecord

@@ -12,7 +12,7 @@ from statistics import median
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.fleet_checks import in_each_fleet
 from forebay.producers.cli.operator.readers import fleet_option, open_reader
-from forebay.routing.books.targets.refusals import refusals
+from forebay.routing.books.targets.refusals import refused_lately
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import Misconfigured, Unavailable
 from forebay.routing.lanes import BEDROCK
@@ -30,7 +30,6 @@ from forebay.routing.store.connection import clock_of, reaching_redis
 OLD_S = 600.0  # an interactive job that waits for longer deserves a look
 MAX_LISTED = 10  # codes, tenants of a code, and workers
 SLOW = 3.0  # times the seconds that others take for a job
-HOUR_S = 3_600.0
 FEW_JOBS = 5  # in a minute; their mean says little
 
 
@@ -95,17 +94,10 @@ def budgets() -> Iterator[Finding]:
             policy = Policy.load(reader.settings.policy_file)
         except Misconfigured:  # the check of the policy file says it
             return
-        owners = [name for name in Budget(reader.redis).owners() if name != "*" and ":" not in name]
-        found = {
-            (refused.scope, refused.owner, refused.span): (tenant, refused)
-            for tenant in owners
-            for refused in refusals(reader.redis, policy, tenant, now - HOUR_S, now)
-            if refused.last_s > now - HOUR_S
-        }
-    for tenant, refused in found.values():
-        whose = f"{tenant}: " if refused.scope == "tenant" else ""
-        mend = f"raise it in the policy file, or wait for the next {refused.span}"
-        yield Finding("budget", "warn", f"{whose}{refused.text}", mend)
+        tenants = Budget(reader.redis).tenants() | {*policy.tenants}
+        found = refused_lately(reader.redis, policy, sorted(tenants), now)
+    for refused in found:
+        yield Finding("budget", "warn", refused.named_text, refused.remedy)
 
 
 def workers() -> Iterator[Finding]:

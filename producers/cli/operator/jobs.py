@@ -21,7 +21,7 @@ from forebay.producers.cli.operator.filters import (
 )
 from forebay.producers.cli.operator.readers import open_readers, reader_of
 from forebay.producers.cli.options import Id, Interval, Json, Limit, Rounds, group
-from forebay.routing.base import counted
+from forebay.routing.errors import counted
 
 if TYPE_CHECKING:
     from forebay.routing.ledger.record import Record

@@ -23,6 +23,7 @@ from forebay.routing.overview.workers import SeenWorker, emptied_at
 
 WIDE = 140  # columns from which on the tables stand side by side
 MAX_TENANTS = 6
+CENT = NANO // 100
 LATE_S = 600.0
 OTHER_POLICY = "This shell has another policy than the workers, or a wrong one: forebay doctor"
 STATES = {"gone": "red", "stuck": "red", "drained": "yellow"}  # the colours of workers
@@ -195,12 +196,15 @@ def _budget(now: Snapshot, name: str) -> str:
     if now.budgets is None:
         return "unknown"
     limit = now.budgets.get(name)
-    return "no limit" if limit is None else f"${limit / NANO:,.2f}"
+    if limit is None:
+        return "no limit"
+    return _dollars(limit) if limit < CENT else f"${limit / NANO:,.2f}"
 
 
 def _failures(now: Snapshot) -> Table:
     """Return the table of the newest dead jobs."""
-    table = _table(f"DEAD ({now.dead.total():,})", "AGE", "KIND", "CODE", "LANE")
+    columns = ("AGE", "KIND", "CODE", "LANE") if now.failures else ()
+    table = _table(f"DEAD ({now.dead.total():,})", *columns)
     for record in now.failures:
         age = display.duration((now.at_ms - record.ended) / 1000)
         table.add_row(_name(record.id), age, record.kind, record.error or "", record.hop)

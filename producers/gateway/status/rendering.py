@@ -13,8 +13,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from forebay.producers.gateway.status.views import wording
-from forebay.routing.base import counted
-from forebay.routing.errors import gist
+from forebay.routing.errors import counted, gist
 from forebay.routing.reasons import meaning
 
 _HERE = Path(__file__).parent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -10,8 +10,8 @@ from typing import Any
 
 import redis
 
-from forebay.routing.base import counted
-from forebay.routing.limits.allowances import Limit, limits
+from forebay.routing.errors import counted
+from forebay.routing.limits.allowances import FLEET, Limit, limits
 from forebay.routing.limits.budget import KEEP_DAYS
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.store.connection import reaching_redis
@@ -49,6 +49,17 @@ class Refusals:
         when = f"from {first:%Y-%m-%d %H:%M} to {end} UTC"
         return f"the {self.scope}'s budget of the {self.span} refused {calls} {when}{times}"
 
+    @property
+    def named_text(self) -> str:
+        """What happened, with the name of the tenant or the model first."""
+        name = self.owner.removeprefix("*:")
+        return self.text if name == FLEET else f"{name}: {self.text}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return f"raise it in the policy file, or wait for the next {self.span}"
+
 
 def refusals(
     client: redis.Redis, policy: Policy, tenant: str, since_s: float, until_s: float
@@ -60,7 +71,27 @@ def refusals(
     Raises:
         Unavailable: Redis cannot be reached.
     """
-    asked = list(_windows(policy, tenant, max(since_s, until_s - KEEP_DAYS * _DAY_S), until_s))
+    return _noted(client, policy, [tenant], since_s, until_s)
+
+
+def refused_lately(
+    client: redis.Redis, policy: Policy, tenants: Iterable[str], now_s: float
+) -> list[Refusals]:
+    """Return which budgets refused calls of any of these tenants in the last hour.
+
+    Raises:
+        Unavailable: Redis cannot be reached.
+    """
+    hour_ago = now_s - _HOUR_S
+    noted = _noted(client, policy, tenants, hour_ago, now_s)
+    return [one for one in noted if one.last_s > hour_ago]
+
+
+def _noted(
+    client: redis.Redis, policy: Policy, tenants: Iterable[str], since_s: float, until_s: float
+) -> list[Refusals]:
+    since_s = max(since_s, until_s - KEEP_DAYS * _DAY_S)
+    asked = list(_windows(policy, tenants, since_s, until_s))
     noted = []
     for start in range(0, len(asked), _READ_AT_ONCE):
         noted += _read(client, asked[start : start + _READ_AT_ONCE])
@@ -71,16 +102,19 @@ def refusals(
     return [_added(list(ones)) for _, ones in groupby(found, key=lambda one: _name(one[0]))]
 
 
-def _windows(policy: Policy, tenant: str, since_s: float, until_s: float) -> Iterator[Limit]:
+def _windows(
+    policy: Policy, tenants: Iterable[str], since_s: float, until_s: float
+) -> Iterator[Limit]:
     """Yield each limit in each of its windows, once."""
-    seen = set[tuple[str, str, str]]()
-    for at_s in range(int(since_s), int(until_s) + _HOUR_S, _HOUR_S):
-        for model in policy.models(tenant) or (None,):
-            for limit in limits(policy, tenant, model, min(at_s, until_s)):
-                key = (limit.owner, limit.window.span, limit.window.book)
-                if key not in seen:
-                    seen.add(key)
-                    yield limit
+    times = range(int(since_s), int(until_s) + _HOUR_S, _HOUR_S)
+    found = {
+        (limit.owner, limit.window.span, limit.window.book): limit
+        for tenant in tenants
+        for at_s in times
+        for model in policy.models(tenant) or (None,)
+        for limit in limits(policy, tenant, model, min(at_s, until_s))
+    }
+    yield from found.values()
 
 
 def _read(client: redis.Redis, asked: list[Limit]) -> list[tuple[int, float, float] | None]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from forebay.routing.base import changed
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Job
 from forebay.testing.engine import ScriptedEngine
-from forebay.workers.cascade.answerer import Answerer, TakeAnswer
+from forebay.workers.cascade.answerer import Answerer, TakeEnded
 from forebay.workers.cascade.stages import PendingAnswer, RawAnswer
 
 
@@ -26,15 +27,20 @@ class ScriptedAnswerer(Answerer):
         with self._scripted.working(job.request):
             return super().begin(job, prompt_id, **options)
 
-    def begin_all(
-        self, jobs: Mapping[str, Job], take: TakeAnswer, *, alike: bool = False
-    ) -> dict[str, InvalidJob]:
+    def begin_all(self, jobs: Mapping[str, Job], take: TakeEnded) -> dict[str, InvalidJob]:
         """See `Answerer.begin_all`."""
         refused: dict[str, InvalidJob] = {}
         for prompt_id, job in jobs.items():
             with self._scripted.working(job.request):
-                refused |= super().begin_all({prompt_id: job}, take, alike=alike)
+                refused |= super().begin_all({prompt_id: job}, take)
         return refused
+
+    def begin_alike(self, job: Job, texts: Mapping[str, str], take: TakeEnded) -> None:
+        """See `Answerer.begin_alike`; each row tells the engine its own text."""
+        for prompt_id, text in texts.items():
+            asked = job.model_copy(update={"request": changed(job.request, text=text)})
+            with self._scripted.working(asked.request):
+                super().begin_alike(asked, {prompt_id: text}, take)
 
     def at_once(self, jobs: Sequence[Job]) -> list[RawAnswer]:
         """See `Answerer.at_once`; each row has an answer of its own."""

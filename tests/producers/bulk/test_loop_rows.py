@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from unittest.mock import Mock
 
 import pytest
 
@@ -60,3 +61,23 @@ def test_an_error_of_the_iterable_reaches_whoever_takes_the_rows():
                 await asyncio.to_thread(next, found)
 
     asyncio.run(main())
+
+
+def test_whoever_takes_rows_gets_an_error_if_the_loop_is_closed_with_its_tasks(monkeypatch):
+    monkeypatch.setattr("forebay.producers.bulk.loop_rows.LOOK_EVERY_S", 0.01)
+
+    async def never():
+        await asyncio.Event().wait()
+        yield
+
+    async def begin():
+        return LoopRows(never())
+
+    loop = asyncio.new_event_loop()
+    found = loop.run_until_complete(begin())
+    monkeypatch.setattr(found, "_loop", Mock(is_closed=lambda: True))
+    with pytest.raises(Unavailable, match="event loop ended"):
+        next(found)
+    found._task.cancel()
+    loop.run_until_complete(asyncio.gather(found._task, return_exceptions=True))
+    loop.close()

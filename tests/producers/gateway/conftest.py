@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import anthropic
@@ -54,7 +53,6 @@ def served(tmp_path_factory) -> Iterator[Fleet]:
         "FOREBAY_GATEWAY_MAX_FILE": "4000000",
         "FOREBAY_GATEWAY_WEBHOOK_NETWORKS": '["127.0.0.0/8"]',
     }
-    os.environ["NO_PROXY"] = "127.0.0.1"
     with Fleet(folder / "fleet", env) as fleet:
         fleet.start_redis()
         for part in PARTS:

@@ -26,10 +26,10 @@ def test_kombu_gets_its_own_spelling_of_the_url(url, spelling):
     assert broker(Settings(redis_url=url)) == (spelling, {})
 
 
-def test_a_job_is_answered_over_a_unix_socket_in_another_database(tmp_path):
-    url = f"unix://{tmp_path}/redis.sock?db=3"
+def test_a_job_is_answered_over_a_unix_socket_in_another_database(tmp_path, short_folder):
+    url = f"unix://{short_folder}/redis.sock?db=3"
     with Fleet(tmp_path / "fleet", {"FOREBAY_REDIS_URL": url}) as fleet:
-        fleet.start_redis(unixsocket=str(tmp_path / "redis.sock"))
+        fleet.start_redis(unixsocket=str(short_folder / "redis.sock"))
         for part in ("router", "local"):
             fleet.start(part, FOREBAY_ENGINE="echo")
         fleet.wait_ready()

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.routing.bulk.row_result import RowResult, counts, pack_rows, unpack_rows
+from forebay.routing.bulk.row_result import (
+    RowResult,
+    counts,
+    pack_rows,
+    plain_rows,
+    unpack_rows,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -37,6 +43,19 @@ def test_results_come_back_as_they_were_packed(results):
 def test_other_bytes_are_refused(data):
     with pytest.raises(ValueError):  # noqa: PT011 - whatever the parser says
         unpack_rows(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b'{"rows":[\n]}', b'{"shared":[],"sums":[],"rows":[\n[0,{},1,1]\n]}',
+        b'{"shared":[["done","","",false,[],[]]],"rows":[\n[0,{},1,1]\n]}',
+        b'{"shared":[["done","","",false,[],[]]],"sums":[[1,1,1]],"rows":[\n[1,{},1,1]\n]}',
+        b'{"shared":[["done","","",false,[],[]]],"sums":[],"rows":[\n[0,{},1,1]\n]}',
+    ],
+)  # fmt: skip
+def test_rows_are_not_copied_from_other_bytes(data):
+    assert plain_rows(data) is None
 
 
 def test_a_row_takes_few_bytes():

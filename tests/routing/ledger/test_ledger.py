@@ -448,7 +448,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert dead_ids(self.ledger, f"{tenant}.") == unreplayed
 
 
-@pytest.mark.usefixtures("redis")
+@pytest.mark.no_cover
 def test_the_ledger_agrees_with_its_model_after_any_transitions(redis):
     LedgerMachine.redis = redis
     LedgerMachine.TestCase.settings = hypothesis_settings(

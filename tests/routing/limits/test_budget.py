@@ -481,6 +481,7 @@ class Books(RuleBasedStateMachine):
         assert {call.call_id for call in self.budget.open()} == expected
 
 
+@pytest.mark.no_cover
 def test_the_scripts_do_what_the_model_says(redis):
     Books.client = redis
     run_state_machine_as_test(

@@ -284,7 +284,7 @@ def test_answers_outlast_redis_that_is_away_when_the_budget_is_read(lanes, monke
 @pytest.mark.parametrize("error", [ValueError("content"), Misconfigured("wrong", field="a file")])
 @pytest.mark.parametrize("kind", ["classify", "embed"])
 def test_a_row_that_breaks_the_worker_fails_alone(lanes, monkeypatch, caplog, kind, error):
-    texts = ("a billing question", "poison", "no login here")
+    texts = ("a billing question", "poison [[echo: say=Billing]]", "no login here")
     rows = [{"texts": [text]} if kind == "embed" else {"text": text} for text in texts]
     made = shard(kind=kind, rows=rows, common={} if kind == "embed" else {"labels": LABELS})
 
@@ -304,7 +304,7 @@ def test_a_row_that_breaks_the_worker_fails_alone(lanes, monkeypatch, caplog, ki
 
 
 def test_what_was_answered_is_kept_whatever_ends_the_work(lanes, monkeypatch):
-    made = shard("a billing question", "no login here")
+    made = shard(*["what [[echo: say=Billing]]"] * 2)
     claim = claimed(lanes, made)
     real = RowSteps._answered
     done = []
@@ -386,3 +386,18 @@ def test_a_row_that_kills_engines_fails_alone(lanes):
     good, killer, other = rows_of(lanes.ledger, made)
     assert (good.status, other.status) == ("done", "done")
     assert (killer.status, killer.error) == ("failed", "engine_died")
+
+
+def test_a_row_that_is_worked_alone_holds_no_thread_once_its_bulk_is_cancelled(lanes, monkeypatch):
+    for name, value in (("LOOK_EVERY_S", 0), ("WAIT_S", 0.05)):
+        monkeypatch.setattr(f"forebay.workers.bulk.shard_work.{name}", value)
+    made = shard("a billing question [[echo: delay=60]]")
+    lanes.ledger.retry(claimed(lanes, made), EngineDied.code)
+    lanes.redis.zadd("fb:later", {made.id: 0})
+    lanes.ledger.sweep()
+    claim = lanes.ledger.claim("local.default", shards=True)
+    Bulks(lanes.ledger).set_state(made.bulk, "cancelled")
+    began = time.monotonic()
+    record(lanes.ledger, claim, attempt(lanes.local.work, claim))
+    assert time.monotonic() - began < 30
+    assert lanes.ledger.record(made.id).state == "waiting"

@@ -18,7 +18,7 @@ from forebay.workers.models.encoder_reading import EncoderReading, EncoderWeight
 from forebay.workers.training.fitting import fit_encoder
 from outcomefiles import paths, write_files
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
 
 MODELS = ("--weak", "small", "--strong", "large", "--encoder", "--json")
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -190,13 +191,16 @@ def test_every_kind_that_is_answered_by_text_has_a_file_of_prompts():
     ],
 )
 def test_prompts_whose_texts_alone_differ_are_those_of_one_prompt_with_other_questions(fields):
-    jobs = [job(text=text, **fields) for text in ("one", "two\n\nLabels:", "{three}")]
+    texts = ("one", "two\n\nLabels:", "{three}")
+    jobs = [job(text=text, **fields) for text in texts]
     first = prompts.local(jobs[0], INFO, prompt_id="first")
-    made = alike(first, dict(zip("abc", prompts.questions(jobs), strict=True)))
+    made = alike(first, dict(zip("abc", prompts.questions(jobs[0].request, texts), strict=True)))
     assert made == [
         prompts.local(each, INFO, prompt_id=key) for key, each in zip("abc", jobs, strict=True)
     ]
 
 
-def test_a_text_that_decides_more_than_its_question_has_none():
-    assert prompts.questions([job("extract", text="a", schema=SCHEMA)]) == []
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - prompts.ALIKE_KINDS))
+def test_a_text_that_decides_more_than_its_question_has_none(kind):
+    with pytest.raises(InvalidJob, match="kind"):
+        prompts.questions(Mock(kind=kind), ["a"])

@@ -7,7 +7,11 @@ import redis
 from forebay.routing.jobs import Classification, Decisions, Job
 from forebay.routing.learning.calibration import Calibrations
 from forebay.routing.learning.job_types import digest, question_digests
-from forebay.routing.learning.label_calibration import at_temperature, label_groups
+from forebay.routing.learning.label_calibration import (
+    LabelCalibration,
+    at_temperature,
+    label_groups,
+)
 from forebay.workers.cascade.stages import RawAnswer
 
 
@@ -22,14 +26,22 @@ class LabelProbabilities:
         """Return the answer with corrected probabilities; what was chosen stays."""
         if not isinstance(raw.content, Classification | Decisions):
             return raw
-        calibration = self._calibrations.of(job.tenant)
-        if calibration is None or calibration.labels is None:
+        labels = self._learned(job)
+        if labels is None:
             return raw
         group = job.kind, raw.model, digest(job, self._secret)
-        temperature = calibration.labels.temperature(label_groups(*group))
+        temperature = labels.temperature(label_groups(*group))
         of_questions = {
-            name: calibration.labels.temperature(label_groups(*group, question)) / temperature
+            name: labels.temperature(label_groups(*group, question)) / temperature
             for name, question in question_digests(job, self._secret).items()
         }
         content = at_temperature(job, raw.content, temperature, of_questions)
         return raw._replace(content=content)
+
+    def corrects(self, job: Job) -> bool:
+        """Return whether `calibrated` may change the probabilities of an answer to this job."""
+        return self._learned(job) is not None
+
+    def _learned(self, job: Job) -> LabelCalibration | None:
+        calibration = self._calibrations.of(job.tenant)
+        return None if calibration is None else calibration.labels

@@ -224,13 +224,14 @@ def _money_text(row: dict[str, Any], *, mock: bool) -> str:
 def _pace_cells(line: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
     threshold = line["threshold"]
     start = "" if threshold is None else f"{STAGES[line['stage']]} {threshold:.3f}"
-    if line["aim"] == 0:
-        start = "none goes"
-    if override := line["override"]:
-        text = override_text(override["word"], override["value"])
-        start = f"{start}  {text} by hand, {override['ends_in_s'] / 60:.0f} min left".strip()
+    override = line["override"]
     # Without a target and an override nothing is aimed at; the controller counts jobs all the same.
     aim = line["aim"] if _has_target(row) or override else None
+    if aim == 0:
+        start = "none goes"
+    if override:
+        text = override_text(override["word"], override["value"])
+        start = f"{start}  {text} by hand, {override['ends_in_s'] / 60:.0f} min left".strip()
     went = _percent(line["went"])
     return line["kind"], line["stage"], str(line["seen"]), went, _percent(aim), start
 

@@ -24,7 +24,7 @@ from forebay.workers.engines.exllama.exl2 import (
 )
 from forebay.workers.engines.exllama.exl3_backend import Exl3Backend, Exl3Parts, LogitsFilter
 from forebay.workers.engines.exllama.paged import PagedEngine
-from forebay.workers.engines.gpu import prebuilt
+from forebay.workers.engines.gpu import prebuilt, probe
 from forebay.workers.engines.gpu.experts_trim import MISSING
 from forebay.workers.engines.gpu.extensions import EXLLAMAV3
 from forebay.workers.engines.settings import EngineSettings
@@ -65,7 +65,7 @@ class Exl3Engine(PagedEngine):
 
 def _require() -> None:
     """Check what the import needs: without the extension it would compile for hours."""
-    _need("torch", "install a torch made for your CUDA, as its site says")
+    _need("torch", probe.INSTALL_TORCH)
     import torch  # noqa: PLC0415 - gigabytes, and only needed with a GPU
 
     if not torch.cuda.is_available():

@@ -25,6 +25,10 @@ from forebay.routing.errors import EngineUnavailable
 from forebay.workers.engines.gpu import prebuilt
 
 BUILD = "run: forebay gpu build"
+INSTALL_TORCH = (
+    "pip install torch; its CUDA must be no newer than the one that nvidia-smi shows "
+    "(pytorch.org has a torch for each)"
+)
 FALLBACK = "or set FOREBAY_ATTENTION=torch (slower)"
 TORCH_ATTENTION = Path(__file__).with_name("attention")
 OLDEST_ATTENTION = (2, 5, 7)  # the first with a block table, which the running batch needs
@@ -105,8 +109,7 @@ def examine_apart(*, fallback: bool) -> list[Finding]:
 
 def _torch() -> Finding:
     if find_spec("torch") is None:
-        mend = "install a torch made for your CUDA, as its site says"
-        return Finding("torch", "fail", "torch is not installed", mend)
+        return Finding("torch", "fail", "torch is not installed", INSTALL_TORCH)
     torch = _load("torch")
     if isinstance(torch, str):
         return Finding("torch", "fail", f"torch does not load ({torch})", "install torch again")

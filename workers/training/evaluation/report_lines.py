@@ -33,8 +33,8 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
             if any(figures[name] is not None for name in names):
                 yield _row(router, [_cell(figures, name, places) for name in names])
     yield ""
-    yield "In brackets: 95 % bootstrap intervals. Chance reaches what random has; no ranking"
-    yield "reaches more than oracle."
+    yield "In brackets: 95 % bootstrap intervals. Chance reaches what random has; no"
+    yield "ranking reaches more than oracle."
 
 
 def _row(name: str, cells: tuple[str, ...] | list[str]) -> str:

@@ -65,6 +65,10 @@ def added_views(views: Mapping[str, FleetView]) -> FleetView:
         ),
         hour=LastHour(sum((view.hour.counts for view in each), Counter[str]())),
         has_history=any(view.has_history for view in each), budgets=_budgets(each),
+        refused=tuple(
+            replace(refused, scope=f"fleet {name}") if refused.scope == "fleet" else refused
+            for name, view in views.items() for refused in view.refused
+        ),
         dead=_dead(each), bulks=newest(bulk for view in each for bulk in view.bulks),
         pauses=tuple(
             replace(pause, scope=f"{pause.scope} in {name}")

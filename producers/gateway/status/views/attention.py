@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from forebay.producers.gateway.status.views.fleet_view import BudgetLine, FleetView
 from forebay.producers.gateway.status.views.wording import dollars, moment, percent, span
-from forebay.routing.base import counted
+from forebay.routing.errors import counted
 from forebay.routing.lanes import start_command
 from forebay.routing.overview.snapshot import Snapshot
 from forebay.routing.overview.workers import emptied_at
@@ -110,6 +110,8 @@ def _of_redis(fleet: Snapshot) -> Iterator[Problem]:
 
 
 def _of_money(view: FleetView) -> Iterator[Problem]:
+    for refused in view.refused:
+        yield Problem("warn", _sentence(refused.named_text), refused.remedy, "budgets")
     for line in view.budgets:
         if line.budget and _used(line) >= NEARLY_SPENT:
             name = "The fleet" if line.owner == "*" else line.owner
@@ -117,6 +119,10 @@ def _of_money(view: FleetView) -> Iterator[Problem]:
                 f"{name} has used {percent(_used(line))} of its {dollars(line.budget)} for today"
             )
             yield Problem("warn", words, "", "budgets")
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:] if words.startswith("the ") else words
 
 
 def _used(line: BudgetLine) -> float:

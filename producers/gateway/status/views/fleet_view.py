@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from forebay.producers.gateway.status.views.dead_letters import DeadLetters
 from forebay.routing.books.job_history import Minute
+from forebay.routing.books.targets.refusals import Refusals
 from forebay.routing.bulk.bulks import BulkRecord
 from forebay.routing.lanes import SWEEP
 from forebay.routing.limits.pauses import Pause
@@ -100,6 +101,7 @@ class FleetView:
         hour: what ended in the last hour.
         has_history: false before the sweeper has kept a first sample.
         budgets: today's money, the fleet's first.
+        refused: the budgets that refused calls in the last hour.
         dead: the dead letters.
         bulks: the newest bulks, those that run first.
         pauses: what an operator holds back.
@@ -112,6 +114,7 @@ class FleetView:
     hour: LastHour
     has_history: bool
     budgets: tuple[BudgetLine, ...]
+    refused: tuple[Refusals, ...]
     dead: DeadLetters
     bulks: tuple[BulkRecord, ...]
     pauses: tuple[Pause, ...]

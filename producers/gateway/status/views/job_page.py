@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from forebay.producers.explain import doubt_maker
 from forebay.producers.gateway.status.views.wording import moment, percent, span
-from forebay.routing.base import counted
-from forebay.routing.errors import gist
+from forebay.routing.base import model_and_revision
+from forebay.routing.errors import counted, gist
 from forebay.routing.ledger.record import ENDED, Record
 
 Tone = Literal["plain", "good", "warn", "bad"]
@@ -153,7 +153,7 @@ def _now(record: Record, told: dict[str, Any]) -> Step:
         marks = [name for name in ("degraded", "cached") if made[name]]
         marks += ["made by the mock of Bedrock"] if made["stand_in"] else []
         title = f"Answered {LANES[made['lane']]}" + (f" ({', '.join(marks)})" if marks else "")
-        model = f"{made['model']} {made['revision']}"
+        model = model_and_revision(made["model"], made["revision"])
         tone = "warn" if made["degraded"] else "good"
         return Step(title, ended, tone=tone, details=(model,))
     why = ": ".join(filter(None, (told["error_field"], told["error_note"])))

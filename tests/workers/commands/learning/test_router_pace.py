@@ -75,6 +75,11 @@ def test_the_status_shows_shares_and_thresholds(forebay, redis):
     assert re.search(r"classify +after +\d+ +[\d.]+% +[\d.]+% +doubt 0\.\d+", words)
 
 
+def test_the_status_says_that_no_job_may_go(forebay, redis):
+    Traffic(redis).send(rules(share=0.0), 20, SCORES["even"])
+    assert re.search(r"classify +before +20 +0.0% +0.0% +none goes\n", forebay("status"))
+
+
 def test_the_status_says_which_budget_refused_calls_and_what_shut_the_spillway(forebay, redis):
     day, now = int(time.time()) // 86_400, int(time.time() * 1_000)
     refused = {"acme:refused": now, "acme:last_refused": now, "acme:refusals": 3}

@@ -21,7 +21,7 @@ from patience import until
 from scripted import exl2_engine, exl3_engine
 from tinymodel import ANSWER, STORY, Rule, write_folder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
 
 
 @pytest.fixture(scope="session")

@@ -192,7 +192,7 @@ def old_driver(site):
 
 BUILD = "forebay gpu build"
 FAULTS = [
-    (no_torch, "torch is not installed", "made for your CUDA"),
+    (no_torch, "torch is not installed", "pip install torch"),
     (broken_torch, "torch does not load (OSError: libcudart", "install torch again"),
     (cpu_torch, "for CPUs only", "made for your CUDA"),
     (no_device, "no CUDA device", "nvidia-smi"),

@@ -81,6 +81,7 @@ def test_jobs_that_run_wait_for_a_retry_or_are_dead(ledger, read):
 def test_shards_that_wait_and_jobs_that_are_due_soon_are_counted(ledger, read):
     for seconds in (30, 200, 3_000):
         submit(ledger, deadline=timedelta(seconds=seconds))
+    ledger.sweep()  # which learns of the tenant
     ledger.redis.hset("fb:depth", "local.default:rows", 3)
     assert read("jobs_due", within="60") == 1
     assert read("jobs_due", within="300") == 2

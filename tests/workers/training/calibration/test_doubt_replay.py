@@ -23,7 +23,7 @@ from forebay.workers.training.calibration.doubt_trial import try_parts
 from local.fleet import ROOT
 
 pytest_plugins = ["waterfall"]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
 
 OUTCOMES = json.loads((ROOT / "tests/support/replayed_outcomes.json").read_text())["outcomes"]
 UNSEEN = "crux: Meta-Llama-3.1-8B-Instruct by gemma-2-9b-it"

@@ -16,6 +16,7 @@ from forebay.producers.gateway.status.views.fleet_view import (
     WorkerLine,
 )
 from forebay.routing.base import NANO
+from forebay.routing.books.targets.refusals import Refusals
 from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.limits.pauses import Pause
 from forebay.routing.overview.snapshot import QueueLine, Snapshot
@@ -32,7 +33,7 @@ LOCAL_STATUS = {"name": "local1@vm", "queues": ("local.default",), "slots": 4}
 NO_DEAD = DeadLetters((), 0, Counter())
 VIEW = FleetView(
     at_ms=1_000, tenant=None, fleet=FLEET, workers=(), hour=LastHour(Counter()), has_history=True,
-    budgets=(BudgetLine("*", 0, 0, 50 * NANO),), dead=NO_DEAD, bulks=(), pauses=(),
+    budgets=(BudgetLine("*", 0, 0, 50 * NANO),), refused=(), dead=NO_DEAD, bulks=(), pauses=(),
 )  # fmt: skip
 
 
@@ -107,6 +108,16 @@ def test_a_pause_says_how_to_resume():
 def test_a_budget_is_named_once_four_fifths_are_used(spent, told):
     lines = (BudgetLine("*", spent * NANO, 0, 50 * NANO), BudgetLine("acme", 9, 0, None))
     assert bool(words(budgets=lines)) is told
+
+
+def test_a_budget_that_refused_calls_is_named_with_what_to_do():
+    of_fleet = Refusals("fleet", "*", "day", 1, 2, 0.0, 60.0)
+    of_tenant = replace(of_fleet, scope="tenant", owner="acme", span="hour", calls=1)
+    first, second = problems(replace(VIEW, refused=(of_fleet, of_tenant)))
+    assert first.words.startswith("The fleet's budget of the day refused 2 calls from 1970-01-01")
+    assert first.hint == "raise it in the policy file, or wait for the next day"
+    assert second.words.startswith("acme: the tenant's budget of the hour refused 1 call from")
+    assert (second.level, second.section) == ("warn", "budgets")
 
 
 def test_dead_jobs_come_after_what_holds_jobs_up():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from forebay.producers.gateway.status.views import wording
-from forebay.routing.base import NANO, counted
+from forebay.routing.base import NANO
+from forebay.routing.errors import counted
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,7 @@ from forebay.routing.base import NANO, counted
         (0, None, "$0.00"), (0.0123, None, "$0.0123"), (0.05, None, "$0.05"),
         (0.00001, None, "< $0.0001"), (12.5, None, "$12.50"),
         (1_234_567.891, None, "$1,234,567.89"), (0, 4, "$0.0000"), (2, 2, "$2.00"),
+        (0.002, 2, "$0.0020"), (0.01, 2, "$0.01"), (0, 2, "$0.00"),
     ],
 )  # fmt: skip
 def test_dollars(usd, places, text):

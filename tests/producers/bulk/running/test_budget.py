@@ -1,0 +1,39 @@
+"""`max_usd` holds whatever Bedrock does, and what a bulk spent is what Bedrock bills."""
+
+import json
+
+import pytest
+
+from forebay.routing.bulk.bulks import Bulks
+from forebay.routing.limits.prices import Prices, Usage
+
+pytestmark = pytest.mark.slow
+pytest_plugins = ["waterfall", "answering"]
+
+CLASSIFY = {"kind": "classify", "labels": ["billing", "login", "other"], "text_field": "body"}
+MAX_NUSD = 10_000_000
+
+
+def billed(calls):
+    """Return the billionths of a dollar that the mock bills for calls."""
+    prices = Prices.load()
+    return sum(prices.cost(call.model, Usage(call.tokens_in, call.tokens_out)) for call in calls)
+
+
+@pytest.mark.parametrize("faults", [[], ["throttle", None, "malformed", "throttle"]])
+def test_a_bulk_never_spends_more_than_its_budget(client, lanes, tmp_path, faults):
+    lanes.mock.answer = "other"
+    lanes.mock.faults.plan(faults)
+    rows = [{"body": f"what is it [[echo: say=nonsense]] {n}"} for n in range(20)]
+    out = tmp_path / "out.jsonl"
+    options = {"egress": "allow", "max_usd": MAX_NUSD / 1e9}
+    with client.bulk(rows, out=out, **options, **CLASSIFY) as bulk:
+        end = bulk.wait(60)
+    record = Bulks(lanes.ledger).get(bulk.id)
+    assert 0 < record.settled_nusd == billed(lanes.mock.calls) <= MAX_NUSD
+    assert record.reserved_nusd == 0
+    assert (end.state, end.written) == ("incomplete", len(rows))
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert sum(row["lane"] == "bedrock" for row in found) == end.bedrock > 0
+    stayed = [row["reasons"] for row in found if row["lane"] != "bedrock"]
+    assert sum("budget_spent" not in each for each in stayed) == faults.count("malformed")
