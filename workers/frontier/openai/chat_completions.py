@@ -97,8 +97,8 @@ class ChatCompletions(Provider):
         on_text: TakeText | None,
     ) -> Reply | ForebayError:
         names, began = Names(self._name, model, self._endpoint.key_env), time.monotonic()
+        limit = TimeLimit(self._settings.bedrock_call_s)
         try:
-            limit = TimeLimit(self._settings.bedrock_call_s)
             with limit.sending():
                 response = self._post(body, call_id)
             content = BoundedBody(response, limit)
@@ -115,7 +115,7 @@ class ChatCompletions(Provider):
         except ForebayError as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever broke, the call may have been billed
-            return from_exception(error, names)
+            return from_exception(error, names, late=limit.is_over)
 
     def _post(self, body: dict[str, Any], call_id: str) -> urllib3.BaseHTTPResponse:
         """Send a request and return its response, of which the head has come.

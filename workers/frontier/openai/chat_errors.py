@@ -113,14 +113,17 @@ def _by_range(status: int) -> _Mapped:
     return LastingError, f"{{endpoint}} rejects the call of {{model}} (status {status})", None
 
 
-def from_exception(error: Exception, names: Names) -> ForebayError:
-    """Return our error for a call without a whole response; only an unsent call is free."""
+def from_exception(error: Exception, names: Names, *, late: bool) -> ForebayError:
+    """Return our error for a call without a whole response; only an unsent call is free.
+
+    A call that is `late` was cut off by us.
+    """
     if isinstance(error, (*_UNSENT, http.ProxyError)):
         return names.error((Unavailable, "no connection to {endpoint}", None))
     if isinstance(error, http.SSLError):
         return names.error((ModelFault, "the certificate of {endpoint} is not valid", "endpoints"))
-    text = f"the response of {{endpoint}} cannot be read ({type(error).__name__})"
-    return names.error((OutcomeUnknown, text, None))
+    fault = "takes too long" if late else f"cannot be read ({type(error).__name__})"
+    return names.error((OutcomeUnknown, f"the response of {{endpoint}} {fault}", None))
 
 
 def _details(body: bytes) -> dict[str, Any]:
