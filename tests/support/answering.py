@@ -1,6 +1,6 @@
-"""A client whose shards are answered by a fleet in this process.
+"""A fleet in this process that answers shards.
 
-A test module that names this plugin and `waterfall` in `pytest_plugins` has the fixtures.
+A test module that names this plugin and `waterfall` in `pytest_plugins` has its fixture.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from contextlib import suppress
 
 import pytest
 
-from forebay.producers.client import Client
 from forebay.routing.errors import Lost
 from shards import work_shards
 
@@ -51,9 +50,3 @@ def answering(lanes):
     worker.thread.start()
     yield worker
     worker.stop()
-
-
-@pytest.fixture
-def client(lanes, answering):
-    with Client(tenant="acme", redis=lanes.redis, settings=lanes.ledger.settings) as made:
-        yield made
