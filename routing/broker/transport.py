@@ -11,6 +11,8 @@ from functools import cache
 from typing import Any
 
 from kombu.transport import redis, virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
 from redis.exceptions import DataError
 
 from forebay.routing.logs import Event, event
@@ -87,6 +89,17 @@ class _DropsGarbage:
             for tag in tags:
                 self.basic_ack(tag)
             return True
+
+    def _handle_message(self, client: Any, response: Any) -> Any:
+        """Return a message of Redis; empty what is not JSON, which kombu would log whole."""
+        payload = super()._handle_message(client, response)  # type: ignore[misc] # as above
+        if bytes_to_str(payload["type"]).endswith("message") and payload["data"]:
+            try:
+                loads(bytes_to_str(payload["data"]))
+            except (TypeError, ValueError) as error:
+                _tell(error, "a broadcast is not a message (%s)")
+                payload["data"] = b""
+        return payload
 
     def _receive_one(self, client: Any) -> Any:
         """Receive what was broadcast to workers, or an event; drop it if it is no message."""

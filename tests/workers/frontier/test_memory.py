@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 from collections import Counter
 
+import pytest
+
 from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.jobs import Generate, Job, Message, Verdict
 from forebay.routing.ledger.ledger import Ledger
@@ -18,6 +20,7 @@ VERDICT = Verdict(probability=0.5, version="test")
 JOBS = 20
 
 
+@pytest.mark.no_cover  # which keeps a tracer of each thread
 def test_no_object_is_left_of_a_job_that_has_ended(redis, mock):
     ledger = Ledger(redis, Settings(), packaged_template())
     worker = Bedrock(ledger, BedrockSettings(bedrock_endpoint=mock.url, bedrock_timeout_s=30))

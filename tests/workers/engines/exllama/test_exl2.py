@@ -20,7 +20,7 @@ def folder(tmp_path):
 def test_without_a_gpu_the_start_says_what_to_do(engine, folder):
     settings = EngineSettings(engine=engine, model_dir=folder)
     for start in (make_engine, open_engine):
-        with pytest.raises(EngineUnavailable, match="torch is not installed; install"):
+        with pytest.raises(EngineUnavailable, match="torch is not installed; pip install torch"):
             start(settings)
 
 

@@ -36,7 +36,8 @@ from mock_bedrock.event_stream import frame
 
 BOMB = bomb(8)  # mebibytes
 MODEL = "anthropic.claude-haiku-4-5-20251001-v1:0"
-LIMIT_S = 0.2  # of a call
+LIMIT_S = 0.2  # of a call that gives no answer
+SILENT_S = 1.0  # after which a call is given up that a busy machine can still begin
 USAGE = {"usage": {"inputTokens": 9, "outputTokens": 4, "totalTokens": 13}}
 HTML = b"<!DOCTYPE html><html><body>Please log in.</body></html>"
 
@@ -71,7 +72,7 @@ def ask(request, server):
 @pytest.fixture
 def streamed(server):
     """Return what a stream of Converse gives: the reply, and the texts that were passed on."""
-    provider = Converse(BedrockSettings(bedrock_endpoint=server.url, bedrock_timeout_s=LIMIT_S / 2))
+    provider = Converse(BedrockSettings(bedrock_endpoint=server.url, bedrock_timeout_s=60.0))
 
     def answer(*frames):
         server.pieces, heard = lambda: [stream(*frames), b"0\r\n\r\n"], []
@@ -86,7 +87,7 @@ def call(provider, heard):
     return provider.call(prompt, MODEL, call_id="c1", on_text=on_text)
 
 
-def unknown(ask, within_s=LIMIT_S + 2.0):
+def unknown(ask, within_s=2 * SILENT_S + 2.0):
     """Return the message of a call that may be billed, and ended in time."""
     began = time.monotonic()
     with pytest.raises(OutcomeUnknown) as caught:
@@ -143,7 +144,7 @@ def test_a_page_in_place_of_an_answer_may_be_billed(server, ask):
 
 
 def test_the_next_call_after_one_that_was_cut_works(server):
-    provider = Converse(BedrockSettings(bedrock_endpoint=server.url, bedrock_timeout_s=0.2))
+    provider = Converse(BedrockSettings(bedrock_endpoint=server.url, bedrock_timeout_s=SILENT_S))
     server.pieces = server.trickle(OK + b"x-slow: ")
     unknown(lambda: call(provider, None))
     body = {"output": {"message": {"content": [{"text": "Hello"}]}}, "stopReason": "end_turn"}
@@ -152,7 +153,7 @@ def test_the_next_call_after_one_that_was_cut_works(server):
 
 
 def test_half_a_stream_and_then_silence_ends_in_time(server):
-    provider = Converse(BedrockSettings(bedrock_endpoint=server.url, bedrock_timeout_s=LIMIT_S / 2))
+    provider = Converse(BedrockSettings(bedrock_endpoint=server.url, bedrock_timeout_s=SILENT_S))
     server.pieces, heard = server.silent(stream(START, WORD)), []
     unknown(lambda: call(provider, heard))
     assert heard == ["Hello"]
@@ -167,7 +168,7 @@ def test_an_answer_whose_stream_stays_open_is_an_answer(server):
 
 
 def test_an_answer_that_breaks_off_after_its_bill_is_billed(server):
-    provider = Converse(BedrockSettings(bedrock_endpoint=server.url, bedrock_timeout_s=LIMIT_S / 2))
+    provider = Converse(BedrockSettings(bedrock_endpoint=server.url, bedrock_timeout_s=SILENT_S))
     server.pieces = server.silent(stream(START, WORD, BILL))
     reply = call(provider, [])
     assert (reply.text, reply.usage.output, reply.finish) == ("Hello", 4, "length")
@@ -234,7 +235,6 @@ def test_a_bill_before_the_end_is_a_bill(streamed):
 @pytest.fixture
 def results(server, monkeypatch):
     """Return the lines of a batch's results, whose only file has the response of the server."""
-    monkeypatch.setattr(batch_bucket, "MAX_RESPONSE_S", LIMIT_S)
     bucket = BatchBucket(BedrockSettings(bedrock_s3_endpoint=server.url))
     monkeypatch.setattr(bucket, "_names", lambda *_: ["a.jsonl.out"])
     empty = {field.name: "" for field in fields(BatchRecord)}
@@ -257,7 +257,8 @@ def test_a_compressed_file_of_results_stays_as_it_is(server, results):
     assert sum(map(len, results())) <= len(data)
 
 
-def test_a_file_of_results_that_never_ends_is_given_up(server, results):
+def test_a_file_of_results_that_never_ends_is_given_up(server, results, monkeypatch):
+    monkeypatch.setattr(batch_bucket, "MAX_RESPONSE_S", LIMIT_S)
     server.pieces = server.trickle(OK + b"content-length: 99999\r\n\r\n")
     with pytest.raises(ForebayError) as caught:
         results()
