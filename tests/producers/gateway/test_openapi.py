@@ -52,22 +52,23 @@ def described(document):
 
 
 def each_way_once(examples):
-    """Return one of the cases that are right, or wrong, in the same way and the same field.
+    """Return one of the cases that are wrong, or right, in the same way and the same field.
 
-    Schemathesis sends a wrong type for each type that a field does not have, and leaves out each
-    subset of the fields that need not be there: six thousand cases, of which half are enough.
+    Schemathesis makes one for each type that a field has not, for each that it has, and for each
+    subset of the fields that may be left out: six thousand cases, of which half are enough.
     """
     ways = {}
     for example in examples:
         case = example.kwargs["case"]
-        ways.setdefault((case.method, case.meta.phase.data.description), example)
+        way = (case.meta.phase.data.description or "").partition(": Valid ")[0]
+        ways.setdefault((case.method, way), example)
     return list(ways.values())
 
 
 # The requests are made here and not at collection, which each process of a run repeats.
 def test_every_answer_is_documented(described, served, fuzz_key, subtests):
     headers = {"authorization": f"Bearer {fuzz_key}"}
-    how = settings(max_examples=14, deadline=None, suppress_health_check=list(HealthCheck))
+    how = settings(max_examples=7, deadline=None, suppress_health_check=list(HealthCheck))
 
     def ask(case):
         response = case.call(served.gateway_url, connections, headers, timeout=60)
