@@ -35,14 +35,14 @@ class Helpdesk:
 
 @pytest.fixture
 def fleet() -> Iterator[testing.Fleet]:
-    """A fleet of this test's own. It starts in about a tenth of a second."""
+    """Start a fleet of this test's own, in about a tenth of a second."""
     with testing.fleet() as fleet:
         yield fleet
 
 
 @pytest.fixture
 def helpdesk(fleet: testing.Fleet) -> Helpdesk:
-    """The service, as a client of that fleet."""
+    """Return the service, as a client of that fleet."""
     return Helpdesk(fleet.client(tenant="support"))
 
 

@@ -1,4 +1,4 @@
-"""The limits of a client: jobs of its own tenant, as long as it is open."""
+"""What a client checks before each call: that it is open, and that the job is its tenant's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from forebay.routing.ledger.ledger import Ledger
 
 
 class Access:
-    """The door of a client. Every method of the client passes it before it talks to Redis.
+    """Checks each call of a client, before the client talks to Redis.
 
     Attributes:
         tenant: the tenant whose jobs the client may see.

@@ -10,7 +10,6 @@ print(answer.content.text, answer.lane, answer.cost_usd)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
 import redis
@@ -246,10 +245,5 @@ class Client(SingleJobs, BulkMethods):
         self._access.check_open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
 from forebay.producers.handles import JobHandle
@@ -193,12 +192,7 @@ class Window:
         self._submitter.windows.add(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ResultTimeout):
             error.job_ids = tuple(str(entry.handle) for entry in self.entries if entry.handle)
             error.__cause__ = self._items.error

@@ -14,6 +14,9 @@ import redis as redis_py
 from hypothesis import settings
 
 from file_marks import excluded_by, in_a_folder_of_fleets, marks_of_file
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.settings import Settings
+from ledger_jobs import BELL
 from local.fleet import Fleet
 
 # Tests do not depend on the caller's settings and have no real credentials. On a GPU machine
@@ -132,6 +135,12 @@ def redis(redis_url: str) -> Iterator[redis_py.Redis]:
     with redis_py.Redis.from_url(redis_url) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+def ledger(redis: redis_py.Redis) -> Ledger:
+    """Return the ledger of that Redis, with the settings of a fleet that sets none."""
+    return Ledger(redis, Settings(), BELL)
 
 
 @pytest.fixture(scope="module")

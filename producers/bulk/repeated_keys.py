@@ -18,13 +18,9 @@ class RepeatedKeys:
 
     Two different keys may have the same hash: with all 2,700,000 keys remembered, the probability
     that any two of them do is 1 in 5 million.
-
-    Attributes:
-        looks_at_all: every key so far was remembered, so that no repetition can have been missed.
     """
 
     def __init__(self, max_keys: int = MAX_KEYS_REMEMBERED) -> None:
-        self.looks_at_all = True
         self._max_keys = max_keys
         self._count = 0
         self._hashes = array("Q", bytes(8 * _FIRST_SLOTS))
@@ -37,7 +33,6 @@ class RepeatedKeys:
         if self._hashes[slot]:
             return self._rows[slot]
         if self._count >= self._max_keys:
-            self.looks_at_all = False
             return None
         self._hashes[slot], self._rows[slot] = mark, min(row, MAX_ROW)
         self._count += 1

@@ -12,7 +12,7 @@ from forebay.routing.base import Egress, Kind
 
 
 class Position(NamedTuple):
-    """A place between two rows of a source, from which reading goes on exactly there.
+    """A place between two rows of a source, at which reading can go on.
 
     JSON writes it as a list of three numbers; `Position(*numbers)` reads it back.
 

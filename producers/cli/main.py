@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import forebay
 from forebay.producers.cli import display, worker_commands
 from forebay.producers.cli.operator import readers
 from forebay.producers.cli.options import Interval, Json, Online, Rounds, ungrouped
@@ -175,13 +176,7 @@ def print_version(*, as_json: Json = False) -> None:
 
 
 def _print_version(*, as_json: bool) -> None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        number = version("forebay")
-    except PackageNotFoundError:
-        number = "unknown (not installed)"
-    display.result({"forebay": number}, number, as_json=as_json)
+    display.result({"forebay": forebay.__version__}, forebay.__version__, as_json=as_json)
 
 
 def _version_asked(wanted: bool) -> None:  # noqa: FBT001 - typer calls it

@@ -16,7 +16,7 @@ class FollowingRedis(redis.Redis):
     """
 
     def __init__(self, current: Callable[[], redis.Redis], close: Callable[[], None]) -> None:
-        """`current` returns the client of this moment; `close` closes all such clients."""
+        """Follow the client that `current` returns; `close` closes all such clients."""
         # The base class would open a pool of its own.
         self.connection = None
         self._current, self._close = current, close

@@ -26,8 +26,6 @@ KEEP_DAYS = 90
 #: Pairs of models that are kept for a tenant; agreement with further pairs is not counted.
 MAX_PAIRS = 200
 
-Pair = tuple[str, str, str]  # kind, model, second model
-
 
 class AgreementRates:
     """The mean agreement by tenant, kind and pair of models. Safe to share between threads.

@@ -182,11 +182,21 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "__version__":
-        value: Any = import_module("importlib.metadata").version("forebay")
+        value: Any = _version()
     else:
         value = getattr(import_module(_MODULES.get(name, "forebay.routing.errors")), name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    """Return the version that is installed; `unknown` if only the files are here."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - rarely needed
+
+    try:
+        return version("forebay")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def __dir__() -> list[str]:

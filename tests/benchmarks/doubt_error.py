@@ -7,13 +7,9 @@ the audits (no model and no prior), and a perfect probability, whose error is th
 
 from __future__ import annotations
 
-import argparse
-import json
-
 import numpy as np
-from kept_answers import AUDITS, OUTCOMES, rows_of
+from kept_answers import AUDITS, MODEL, Codes, replayed
 
-from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.workers.training.calibration.fit_doubt_calibration import (
     Doubted,
     fit_doubt,
@@ -26,13 +22,13 @@ LATER, LIMIT = 500, 0.05
 Shares = tuple[float, float]  # of wrong answers among those that differ, and those that agree
 
 
-def shares(outcomes: Floats) -> Shares:
+def shares(outcomes: Codes) -> Shares:
     """Return the shares of wrong answers in outcomes (2 for agreement, and 1 for a wrong one)."""
     agreed, wrong = outcomes >= 2, outcomes % 2
     return float(wrong[~agreed].mean()), float(wrong[agreed].mean())
 
 
-def errors(rows: list[Doubted], outcomes: Floats, truth: Shares, model: str) -> list[float]:
+def errors(rows: list[Doubted], outcomes: Codes, truth: Shares, model: str) -> list[float]:
     """Return the errors of all three, then those of the first two against the true shares."""
     later, agreed = rows[AUDITS:], (outcomes[AUDITS:] >= 2).astype(int)
     wrong, members = outcomes[AUDITS:] % 2, [agreed == 0, agreed == 1]
@@ -61,17 +57,9 @@ NAMES = (
 
 def main() -> None:
     """Print a table for each source."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=200)
-    draws = parser.parse_args().draws
-    model, draw = DoubtModel.load(), np.random.default_rng(0)
-    for name, text in json.loads(OUTCOMES.read_text())["outcomes"].items():
-        known, found = np.array([float(each) for each in text]), []
-        for _ in range(draws):
-            chosen = draw.choice(known, AUDITS + LATER)
-            codes = [str(int(each)) for each in chosen]
-            rows = rows_of(codes, model, bounded=name.startswith("mmlu"))
-            found.append(errors(rows, chosen, shares(known), model.version))
+    for name, known, draws in replayed(__doc__, LATER):
+        truth = shares(known)
+        found = [errors(rows, codes, truth, MODEL.version) for codes, rows in draws]
         print(f"\n{name}\n\n| | mean | 19 of 20 below | above {LIMIT} |\n|---|---|---|---|")
         for label, column in zip(NAMES, np.array(found).T, strict=True):
             high, above = np.quantile(column, 0.95), (column > LIMIT).mean()

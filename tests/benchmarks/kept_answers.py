@@ -11,12 +11,13 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import numpy as np
+import numpy.typing as npt
 
 from forebay.routing.learning.agreement_rates import SHRINKAGE
 from forebay.routing.learning.doubt_calibration import doubt_groups
@@ -29,19 +30,23 @@ AUDITS, LATER = 300, 600
 LIMITS = (0.05, 0.1, 0.2, 0.3)
 TOLERANCE = 0.02
 
+MODEL = DoubtModel.load()
+
+Codes = npt.NDArray[np.int64]  # of outcomes: 2 for agreement, and 1 for a wrong answer
+Drawn = tuple[Codes, list[Doubted]]
 Kept = tuple[int, int]  # how many answers were kept, and how many of these were wrong
 
 
-def rows_of(outcomes: Sequence[str], model: DoubtModel, *, bounded: bool) -> list[Doubted]:
+def rows_of(outcomes: Codes, model: DoubtModel, *, bounded: bool) -> list[Doubted]:
     """Return the outcomes as a worker sees them that counts how often the models agree."""
     rows, agreed = [], 0.0
     groups = doubt_groups("generate", "a", "b", "type")
     for number, outcome in enumerate(outcomes):
-        agreement = float(int(outcome) & 2 > 0)
+        agreement = float(outcome & 2 > 0)
         rate = (agreed + SHRINKAGE * model.usual_rate) / (number + SHRINKAGE)
         known = Evidence("generate", 0.5, agreements=(agreement,), rates=(rate,), bounded=bounded)
         base = model.probability(known)
-        rows.append(Doubted(str(number), 0, base, agreement, groups, float(int(outcome) & 1)))
+        rows.append(Doubted(str(number), 0, base, agreement, groups, float(outcome & 1)))
         agreed += agreement
     return rows
 
@@ -74,22 +79,31 @@ def line(rule: str, limit: float, results: Sequence[Kept], draw: np.random.Gener
     )
 
 
+def replayed(doc: str | None, later: int) -> Iterator[tuple[str, Codes, Iterator[Drawn]]]:
+    """Read `--draws`; yield each source's name, its outcomes, and as many draws of them.
+
+    A draw holds the audits, then `later` answers. It is made with replacement: else luck in the
+    audits would be bad luck in the later answers.
+    """
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--draws", type=int, default=200)
+    number, draw = parser.parse_args().draws, np.random.default_rng(0)
+    for name, text in json.loads(OUTCOMES.read_text())["outcomes"].items():
+        known = np.array([int(code) for code in text])
+        chosen = (draw.choice(known, AUDITS + later) for _ in range(number))
+        bounded = name.startswith("mmlu")
+        yield name, known, ((codes, rows_of(codes, MODEL, bounded=bounded)) for codes in chosen)
+
+
 def main() -> None:
     """Print a table for each source."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=200)
-    draws = parser.parse_args().draws
-    model, draw = DoubtModel.load(), np.random.default_rng(0)
-    for name, text in json.loads(OUTCOMES.read_text())["outcomes"].items():
-        outcomes, results = list(text), []
-        for _ in range(draws):
-            # With replacement: else luck in the audits would be bad luck in the later answers.
-            chosen = draw.choice(outcomes, AUDITS + LATER)
-            results.append(kept(rows_of(chosen, model, bounded=name.startswith("mmlu")), model))
+    noise = np.random.default_rng(1)
+    for name, _, draws in replayed(__doc__, LATER):
+        results = [kept(rows, MODEL) for _, rows in draws]
         print(f"\n{name}\n\n| compared | limit | keeps any | wrong of kept | perfect | within |")
         print("|---|---|---|---|---|---|")
         for key in sorted(results[0]):
-            print(line(*key, [result[key] for result in results], draw), flush=True)
+            print(line(*key, [result[key] for result in results], noise), flush=True)
 
 
 if __name__ == "__main__":

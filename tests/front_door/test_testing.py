@@ -39,25 +39,6 @@ class Invoice(BaseModel):
     total: float
 
 
-@pytest.fixture(scope="module")
-def shared():
-    with testing.fleet() as fleet:
-        yield fleet
-
-
-@pytest.fixture
-def fleet(shared):
-    """The fleet of this module, without a script."""
-    shared.reset()
-    return shared
-
-
-@pytest.fixture
-def client(fleet):
-    with fleet.client() as client:
-        yield client
-
-
 def test_fields_script_the_answer_of_a_kind(fleet, client):
     fleet.answer(Classify, label="billing")
     answer = client.run(REQUEST, timeout=10)

@@ -40,25 +40,6 @@ TO_BEDROCK = {"timeout": 10, "lane": "bedrock", "egress": "allow"}
 MODELS = '["anthropic.claude-haiku-5-5", "anthropic.claude-sonnet-5-5"]'
 
 
-@pytest.fixture(scope="module")
-def shared():
-    with testing.fleet() as fleet:
-        yield fleet
-
-
-@pytest.fixture
-def fleet(shared):
-    """The fleet of this module, without a script."""
-    shared.reset()
-    return shared
-
-
-@pytest.fixture
-def client(fleet):
-    with fleet.client() as client:
-        yield client
-
-
 def with_policy(text):
     return testing.fleet(policy=f"[defaults]\nscan_secrets = false\n{text}\n")
 

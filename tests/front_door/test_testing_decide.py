@@ -10,7 +10,6 @@ from forebay import (
     InvalidJob,
     Predicate,
     Score,
-    testing,
 )
 from forebay.routing.questions.decisions import answer_to
 
@@ -27,19 +26,6 @@ SAID = Decisions(
         answer_to(HURRY, {"1": 0.0, "2": 1.0, "3": 0.0}),
     ]
 )
-
-
-@pytest.fixture(scope="module")
-def fleet():
-    with testing.fleet() as fleet:
-        yield fleet
-
-
-@pytest.fixture
-def client(fleet):
-    fleet.reset()
-    with fleet.client() as client:
-        yield client
 
 
 def test_the_script_decides_in_the_local_lane(fleet, client):

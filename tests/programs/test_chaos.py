@@ -1,7 +1,5 @@
 """Each check of the chaos suite finds the error that it is there to find."""
 
-import pytest
-
 from books import content, jobs, money
 from books.diary import Diary, Entry
 from books.finding import Told
@@ -14,10 +12,10 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
+from ledger_jobs import BELL
 from local.fleet import Fleet
 from ordeal.schedule import Amounts, plan
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 TERM_S = 66.0
 
 
@@ -42,11 +40,6 @@ def call(call_id, at, **fields):
         "tokens_out": 2,
         **fields,
     }
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 def test_an_accepted_job_that_is_gone_is_found(redis, ledger):

@@ -14,8 +14,8 @@ from forebay.workers.bedrock import Bedrock
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.execute import execute
+from ledger_jobs import BELL
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 BUCKET = "forebay-batches"
 HAIKU, NOVA = "anthropic.claude-haiku-5-5", "amazon.nova-micro-v1:0"
 ROLE = "arn:aws:iam::123456789012:role/forebay-batch"

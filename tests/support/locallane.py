@@ -8,7 +8,6 @@ from forebay.workers.cascade.check import check
 from forebay.workers.cascade.stages import ComparedAnswer, Opinion, RawAnswer
 from forebay.workers.runtime.attempt import Attempt
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 BILL = "Bill total: 10 and not 9."
 TOTAL = {
     "type": "object",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 
 import numpy as np
@@ -72,12 +71,9 @@ def exl3_backend(folder, pages, slots):
     return Exl3Backend(Exl3Generator(Rule(folder), pages, slots), parts)
 
 
-_encoder = functools.cache(encoder_if_installed)
-
-
 def _engine(folder, name, slots, context, backend):
     info = EngineInfo(
         engine=name, model=folder.name, revision=revision(folder), context_tokens=context,
         slots=slots,
     )  # fmt: skip
-    return PagedEngine(info, language_of(folder), _encoder(), lambda: backend)
+    return PagedEngine(info, language_of(folder), encoder_if_installed(), lambda: backend)

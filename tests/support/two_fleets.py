@@ -13,9 +13,9 @@ from forebay.routing.fleets.fleets import Fleets
 from forebay.routing.fleets.map_file import MapFile
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
+from ledger_jobs import BELL
 from local.fleet import Fleet
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 MAP = """default = "west"
 
 [fleets.west]

@@ -24,10 +24,10 @@ from forebay.workers.local import Local
 from forebay.workers.router import Router
 from forebay.workers.runtime.execute import attempt
 from forebay.workers.runtime.recording import record
+from ledger_jobs import BELL
 from mock_bedrock.canned_answers import References
 from mock_bedrock.server import MockBedrock
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 KEEP_ALL = """
 [defaults]
 thresholds = { classify = 0.0, extract = 0.0, summarize = 0.0, generate = 0.0, decide = 0.0 }

@@ -51,11 +51,11 @@ from forebay.workers.local import Local
 from forebay.workers.router import Router
 from forebay.workers.runtime.execute import attempt
 from forebay.workers.runtime.recording import record
+from ledger_jobs import BELL
 from mock_bedrock.server import MockBedrock
 
 pytestmark = pytest.mark.slow
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 TENANTS = ("acme", "globex")
 QUEUES = ("route", "local.default", "embed", "bedrock")
 WRONG = {  # directives that make the echo engine give an answer that escalates

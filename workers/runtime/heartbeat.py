@@ -8,13 +8,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from celery.bootsteps import StartStopStep
 
+import forebay
 from forebay.routing.errors import ForebayError
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.worker_status import WorkerStatus
@@ -152,8 +152,9 @@ class Heartbeat:
             reserve=self._in_flight.reserve, busy=len(self._in_flight.claims()), jobs_minute=jobs,
             mean_s=round(mean_s, 4), retries_minute=self._in_flight.retries.rate()[0],
             policy=_policy_version(policy_file, toml.stamp(policy_file)),
-            version=_version(), host=socket.gethostname(), pid=os.getpid(), started=self._began,
-            drained=self._order.drained, well=self._well(), emptied=self._emptied,
+            version=forebay.__version__, host=socket.gethostname(), pid=os.getpid(),
+            started=self._began, drained=self._order.drained, well=self._well(),
+            emptied=self._emptied,
         )  # fmt: skip
 
 
@@ -174,11 +175,3 @@ def _policy_version(path: Path | None, _stamp: object) -> str:
         return Policy.load(path).version
     except ForebayError:
         return ""
-
-
-@cache
-def _version() -> str:
-    try:
-        return version("forebay")
-    except PackageNotFoundError:
-        return "unknown"

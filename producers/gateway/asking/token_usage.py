@@ -1,14 +1,12 @@
-"""The tokens of an answer, as OpenAI's newer endpoints name them."""
+"""Tokens, as OpenAI's newer endpoints name them."""
 
 from __future__ import annotations
 
 from typing_extensions import TypedDict
 
-from forebay.routing.jobs import Answer
-
 
 class TokenUsage(TypedDict):
-    """The tokens of an answer."""
+    """The tokens of an answer, or of all answers of a batch."""
 
     input_tokens: int
     input_tokens_details: dict[str, int]
@@ -17,12 +15,12 @@ class TokenUsage(TypedDict):
     total_tokens: int
 
 
-def token_usage(answer: Answer) -> TokenUsage:
-    """Return the tokens of an answer."""
+def token_usage(tokens_in: int, tokens_out: int, cached: int = 0) -> TokenUsage:
+    """Return the tokens that were read, of which some were cached, and those that were written."""
     return {
-        "input_tokens": answer.tokens_in,
-        "input_tokens_details": {"cached_tokens": answer.tokens_cached, "cache_write_tokens": 0},
-        "output_tokens": answer.tokens_out,
+        "input_tokens": tokens_in,
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+        "output_tokens": tokens_out,
         "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": answer.tokens_in + answer.tokens_out,
+        "total_tokens": tokens_in + tokens_out,
     }

@@ -21,7 +21,7 @@ from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.batch_endpoints.making import checked_window, linked
 from forebay.producers.gateway.batch_work.outputs import RESULTS
 from forebay.producers.gateway.batches.batch import Batch, Terms
-from forebay.producers.gateway.documents import documented
+from forebay.producers.gateway.documents import documented_natively
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body, read, respond
 from forebay.routing.base import Egress, Kind
@@ -91,11 +91,7 @@ class BulkList(TypedDict):
     bulks: list[dict[str, Any]]
 
 
-def _documented(body: Any, response: Any, **options: Any) -> dict[str, Any]:
-    return documented(body, response, error="NativeError", **options)
-
-
-@router.post("", **_documented(BulkRequest, BulkStarted, status=202))
+@router.post("", **documented_natively(BulkRequest, BulkStarted, status=202))
 async def start_bulk(request: Request) -> Response:
     """Answer the rows of a file that was uploaded to `/v1/files`."""
     by = await caller(request, "submit")
@@ -113,7 +109,7 @@ async def start_bulk(request: Request) -> Response:
     return respond({"id": batch.id}, {**by.headers, "location": f"/bulks/{batch.id}"}, 202)
 
 
-@router.get("", **_documented(None, BulkList))
+@router.get("", **documented_natively(None, BulkList))
 async def list_bulks(
     request: Request, limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 100
 ) -> Response:
@@ -128,7 +124,7 @@ async def list_bulks(
     return respond({"bulks": await by.gateway.on_thread(found)}, {})
 
 
-@router.get("/{bulk_id}", **_documented(None, BulkProgress))
+@router.get("/{bulk_id}", **documented_natively(None, BulkProgress))
 async def get_bulk(request: Request, bulk_id: str) -> Response:
     """Return how far a bulk is."""
     by = await caller(request, "read")
@@ -136,25 +132,25 @@ async def get_bulk(request: Request, bulk_id: str) -> Response:
     return respond(await by.gateway.on_thread(_shown, by, batch), {})
 
 
-@router.post("/{bulk_id}/pause", **_documented(None, BulkProgress))
+@router.post("/{bulk_id}/pause", **documented_natively(None, BulkProgress))
 async def pause_bulk(request: Request, bulk_id: str) -> Response:
     """Put a bulk aside."""
     return await _steered(request, bulk_id, "paused")
 
 
-@router.post("/{bulk_id}/resume", **_documented(None, BulkProgress))
+@router.post("/{bulk_id}/resume", **documented_natively(None, BulkProgress))
 async def resume_bulk(request: Request, bulk_id: str) -> Response:
     """Go on with a bulk that was paused."""
     return await _steered(request, bulk_id, "running")
 
 
-@router.post("/{bulk_id}/cancel", **_documented(None, BulkProgress))
+@router.post("/{bulk_id}/cancel", **documented_natively(None, BulkProgress))
 async def cancel_bulk(request: Request, bulk_id: str) -> Response:
     """End a bulk. The results so far stay."""
     return await _steered(request, bulk_id, "cancelled")
 
 
-@router.post("/{bulk_id}/retry", **_documented(None, BulkStarted, status=202))
+@router.post("/{bulk_id}/retry", **documented_natively(None, BulkStarted, status=202))
 async def retry_bulk(request: Request, bulk_id: str) -> Response:
     """Answer the rows of a bulk again that have no answer, as a bulk of its own.
 
@@ -175,7 +171,7 @@ async def retry_bulk(request: Request, bulk_id: str) -> Response:
     return respond({"id": batch.id}, {"location": f"/bulks/{batch.id}"}, 202)
 
 
-@router.get("/{bulk_id}/results", **_documented(None, None, media=[JSONL]))
+@router.get("/{bulk_id}/results", **documented_natively(None, None, media=[JSONL]))
 async def get_bulk_results(request: Request, bulk_id: str, *, follow: bool = False) -> Response:
     """Stream the results that are there; with `follow`, all, as they come, until the bulk ends."""
     by = await caller(request, "read")
@@ -184,7 +180,7 @@ async def get_bulk_results(request: Request, bulk_id: str, *, follow: bool = Fal
     return StreamingResponse(_lines(by, batch.id, path, follow=follow), media_type=JSONL)
 
 
-@router.get("/{bulk_id}/bad_rows", **_documented(None, None, media=[JSONL]))
+@router.get("/{bulk_id}/bad_rows", **documented_natively(None, None, media=[JSONL]))
 async def get_bulk_bad_rows(request: Request, bulk_id: str) -> Response:
     """Stream the rows that could not be read as requests, each with its reason."""
     by = await caller(request, "read")

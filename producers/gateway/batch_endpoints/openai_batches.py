@@ -13,6 +13,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
+from forebay.producers.gateway.asking.token_usage import TokenUsage, token_usage
 from forebay.producers.gateway.batch_endpoints.files import checked_seconds
 from forebay.producers.gateway.batch_endpoints.making import (
     BatchOptions,
@@ -74,16 +75,6 @@ class BatchErrors(TypedDict):
     data: list[BatchError]
 
 
-class BatchUsage(TypedDict):
-    """The tokens of a batch that has ended."""
-
-    input_tokens: int
-    input_tokens_details: dict[str, int]
-    output_tokens: int
-    output_tokens_details: dict[str, int]
-    total_tokens: int
-
-
 class BatchObject(TypedDict):
     """A batch, as OpenAI's clients read it."""
 
@@ -107,7 +98,7 @@ class BatchObject(TypedDict):
     cancelling_at: int | None
     cancelled_at: int | None
     request_counts: RequestCounts
-    usage: BatchUsage | None
+    usage: TokenUsage | None
     metadata: Mapping[str, str] | None
     forebay: NotRequired[dict[str, Any]]
 
@@ -194,18 +185,11 @@ def batch_object(batch: Batch) -> BatchObject:
         "request_counts": {
             "total": batch.total, "completed": batch.done_so_far, "failed": batch.failed_so_far,
         },
-        "usage": _usage(batch) if batch.ended else None, "metadata": terms.metadata or None,
+        "usage": token_usage(batch.tokens_in, batch.tokens_out) if batch.ended else None,
+        "metadata": terms.metadata or None,
         "forebay": {"bulk_id": batch.id, "egress": terms.egress, "max_usd": terms.max_usd},
     }  # fmt: skip
 
 
 def _time(at: float | None) -> int | None:
     return None if at is None else int(at)
-
-
-def _usage(batch: Batch) -> BatchUsage:
-    return {
-        "input_tokens": batch.tokens_in, "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": batch.tokens_out, "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": batch.tokens_in + batch.tokens_out,
-    }  # fmt: skip

@@ -71,7 +71,7 @@ def decision(body: DecisionRequest, answer: Answer) -> Decision:
     return {
         "answers": [_answer(question, one) for question, one in pairs],
         "model": answer.model or "",
-        "usage": token_usage(answer),
+        "usage": token_usage(answer.tokens_in, answer.tokens_out, answer.tokens_cached),
         "forebay": origin.origin(answer),
     }
 

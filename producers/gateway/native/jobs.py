@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.asking.asking import disconnected, submit
-from forebay.producers.gateway.documents import documented
+from forebay.producers.gateway.documents import documented_natively
 from forebay.producers.gateway.errors import InvalidRequest, Refusal
 from forebay.producers.gateway.native.job_events import events
 from forebay.producers.gateway.native.job_view import (
@@ -81,11 +81,7 @@ class Forgotten(TypedDict):
     forgotten: bool
 
 
-def _documented(body: Any, response: Any, **options: Any) -> dict[str, Any]:
-    return documented(body, response, error="NativeError", **options)
-
-
-SUBMIT = _documented(
+SUBMIT = documented_natively(
     Job, Submitted, status=202,
     example={"request": {"kind": "summarize", "text": "A forebay is the pool above a turbine."}},
 )  # fmt: skip
@@ -104,7 +100,7 @@ async def submit_job(request: Request) -> Response:
     return respond({"id": job_id}, headers, 202)
 
 
-@router.post("/many", **_documented(Jobs, AllSubmitted, status=202))
+@router.post("/many", **documented_natively(Jobs, AllSubmitted, status=202))
 async def submit_jobs(request: Request) -> Response:
     """Submit many jobs. One that is refused stops no other."""
     by = await caller(request, "submit")
@@ -117,7 +113,7 @@ async def submit_jobs(request: Request) -> Response:
     return respond({"jobs": done}, by.headers, 202)
 
 
-@router.get("/{job_id}", **_documented(None, JobView))
+@router.get("/{job_id}", **documented_natively(None, JobView))
 async def get_job(request: Request, job_id: str, wait: Wait = 0) -> Response:
     """Return where a job is, and its answer once it has one; wait for its end if asked to."""
     by = await caller(request, "read")
@@ -129,7 +125,7 @@ async def get_job(request: Request, job_id: str, wait: Wait = 0) -> Response:
     return respond(found, {})
 
 
-@router.get("/{job_id}/events", **_documented(None, JobView, media=["text/event-stream"]))
+@router.get("/{job_id}/events", **documented_natively(None, JobView, media=["text/event-stream"]))
 async def watch_job(request: Request, job_id: str) -> Response:
     """Watch a job: its status, its text while it is generated (`stream`), and its result."""
     by = await caller(request, "read")
@@ -139,14 +135,14 @@ async def watch_job(request: Request, job_id: str) -> Response:
     return StreamingResponse(sent, headers=headers, media_type="text/event-stream")
 
 
-@router.get("/{job_id}/explain", **_documented(None, Explanation))
+@router.get("/{job_id}/explain", **documented_natively(None, Explanation))
 async def explain_job(request: Request, job_id: str) -> Response:
     """Explain why a job took its lane: decisions, scores, thresholds, checks and cost."""
     by = await caller(request, "read")
     return respond(await by.gateway.client(by.tenant).explain(job_id), {})
 
 
-@router.post("/{job_id}/cancel", **_documented(None, Cancelled))
+@router.post("/{job_id}/cancel", **documented_natively(None, Cancelled))
 async def cancel_job(request: Request, job_id: str) -> Response:
     """Cancel a job that has not ended yet."""
     by = await caller(request, "submit")
@@ -154,7 +150,7 @@ async def cancel_job(request: Request, job_id: str) -> Response:
     return respond({"id": job_id, "cancelled": cancelled}, {})
 
 
-@router.delete("/{job_id}", **_documented(None, Forgotten))
+@router.delete("/{job_id}", **documented_natively(None, Forgotten))
 async def forget_job(request: Request, job_id: str) -> Response:
     """Erase all that is stored of a job: its content, its answer and its record."""
     by = await caller(request, "admin")

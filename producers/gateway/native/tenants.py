@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.api_keys import Scope
-from forebay.producers.gateway.documents import documented
+from forebay.producers.gateway.documents import documented_natively
 from forebay.producers.gateway.wire import respond
 from forebay.routing.base import NANO
 
@@ -46,7 +46,7 @@ class TenantInfo(TypedDict):
     budget: BudgetToday
 
 
-@router.get("/me", **documented(None, TenantInfo, error="NativeError"))
+@router.get("/me", **documented_natively(None, TenantInfo))
 async def get_tenant(request: Request) -> Response:
     """Return what the caller's tenant may do, and what is left of its budget."""
     by = await caller(request, "read")

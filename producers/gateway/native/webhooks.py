@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.asking.options import span
-from forebay.producers.gateway.documents import documented
+from forebay.producers.gateway.documents import documented_natively
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.webhooks.addresses import NoAddress, NotAllowed, address_of
 from forebay.producers.gateway.webhooks.webhook import MAX_URL_CHARS, EventType, Webhook
@@ -103,11 +103,7 @@ class TestedWebhook(TypedDict):
     outcome: str
 
 
-def _documented(body: Any, response: Any, **options: Any) -> dict[str, Any]:
-    return documented(body, response, error="NativeError", **options)
-
-
-@router.post("", **_documented(NewWebhook, WebhookWithSecret, status=201))
+@router.post("", **documented_natively(NewWebhook, WebhookWithSecret, status=201))
 async def add_webhook(request: Request) -> Response:
     """Be told of what has ended. The secret in the response is shown only once."""
     by = await caller(request, "admin")
@@ -119,7 +115,7 @@ async def add_webhook(request: Request) -> Response:
     return respond({**webhook.public(), "last": None, "secret": secret}, {}, 201)
 
 
-@router.get("", **_documented(None, WebhookList))
+@router.get("", **documented_natively(None, WebhookList))
 async def list_webhooks(request: Request) -> Response:
     """List the tenant's webhooks, and how the last delivery to each went."""
     by = await caller(request, "read")
@@ -131,7 +127,7 @@ async def list_webhooks(request: Request) -> Response:
     return respond({"webhooks": await by.gateway.on_thread(shown)}, {})
 
 
-@router.delete("/{webhook_id}", **_documented(None, RemovedWebhook))
+@router.delete("/{webhook_id}", **documented_natively(None, RemovedWebhook))
 async def remove_webhook(request: Request, webhook_id: str) -> Response:
     """Remove a webhook. What was not delivered to it yet is dropped."""
     by = await caller(request, "admin")
@@ -139,7 +135,7 @@ async def remove_webhook(request: Request, webhook_id: str) -> Response:
     return respond({"id": webhook_id, "removed": True}, {})
 
 
-@router.post("/{webhook_id}/rotate", **_documented(Rotation, WebhookWithSecret))
+@router.post("/{webhook_id}/rotate", **documented_natively(Rotation, WebhookWithSecret))
 async def rotate_webhook(request: Request, webhook_id: str) -> Response:
     """Give a webhook a new secret, which is shown only once. A while the old one signs too."""
     by = await caller(request, "admin")
@@ -150,7 +146,7 @@ async def rotate_webhook(request: Request, webhook_id: str) -> Response:
     return respond({**webhook.public(), "last": last, "secret": secret}, {})
 
 
-@router.post("/{webhook_id}/test", **_documented(None, TestedWebhook))
+@router.post("/{webhook_id}/test", **documented_natively(None, TestedWebhook))
 async def test_webhook(request: Request, webhook_id: str) -> Response:
     """Post an event of the type `webhook.test` now, and return how that went."""
     by = await caller(request, "admin")

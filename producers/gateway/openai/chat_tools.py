@@ -13,7 +13,7 @@ ToolMode = Literal["none", "auto", "required"]
 
 
 class Function(Body):
-    """What a tool does, and the schema of its arguments."""
+    """What a tool of the caller's does, and the schema of its arguments."""
 
     name: ToolName
     description: str | None = None

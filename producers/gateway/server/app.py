@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+import forebay
 from forebay.producers.gateway import documents
 from forebay.producers.gateway.access import Doors
 from forebay.producers.gateway.anthropic import messages
@@ -103,7 +103,7 @@ def create_app(
     shown = shown or StatusSettings()
     # Its page needs nothing from the network: no browser here asks others for scripts.
     app = FastAPIOffline(
-        redoc_url=None, title=TITLE, summary=SUMMARY, version=_version(),
+        redoc_url=None, title=TITLE, summary=SUMMARY, version=forebay.__version__,
         lifespan=_lifespan(settings, fleet, shown), telemetry=NO_TELEMETRY,
         swagger_ui_parameters={"defaultModelsExpandDepth": 0},  # hundreds of schemas, folded
     )  # fmt: skip
@@ -130,13 +130,6 @@ def _larger(settings: GatewaySettings) -> dict[str, int]:
         files.router.prefix: settings.gateway_max_file + FORM_BYTES,
         anthropic_batches.router.prefix: settings.gateway_max_batch_body,
     }
-
-
-def _version() -> str:
-    try:
-        return version("forebay")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _lifespan(settings: GatewaySettings, fleet: Settings, shown: StatusSettings) -> Any:

@@ -8,16 +8,9 @@ from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.bedrock_batches.groups import WaitingGroups, group_name
 from forebay.routing.errors import EgressDenied, Lost
 from forebay.routing.jobs import Generate, Job, Message
-from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.settings import Settings
+from ledger_jobs import BELL
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 GROUP = "acme m"
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from forebay.routing.ledger.admission import answer_bytes, idempotency
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.receipts import Embedding
 from forebay.routing.settings import Settings
-from ledger_jobs import answer, failure, walk
+from ledger_jobs import BELL, answer, failure, walk
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 MAX_JOBS = 4_000  # many more than fit
 
 

@@ -6,8 +6,7 @@ from forebay.routing.jobs import Job, Summarize
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.settings import Settings
-
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+from ledger_jobs import BELL
 
 
 @pytest.fixture

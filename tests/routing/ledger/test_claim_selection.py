@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from forebay.routing.jobs import Embed
 from forebay.routing.ledger.claim import Selection
-from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.settings import Settings
-from ledger_jobs import BELL, job, put
+from ledger_jobs import job, put
 
 INTERACTIVE = Selection(interactive=True)
 VECTORS = Selection(kinds=frozenset({"embed"}))
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 def embed(tenant="acme", **options):

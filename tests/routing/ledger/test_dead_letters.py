@@ -21,9 +21,8 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.routing.store.encryption import PLAIN
 from forebay.routing.store.scripts import transition
-from ledger_jobs import walk
+from ledger_jobs import BELL, walk
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 CANARY = "the-canary-in-the-job"
 SURE = Verdict(probability=0.9, version="test")
 

@@ -7,15 +7,8 @@ import json
 import pytest
 
 from forebay.routing.jobs import CONTRACT, Generate, Generation, Job, json_schema
-from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.settings import Settings
-from ledger_jobs import BELL, answer, job, put
+from ledger_jobs import answer, job, put
 from patience import until
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 def newer(ledger, monkeypatch) -> str:

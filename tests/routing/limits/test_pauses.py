@@ -6,26 +6,18 @@ import pytest
 
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Job, Summarize, Verdict
-from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits import pauses as pauses_module
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy
-from forebay.routing.settings import Settings
 from forebay.workers.router import Router
 from forebay.workers.runtime import execute
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.retries import PAUSED
 from patience import until
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 SURE = Verdict(probability=0.9, version="t")
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 @pytest.fixture

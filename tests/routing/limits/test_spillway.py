@@ -6,14 +6,9 @@ from forebay.routing.jobs import Generate, Job, Message
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.settings import Settings
+from ledger_jobs import BELL
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 MODEL = "anthropic.claude-haiku-5-5"
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 @pytest.fixture

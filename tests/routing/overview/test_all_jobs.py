@@ -14,9 +14,9 @@ from forebay.routing.overview.all_jobs import AllJobs
 from forebay.routing.overview.job_filter import JobFilter
 from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.settings import Settings
+from ledger_jobs import BELL
 from patience import until
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 LABELS = [Label(name="a"), Label(name="b")]
 
 

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from forebay.routing.jobs import Job, Summarize
-from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.overview import waiting
 from forebay.routing.overview.waiting import WaitingJobs
-from forebay.routing.settings import Settings
-
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 def submit(ledger, *, age_s: float = 0.0, **options) -> str:

@@ -11,8 +11,7 @@ from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.overview.orders import Order, Orders
 from forebay.routing.overview.workers import ALIVE_S, Workers
 from forebay.routing.settings import Settings
-
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+from ledger_jobs import BELL
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from forebay.routing.store.encryption import MAX_BYTES, PLAIN, Seal
 from forebay.workers.runtime.execute import attempt
 from forebay.workers.runtime.outcomes import Answered
 from forebay.workers.runtime.recording import record
+from ledger_jobs import BELL
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 CANARY = "the canary sings at noon"
 SURE = Verdict(probability=0.9, version="test")
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()

@@ -14,7 +14,7 @@ from forebay.routing.receipts import TokenLogprob
 from forebay.routing.settings import Settings
 from forebay.routing.store.encryption import Seal
 from forebay.routing.store.text_stream import TextWriter, read_piece, stream_key
-from locallane import BELL
+from ledger_jobs import BELL
 from patience import until
 
 SEAL = Seal.of(Settings(content_keys=Fernet.generate_key().decode()))

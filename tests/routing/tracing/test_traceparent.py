@@ -12,9 +12,9 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.routing.tracing import spans
 from forebay.routing.tracing.traceparent import checked, current, of_job
+from ledger_jobs import BELL
 
 GIVEN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import Conclusion
 from forebay.workers.cascade.stages import DecidedAnswer, Opinion
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed
-from locallane import BELL, attempt_of, raw
+from ledger_jobs import BELL
+from locallane import attempt_of, raw
 
 
 class Cache:

@@ -13,7 +13,8 @@ from forebay.routing.settings import Settings
 from forebay.workers.cascade.doubting.doubt import Doubter
 from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.stages import Opinion
-from locallane import BELL, attempt_of, compared, raw
+from ledger_jobs import BELL
+from locallane import attempt_of, compared, raw
 
 
 @pytest.fixture

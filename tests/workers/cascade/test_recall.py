@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from forebay.routing.jobs import Answer, Extraction
-from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.settings import Settings
 from forebay.routing.store.answer_cache import AnswerCache
 from forebay.workers.cascade.recall import Recall
-from locallane import BELL, LIKELY, attempt_of
+from locallane import LIKELY, attempt_of
 
 
 class FakeAnswerer:
@@ -17,11 +15,6 @@ class FakeAnswerer:
 
     def signature(self, _job):
         return "m", "r"
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 @pytest.fixture

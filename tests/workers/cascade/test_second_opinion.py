@@ -32,11 +32,11 @@ from forebay.workers.local import Local
 from forebay.workers.prompts import rewording
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed
+from ledger_jobs import BELL
 from patience import slowdown
 
 pytestmark = pytest.mark.slow
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 SURE = Verdict(probability=0.95, version="test")
 LIKELY = Verdict(probability=0.7, version="test")
 TOTAL = {

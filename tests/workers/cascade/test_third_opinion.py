@@ -14,7 +14,8 @@ from forebay.workers.cascade.doubting.doubt import Doubter
 from forebay.workers.cascade.second_opinion import SecondOpinion
 from forebay.workers.engines.batching.echo import EchoEngine
 from forebay.workers.engines.settings import EngineSettings, LocalSettings
-from locallane import BELL, BILL, TOTAL, attempt_of
+from ledger_jobs import BELL
+from locallane import BILL, TOTAL, attempt_of
 
 pytestmark = pytest.mark.slow
 

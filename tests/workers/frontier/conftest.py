@@ -10,9 +10,9 @@ from forebay.routing.limits.budget import Budget
 from forebay.routing.settings import Settings
 from forebay.workers.bedrock import Bedrock
 from forebay.workers.frontier.settings import BedrockSettings
+from ledger_jobs import BELL
 from mock_bedrock.server import MockBedrock
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 ASK = Generate(messages=[Message(role="user", content="hello")])
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from forebay import Choice, Decide, Job, Predicate, Score
 from forebay.workers.frontier.judge_prompt import can_be_compared
+from replies import Replies
 
 pytest_plugins = ["waterfall"]
 
@@ -29,20 +30,10 @@ def said(late="yes", part="parcel", hurry="1"):
     )
 
 
-class Answers:
-    """Gives these answers, one after the other."""
-
-    def __init__(self, *texts):
-        self.texts = list(texts)
-
-    def answer(self, prompt, schema):
-        return self.texts.pop(0)
-
-
 @pytest.fixture
 def on_bedrock(lanes, monkeypatch):
     def ask(*texts):
-        monkeypatch.setattr(lanes.mock, "references", Answers(*texts))
+        monkeypatch.setattr(lanes.mock, "references", Replies(*texts))
         job = Job(request=REQUEST, egress="allow", lane="bedrock")
         lanes.ledger.create([job])
         lanes.work("route", "bedrock")

@@ -13,11 +13,9 @@ from forebay.routing.settings import Settings
 from forebay.workers.bedrock import Bedrock
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.outcomes import Answered, Failed, Retry
+from ledger_jobs import BELL
 from mock_bedrock.server import MockBedrock
 from patience import until
-
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
-
 
 CHECK = "forebay.workers.frontier.answers.bounded_checks.check"
 

@@ -9,6 +9,7 @@ import redis as redis_py
 
 from forebay.routing.jobs import Job
 from forebay.routing.limits.budget import Budget
+from replies import Replies
 
 pytest_plugins = ["waterfall"]
 
@@ -31,21 +32,11 @@ PLAIN = {
 CHAT = [{"role": "user", "content": TEXT}]
 
 
-class Answers:
-    """Gives these answers, one after the other."""
-
-    def __init__(self, *texts):
-        self.texts = list(texts)
-
-    def answer(self, prompt, schema):
-        return self.texts.pop(0)
-
-
 @pytest.fixture
 def asked(lanes, monkeypatch):
     def ask(schema, *texts, kind="extract", **options):
         """Work a job on Bedrock that gives these answers; return its result."""
-        monkeypatch.setattr(lanes.mock, "references", Answers(*texts))
+        monkeypatch.setattr(lanes.mock, "references", Replies(*texts))
         request = {"kind": "extract", "text": TEXT, "schema": schema}
         if kind == "generate":
             request = {"kind": "generate", "messages": CHAT, "schema": schema}

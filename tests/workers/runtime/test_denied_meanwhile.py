@@ -15,7 +15,8 @@ from forebay.workers.router import Router
 from forebay.workers.runtime import execute
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Escalated, Routed
-from locallane import BELL, LIKELY, TOTAL
+from ledger_jobs import BELL
+from locallane import LIKELY, TOTAL
 
 TEN, NINE = '{"total": 10}', '{"total": 9}'
 #: Two local answers to this text differ.

@@ -14,18 +14,9 @@ from forebay.routing.jobs import (
     Message,
     Verdict,
 )
-from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute, recording
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Answered, Dropped, Escalated, Retry, Routed
-
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import pytest
 
 from forebay.routing.errors import InvalidJob, Lost, Unavailable
 from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdict
-from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute, recording
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.claims.in_flight import InFlight
@@ -22,7 +20,6 @@ from forebay.workers.runtime.outcomes import (
     Routed,
 )
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 SECRET = "a secret text"
 
 
@@ -52,11 +49,6 @@ class RaisingHook:
 
     def finished(self, _claim, _outcome, /) -> None:
         raise KeyError(SECRET)
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 def routed(_claim):

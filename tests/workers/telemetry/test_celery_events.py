@@ -21,9 +21,9 @@ from forebay.workers.sweeper import Sweeper
 from forebay.workers.telemetry import outbox
 from forebay.workers.telemetry.celery_events import CeleryEvents
 from forebay.workers.telemetry.job_log import JobLog
+from ledger_jobs import BELL
 from patience import until
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 CANARY = "kanarie"
 HOLD_S = outbox.HOLD_S
 SURE = Verdict(probability=0.9, version="none")

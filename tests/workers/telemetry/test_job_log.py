@@ -12,8 +12,8 @@ from forebay.workers.runtime import execute
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Retry, Routed
 from forebay.workers.telemetry.job_log import JobLog
+from ledger_jobs import BELL
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 CANARY = "canary-4711"
 SURE = Verdict(probability=0.7, version="t")
 

@@ -7,7 +7,6 @@ a ledger. If the text does not tell which is meant, all readings count.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -110,11 +109,6 @@ def normalized(text: str) -> str:
     text = _NOTE_MARK.sub(" ", _FIXED_SPACE.sub("'", text))
     text = _VULGAR.sub(lambda match: f" {nfkc(match[0])} ", text)
     return nfkc(text).translate(_ARABIC_MARKS)
-
-
-def readings(text: str) -> Iterator[frozenset[Decimal]]:
-    """Yield, for each number written in digits, all the values that it may stand for."""
-    return (mention.values for mention in mentions(normalized(text)))
 
 
 def mentions(text: str) -> list[Mention]:

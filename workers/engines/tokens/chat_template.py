@@ -15,6 +15,7 @@ from typing import Any, Never
 
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.workers.engines.engine import Turn
+from forebay.workers.engines.tokens.tokenizer import text_of
 
 _FIELD = "FOREBAY_MODEL_DIR"
 #: Files of templates; the first that exists is taken. The first name is that of a correction, which
@@ -139,7 +140,7 @@ def _source(folder: Path) -> str | None:
     """Return the text of the folder's first template, or `None` if there is none."""
     for name in _FILES:
         if (folder / name).is_file():
-            return _read(folder / name)
+            return text_of(folder / name)
     for name in _CONFIGS:
         template = _template_in_config(folder / name)
         if template is not None:
@@ -152,7 +153,7 @@ def _template_in_config(path: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        template = json.loads(_read(path)).get("chat_template")
+        template = json.loads(text_of(path)).get("chat_template")
         if isinstance(template, list):
             template = {item["name"]: item["template"] for item in template}.get("default")
     except (ValueError, AttributeError, KeyError, TypeError):
@@ -160,13 +161,6 @@ def _template_in_config(path: Path) -> str | None:
             f"its {path.name} must hold a chat template, or several by name", field=_FIELD
         ) from None
     return template if isinstance(template, str) else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise Misconfigured(f"its {path.name} cannot be read", field=_FIELD) from None
 
 
 def _in_turn(turns: Sequence[Turn], *, folds_system: bool, joins: bool) -> Sequence[Turn]:

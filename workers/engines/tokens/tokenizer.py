@@ -37,7 +37,7 @@ class Tokenizer:
 
     def __init__(self, folder: Path) -> None:
         config = _json_object(folder / "tokenizer_config.json")
-        self.json = _text(folder / "tokenizer.json")
+        self.json = text_of(folder / "tokenizer.json")
         self._tokenizer = _loaded(self.json)
         self.size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         self.special = dict(_special_tokens(config))
@@ -121,7 +121,7 @@ def _json_object(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(_text(path))
+        content = json.loads(text_of(path))
     except ValueError:
         content = None
     if not isinstance(content, dict):
@@ -129,7 +129,12 @@ def _json_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Return the text in a file of a model's folder.
+
+    Raises:
+        Misconfigured: The file cannot be read.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from forebay.producers.gateway.asking.tools import Call, Tool, ToolName, arguments_of, result, said
+from forebay.producers.gateway.asking.tools import Call, ToolName, arguments_of, result, said
 from forebay.producers.gateway.errors import InvalidRequest
+from forebay.producers.gateway.openai.chat_tools import Function, FunctionName
 from forebay.producers.gateway.wire import AnyPartsText, Body, Ignored
 
 MAX_ITEMS = 200
@@ -59,25 +60,16 @@ class InputReasoning(Body):
     status: Ignored = None
 
 
-class FunctionTool(Body):
+class FunctionTool(Function):
     """A tool of the caller's."""
 
     type: Literal["function"]
-    name: ToolName
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: Ignored = None  # arguments are held to their schema in any case
-
-    def tool(self) -> Tool:
-        """Return the tool."""
-        return Tool.of(self.name, self.description, self.parameters)
 
 
-class NamedFunction(Body):
+class NamedFunction(FunctionName):
     """The only tool that the model may call, and must."""
 
     type: Literal["function"]
-    name: str
 
 
 def _items(value: Any) -> Any:

@@ -134,7 +134,8 @@ def answered(base: ResponseObject, answer: Answer, tools: Tools | None = None) -
         **base, "status": state, "model": answer.model or base["model"],
         "output": [*output_calls(base["id"], calls)] if calls else [message],
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-        "usage": token_usage(answer), "forebay": origin.origin(answer),
+        "usage": token_usage(answer.tokens_in, answer.tokens_out, answer.tokens_cached),
+        "forebay": origin.origin(answer),
     }  # fmt: skip
 
 

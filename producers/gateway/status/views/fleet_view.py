@@ -17,7 +17,6 @@ from forebay.routing.overview.workers import SeenWorker
 
 HOUR = 60  # minutes whose counts are added up
 UP = "up:"
-ENDS = ("local", "bedrock", "failed", "expired", "cancelled")
 
 
 class BudgetLine(NamedTuple):

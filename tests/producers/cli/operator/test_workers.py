@@ -13,8 +13,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.overview.orders import Order, Orders
 from forebay.routing.settings import Settings
-
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+from ledger_jobs import BELL
 
 
 @pytest.fixture

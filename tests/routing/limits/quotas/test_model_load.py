@@ -7,19 +7,11 @@ import time
 import pytest
 
 from forebay.routing.jobs import Generate, Job, Message
-from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.quotas.model_load import ModelLoad
 from forebay.routing.policy.tables import ModelRules
-from forebay.routing.settings import Settings
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 MODEL = "anthropic.claude-haiku-5-5"
 NO_LIMITS = ModelRules()
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 @pytest.fixture

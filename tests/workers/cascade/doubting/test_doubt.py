@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.scoring.doubt_model import PLAIN
-from forebay.routing.settings import Settings
 from forebay.workers.cascade.doubting.doubt import UNKNOWN_PROBABILITY, Doubter, evidence
 from forebay.workers.cascade.stages import Opinion
-from locallane import BELL, attempt_of, compared, raw
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
+from locallane import attempt_of, compared, raw
 
 
 @pytest.fixture

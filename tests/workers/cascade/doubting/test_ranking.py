@@ -25,7 +25,8 @@ from forebay.workers.checks import agreement
 from forebay.workers.commands.router import app
 from forebay.workers.engines.settings import LocalSettings
 from forebay.workers.training.data.ranking_metrics import Ranked
-from locallane import BELL, attempt_of
+from ledger_jobs import BELL
+from locallane import attempt_of
 from outcomefiles import PROMPTS, paths, write_files, write_outcomes
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_cover]

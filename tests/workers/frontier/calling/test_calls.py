@@ -17,8 +17,8 @@ from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Refused, Reply
 from forebay.workers.frontier.settings import BedrockSettings
+from ledger_jobs import BELL
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 MODEL = "anthropic.claude-haiku-5-5"
 BOUNDS = (1_000, 500)
 PRICES = Prices.load()

@@ -11,12 +11,10 @@ import pytest
 from forebay.routing.errors import Misconfigured, Unavailable
 from forebay.routing.jobs import Embed
 from forebay.routing.ledger.claim import Selection
-from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.settings import Settings
 from forebay.workers.runtime.claims import reserve
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.claims.reserve import Reserve, ReserveTerms
-from ledger_jobs import BELL, job, put
+from ledger_jobs import job, put
 from patience import until
 
 INTERACTIVE = ReserveTerms(4, interactive=True)
@@ -43,11 +41,6 @@ class Thread:
         put(self.ledger, *(job("bulk", priority="bulk") for _ in range(self.in_flight.slots)))
         for _ in range(self.in_flight.slots):
             stack.enter_context(self.in_flight.holding(self.ledger.claim("route")))
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 @pytest.fixture

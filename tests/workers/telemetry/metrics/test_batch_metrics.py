@@ -10,19 +10,11 @@ from forebay.routing.bedrock_batches.batch_record import ANSWERED, INTERRUPTED, 
 from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.bedrock_batches.groups import WaitingGroups
 from forebay.routing.jobs import Generate, Job, Message
-from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy.batch_table import BatchPolicy
-from forebay.routing.settings import Settings
 from forebay.workers.telemetry.metrics import batch_metrics
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 ON = BatchPolicy(bucket="acme-files", role_arn="arn:aws:iam::1:role/x", models=("m",))
 ABOUT = {"model": "m", "turnaround_ms": "60000"}
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from prometheus_client import CollectorRegistry
 
 from forebay.routing.errors import BadAnswer, EgressDenied
 from forebay.routing.jobs import Answer, Check, Doubt, Job, Summarize, Summary, Verdict
-from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Retry, Routed
@@ -22,13 +20,6 @@ from forebay.workers.telemetry.metrics.labels import (
     largest,
     reason_label,
 )
-
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
 
 
 @pytest.fixture

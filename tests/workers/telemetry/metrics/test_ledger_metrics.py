@@ -24,8 +24,7 @@ from forebay.routing.policy.tables import ModelRules
 from forebay.routing.settings import Settings
 from forebay.workers.telemetry.metrics import ledger_metrics
 from forebay.workers.telemetry.metrics.ledger_metrics import LedgerMetrics
-
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+from ledger_jobs import BELL
 
 
 @pytest.fixture

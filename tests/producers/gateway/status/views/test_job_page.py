@@ -7,14 +7,7 @@ import pytest
 from forebay.producers.explain import explanation
 from forebay.producers.gateway.status.views.job_page import JobPage
 from forebay.routing.jobs import Check, Doubt
-from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.settings import Settings
-from ledger_jobs import BELL, SURE, answer, failure, job, put
-
-
-@pytest.fixture
-def ledger(redis):
-    return Ledger(redis, Settings(), BELL)
+from ledger_jobs import SURE, answer, failure, job, put
 
 
 def page(ledger, job_id) -> JobPage:
