@@ -240,26 +240,29 @@ def in_order(window: Window, timeout: float | None) -> Iterator[Answer[Any] | Fo
 
 def as_they_end(window: Window, timeout: float | None) -> Iterator[Completed[Any]]:
     """Yield the answers as the jobs end, each with its handle and its item."""
-    ended: Mailbox[Entry] = Mailbox()
+    ended: Mailbox[int] = Mailbox()
+    under_way: dict[int, Entry] = {}
     with window:
         while True:
             for entry in window.fill():
-                _when_ended(entry, ended.put)
+                under_way[id(entry)] = entry
+                _when_ended(entry, partial(ended.put, id(entry)))
             if not window.entries:
                 break
-            entry = _first(ended, window, timeout)
+            entry = under_way.pop(_first(ended, window, timeout))
             yield Completed(entry.handle, window.answer(entry, 0), entry.item)
         window.finish()
 
 
-def _when_ended(entry: Entry, put: Callable[[Entry], None]) -> None:
+def _when_ended(entry: Entry, tell: Callable[[], None]) -> None:
+    """Call a function that does not refer to the entry, which would then refer to itself."""
     if entry.future is None:
-        put(entry)
+        tell()
     else:
-        entry.future.add_done_callback(lambda _: put(entry))
+        entry.future.add_done_callback(lambda _: tell())
 
 
-def _first(ended: Mailbox[Entry], window: Window, timeout: float | None) -> Entry:
+def _first(ended: Mailbox[int], window: Window, timeout: float | None) -> int:
     try:
         return ended.get(timeout)
     except TimeoutError:

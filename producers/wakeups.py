@@ -91,7 +91,8 @@ class Wakeups:
             if self._closed.is_set():
                 raise Unavailable("the client is closed")
             self._expected.setdefault(job_id, []).append(_Waiter(future, answer_model))
-        future.add_done_callback(lambda _: self._forget(job_id, future))
+        # A future that its own callback names would stay until Python's collector looks.
+        future.add_done_callback(partial(self._forget, job_id))
         self._begin_listening()
         return future
 

@@ -216,10 +216,11 @@ class SecondOpinion:
 
 def _once_ended(generations: Sequence[Future[Completion]], then: Callable[[], object]) -> None:
     """Call a function once all generations have ended."""
-    if generations:
-        generations[0].add_done_callback(lambda _: _once_ended(generations[1:], then))
-    else:
+    if not generations:
         then()
+        return
+    first, *others = generations
+    first.add_done_callback(lambda _: _once_ended(others, then))
 
 
 def _is_of_one_model(job: Job) -> bool:

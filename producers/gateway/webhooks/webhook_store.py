@@ -18,7 +18,7 @@ import redis
 
 from forebay.producers.gateway.webhooks.webhook import USUAL_EVENTS, Webhook, new_secret
 from forebay.routing.errors import InvalidJob, Misconfigured, UnknownJob
-from forebay.routing.ledger.ends import listening_key
+from forebay.routing.ledger.ends import ends_key, listening_key
 from forebay.routing.store.connection import decoded, reaching_redis
 from forebay.routing.store.encryption import Seal
 
@@ -109,7 +109,7 @@ class WebhookStore:
         if not self.list(tenant):
             with reaching_redis(), self._redis.pipeline(transaction=True) as pipe:
                 pipe.srem(TENANTS, tenant)
-                pipe.delete(listening_key(tenant))
+                pipe.delete(listening_key(tenant), ends_key(tenant))
                 pipe.execute()
 
     def secret(self, webhook: Webhook) -> str:

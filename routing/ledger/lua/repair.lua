@@ -74,18 +74,30 @@ local function verify()
   end
 end
 
-local step = redis.call('SCAN', cursor, 'MATCH', 'fb:job:*', 'COUNT', per_step)
-for _, key in ipairs(step[2]) do
-  local id = string.sub(key, #'fb:job:' + 1)
+-- Count what a job takes, and repair what leads to it.
+local function look_at(id, key)
   local job = is_id(id) and (is_too_large(key) and read_large or read)(id)
-  local bytes = job and (counted[tenant_of(id)] or { 0, 0 })
-  if job then
-    counted[tenant_of(id)] = { bytes[1], bytes[2] + math.max(0, job.bytes) }
+  if not job then
+    return
   end
-  if job and (job.state == 'waiting' or job.state == 'running') then
+  local bytes = counted[tenant_of(id)] or { 0, 0 }
+  counted[tenant_of(id)] = { bytes[1], bytes[2] + math.max(0, job.bytes) }
+  if job.state == 'waiting' or job.state == 'running' then
     counted[tenant_of(id)][1] = bytes[1] + answer_bytes_of(job)
     local done, changed = pcall(repair, id, job) -- a key of the wrong type stops this job only
     repaired = repaired + (done and changed and 1 or 0)
+  end
+end
+
+-- A tenant has counts as soon as it puts a job on, and is known once a worker or a sweep has seen the job.
+-- So the counts of jobs that ended before lead to their tenant, lest they stay after the jobs have gone.
+local step = redis.call('SCAN', cursor, 'MATCH', 'fb:[jhp]*', 'COUNT', per_step)
+for _, key in ipairs(step[2]) do
+  local family, name = string.match(key, '^fb:(%l+):(.+)$')
+  if family == 'job' then
+    look_at(name, key)
+  elseif family == 'held' or family == 'promised' then
+    redis.call('HSETNX', 'fb:tenants', name, 0)
   end
 end
 if step[1] == '0' then

@@ -19,7 +19,8 @@
 -- Keys:  fb:spend:call:<call id>  hash    state (open, settled, released), job, tenant, day,
 --                                         at (ms), reserved and settled (billionths of a dollar),
 --                                         purpose, token (of the claim that makes the call), terms,
---                                         accounts (JSON: owner and book of each sum it counts in)
+--                                         accounts (JSON: owner and book of each sum it counts in).
+--                                         A settled one keeps what `reservation.py` reads
 --        fb:spend:job:<job id>    string  the call that may be running; expires with its term
 --        fb:spend:day:<day>       hash    the books: <owner>:settled, <owner>:reserved,
 --                                         <owner>:calls (settled calls), <owner>:alerted,

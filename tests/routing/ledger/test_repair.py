@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from ledger_jobs import BELL, SURE, answer, job, put, walk
+from patience import until
 
 QUEUES = ("route", "local.default", "bedrock", "embed")
 #: Keys that are the job itself. All others lead to it or count it, and can be made again.
@@ -219,3 +220,15 @@ def _work(ledger) -> None:
     for queue in QUEUES:
         while claim := ledger.claim(queue):
             ledger.settle(claim, answer(claim))
+
+
+def test_no_count_stays_of_a_tenant_whose_jobs_have_gone(redis):
+    """Nor if no worker and no sweep has ever seen the tenant: its job was cancelled at once."""
+    ledger = Ledger(redis, Settings(retention_s=0.05), BELL)
+    job_id = put(ledger, job())[0]
+    ledger.cancel(job_id)
+    assert redis.exists("fb:held:acme")
+    until(lambda: not redis.exists(f"fb:job:{job_id}"))
+    walk(ledger)
+    assert redis.keys("fb:*acme*") == []
+    assert not redis.hexists("fb:tenants", "acme")

@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from forebay.routing.errors import BudgetExceeded, Throttled, Unavailable
 from forebay.routing.limits.allowances import Limit
-from forebay.routing.limits.budget import KEEP_DAYS, MAX_NUSD, Budget, Settlement
+from forebay.routing.limits.budget import KEEP_CLOSED_S, KEEP_DAYS, MAX_NUSD, Budget, Settlement
 from forebay.routing.limits.windows import window
 
 ids = count()
@@ -228,6 +228,31 @@ def test_every_key_expires_and_open_calls_expire_with_their_books(budget, redis)
     day = int(redis.hget("fb:spend:call:open", "day"))
     with_the_books = ("fb:spend:call:open", f"fb:spend:day:{day}", f"fb:spend:open:{day}")
     assert {redis.expiretime(key) for key in with_the_books} == {(day + KEEP_DAYS) * 86_400}
+
+
+def test_a_settled_call_takes_little_memory_until_it_is_forgotten(budget, redis):
+    """There may be millions of them, and all that it must say is that it was settled."""
+    terms = dict.fromkeys(
+        ("model", "base", "region", "tier", "prices"), "of some thirty letters at most"
+    )
+    for call in ("a", "b"):
+        job = f"acme.{call * 32}"
+        budget.reserve(
+            call, job, "acme", 100, limits_at=daily("acme", 500, 500), term_s=60.0, terms=terms
+        )
+    open_bytes = redis.memory_usage("fb:spend:call:a")
+    assert budget.settle("a", 70) == "closed"
+    assert redis.object("encoding", "fb:spend:call:a") == b"listpack"
+    assert redis.memory_usage("fb:spend:call:a") < open_bytes / 2
+    assert 0 < redis.ttl("fb:spend:call:a") <= KEEP_CLOSED_S
+    found = budget.find("a")
+    assert (found.job_id, found.tenant, found.state) == (f"acme.{'a' * 32}", "acme", "settled")
+    assert (found.reserved_nusd, found.settled_nusd) == (100, 70)
+    assert found.age_s < 60
+    assert budget.settle("a", 70) == "again"
+    assert budget.release("b")
+    assert budget.settle("b", 30) == "closed"  # as the release was a mistake
+    assert budget.spent("acme") == (100, 0)
 
 
 def test_books_that_begin_with_an_unknown_call_expire_too(budget, redis):

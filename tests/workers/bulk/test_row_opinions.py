@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from concurrent.futures import Future
 
@@ -220,3 +221,21 @@ def test_a_second_answer_that_cannot_begin_costs_nothing_but_itself(lanes, monke
     monkeypatch.setattr("forebay.workers.prompts.bounded.reworded", refuse)
     (row,) = worked(lanes, bills(bill(10, NINE), egress="allow"))
     assert (row.status, row.failed) == ("done", ())
+
+
+def test_no_answer_to_a_row_waits_for_pythons_collector(lanes):
+    """It looks only after many thousands of rows."""
+    lanes.rules(ALWAYS)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        rows = worked(lanes, bills(*[bill(10, TEN)] * 5, egress="allow"))
+        gc.collect()
+        left = [each for each in gc.garbage if isinstance(each, Future)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert all("second_opinion" in row.checks for row in rows)
+    assert left == []

@@ -16,6 +16,9 @@ from typing import Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from forebay.workers.frontier.responses.alarms import Alarms
+
+_alarms = Alarms()
 _sending = threading.local()  # `limit`: that of the request which this thread sends
 
 
@@ -29,9 +32,7 @@ class TimeLimit:
 
     def _start(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
-        self._timer = threading.Timer(max(0.0, seconds), self._cut)
-        self._timer.daemon = True
-        self._timer.start()
+        _alarms.set(self, self._until, self._cut)
 
     @property
     def is_over(self) -> bool:
@@ -60,12 +61,11 @@ class TimeLimit:
     def shorten(self, seconds: float) -> None:
         """Cut the connection after so many seconds from now, if not before."""
         if seconds < self._until - time.monotonic():
-            self._timer.cancel()
             self._start(seconds)
 
     def end(self) -> None:
         """Leave the connection alone from now on: the response has come, or was given up."""
-        self._timer.cancel()
+        _alarms.cancel(self)
         with self._lock:
             self._socket = None
 

@@ -122,6 +122,15 @@ def test_without_a_webhook_nothing_is_written_down(office):
     assert office.redis.keys("fb:wake:*webhooks") == []
 
 
+def test_nothing_is_left_of_a_tenants_last_webhook(office):
+    """Not even ends that nobody was told of yet."""
+    webhook, _ = office.store.add("acme", "https://example.com/")
+    office.ended()
+    assert office.redis.keys("fb:w*:*webhooks")
+    office.store.remove("acme", webhook.id)
+    assert office.redis.keys("fb:w*:*webhooks") == []
+
+
 def test_a_failed_delivery_is_tried_again_later_each_time(office, receiver):
     office.store.add("acme", receiver.url)
     receiver.respond = lambda: (500, {})
