@@ -114,8 +114,9 @@ class Gateway:
             keep_s=settings.gateway_keep_files_s,
         )  # fmt: skip
         self._submissions: dict[str, Together[Job, Begun]] = {}
-        self._loop_redis = connect_on_loop(fleet)
-        self._rates = Rates(LoopRedis(self._loop_redis))
+        self._on_loop = connect_on_loop(fleet)
+        self._loop_redis = LoopRedis(self._on_loop)
+        self._rates = Rates(self._loop_redis)
         self._takes = Together[Take, Taken](self._take_all, MAX_TAKES_AT_ONCE)
         self.cached = CachedAnswers(self._loop_redis, fleet, self.policy)
         self.webhooks = WebhookStore(self.redis, Seal.of(fleet))
@@ -230,7 +231,8 @@ class Gateway:
         self.texts.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.redis.close()
-        await close_on_loop(self._loop_redis)
+        await self._loop_redis.close_lines()
+        await close_on_loop(self._on_loop)
         self._probe.close()
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import pytest
 from redis import asyncio as async_redis
@@ -211,10 +212,18 @@ def test_items_pass_from_async_iterables_and_to_them():
 # --- Redis ---------------------------------------------------------------------------------------
 
 
+@asynccontextmanager
+async def on_loop(redis_url, **options):
+    async with async_redis.Redis.from_url(redis_url, **options) as client:
+        blocking = LoopRedis(client)
+        yield blocking
+        await blocking.close_lines()
+
+
 def with_redis(redis_url, blocking):
     async def main():
-        async with async_redis.Redis.from_url(redis_url) as client:
-            return await run_blocking(blocking, LoopRedis(client))
+        async with on_loop(redis_url) as client:
+            return await run_blocking(blocking, client)
 
     return asyncio.run(main())
 
@@ -239,9 +248,8 @@ def test_commands_and_pipelines_run_as_those_of_a_blocking_client(redis, redis_u
 
 def test_no_more_connections_are_opened_than_the_limit(redis, redis_url):
     async def main():
-        async with async_redis.Redis.from_url(redis_url) as client:
-            blocking = LoopRedis(client)
-            calls = [run_blocking(blocking.get, "a") for _ in range(300)]
+        async with on_loop(redis_url) as client:
+            calls = [run_blocking(client.hget, "a", "b") for _ in range(300)]
             return len(await asyncio.gather(*calls))
 
     before = redis.info("stats")["total_connections_received"]
