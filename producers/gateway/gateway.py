@@ -40,7 +40,7 @@ from forebay.routing.store.connection import (
     reaching_redis,
 )
 from forebay.routing.store.encryption import Seal
-from forebay.routing.store.event_loop import run_blocking
+from forebay.routing.store.event_loop import awaitable, run_blocking
 from forebay.routing.store.lease import Lease
 from forebay.routing.store.loop_redis import LoopRedis
 
@@ -165,7 +165,7 @@ class Gateway:
     async def _begin_all(self, tenant: str, jobs: Sequence[Job]) -> Sequence[Begun | ForebayError]:
         submitted = await self.client(tenant).submit_with_futures(jobs)
         return [
-            one if isinstance(one, ForebayError) else (one[0], asyncio.wrap_future(one[1]))
+            one if isinstance(one, ForebayError) else (one[0], awaitable(one[1]))
             for one in submitted
         ]
 

@@ -17,6 +17,7 @@ from redis.exceptions import NoScriptError
 from forebay.routing.store.event_loop import (
     Background,
     Mailbox,
+    awaitable,
     blocking_items,
     each,
     on_event_loop,
@@ -148,6 +149,35 @@ def test_the_outcome_of_a_future_is_waited_for_on_a_thread_and_on_the_loop():
 
     assert both() == (None, True)
     assert asyncio.run(run_blocking(both)) == (None, True)
+
+
+def test_a_future_that_ends_on_the_loop_wakes_who_awaits_it_without_a_system_call(
+    monkeypatch,
+):
+    async def main():
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "call_soon_threadsafe", None)
+        ended, fails, is_cancelled, awaited_no_more = futures = [Future() for _ in range(4)]
+        awaited = [awaitable(future) for future in futures]
+        ended.set_result(1)
+        fails.set_exception(KeyError("mine"))
+        is_cancelled.cancel()
+        awaited[3].cancel()
+        replies = await asyncio.gather(*awaited, return_exceptions=True)
+        monkeypatch.undo()
+        return replies, awaited_no_more.cancelled()
+
+    (value, error, *cancelled), both = asyncio.run(main())
+    assert (value, repr(error), both) == (1, "KeyError('mine')", True)
+    assert [type(one) for one in cancelled] == [asyncio.CancelledError] * 2
+
+
+def test_a_future_that_ends_on_a_thread_wakes_who_awaits_it():
+    async def main():
+        with ThreadPoolExecutor(1) as pool:
+            return await awaitable(pool.submit(lambda: time.sleep(0.01) or threading.get_ident()))
+
+    assert asyncio.run(main()) != threading.get_ident()
 
 
 def test_a_mailbox_gives_each_thing_once_and_in_order():
