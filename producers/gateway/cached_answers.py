@@ -22,7 +22,7 @@ from forebay.routing.settings import Settings
 from forebay.routing.store.answer_cache import AnswerCache, kept_secret
 from forebay.routing.store.encryption import Seal
 from forebay.routing.store.event_loop import run_blocking
-from forebay.routing.store.loop_redis import LoopRedis
+from forebay.routing.store.on_loop.loop_redis import LoopRedis
 from forebay.routing.store.served_models import ServedModels, Signature
 
 KEPT_S = 2.0  # so long the models of a queue are not asked for again

@@ -42,7 +42,7 @@ from forebay.routing.store.connection import (
 from forebay.routing.store.encryption import Seal
 from forebay.routing.store.event_loop import awaitable, run_blocking
 from forebay.routing.store.lease import Lease
-from forebay.routing.store.loop_redis import LoopRedis
+from forebay.routing.store.on_loop.loop_redis import LoopRedis
 
 #: The id of a job that was submitted, and the future of its result.
 Begun = tuple[str, asyncio.Future[Result[Any]]]

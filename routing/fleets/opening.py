@@ -15,7 +15,7 @@ from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import close_on_loop, connect_on_loop
-from forebay.routing.store.loop_redis import LoopRedis
+from forebay.routing.store.on_loop.loop_redis import LoopRedis
 
 if TYPE_CHECKING:
     from forebay.routing.fleets.map_file import MapFile

@@ -26,7 +26,7 @@ from forebay.routing.store.event_loop import (
     run_blocking,
     wait_for,
 )
-from forebay.routing.store.loop_redis import MAX_CONNECTIONS, LoopRedis
+from forebay.routing.store.on_loop.loop_redis import MAX_CONNECTIONS, LoopRedis
 
 
 async def later(value, error=None):

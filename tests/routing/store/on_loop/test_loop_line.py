@@ -13,8 +13,8 @@ from redis import asyncio as async_redis
 from redis.exceptions import NoScriptError
 
 from forebay.routing.store.event_loop import run_blocking
-from forebay.routing.store.loop_line import LoopLine
-from forebay.routing.store.loop_redis import LoopRedis
+from forebay.routing.store.on_loop.loop_line import LoopLine
+from forebay.routing.store.on_loop.loop_redis import LoopRedis
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import redis
 import redis.asyncio
 
 from forebay.routing.store.event_loop import wait_for
-from forebay.routing.store.loop_line import LoopLine
+from forebay.routing.store.on_loop.loop_line import LoopLine
 
 MAX_CONNECTIONS = 16  # commands under way at once on one event loop; more wait for their turn
 #: Most of what is sent: scripts and reads, whose replies come at once; and waiting for a stream.
