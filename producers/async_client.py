@@ -33,7 +33,7 @@ from forebay.routing.fleets.tenant_fleets import Connect
 from forebay.routing.jobs import Answer, Answerable, Job
 from forebay.routing.receipts import AnyContent
 from forebay.routing.settings import Settings, read_settings
-from forebay.routing.store.event_loop import blocking_items, each, run_blocking
+from forebay.routing.store.event_loop import awaitable, blocking_items, each, run_blocking
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -232,7 +232,7 @@ class AsyncClient(AsyncBulkMethods):
         job_id, future = await run_blocking(
             lambda: client.submit_with_future(request, cancel_on_exit=cancel_on_exit, **options)
         )
-        return job_id, asyncio.wrap_future(future)
+        return job_id, awaitable(future)
 
     @overload
     async def future(self, job_id: JobHandle[KnownT]) -> asyncio.Future[Result[KnownT]]: ...
@@ -241,7 +241,7 @@ class AsyncClient(AsyncBulkMethods):
     async def future(self, job_id: str) -> asyncio.Future[Any]:
         """See `Client.future`; the future is one of asyncio."""
         client = await self._here()
-        return asyncio.wrap_future(await run_blocking(client.future, job_id))
+        return awaitable(await run_blocking(client.future, job_id))
 
     def job(self, request: Answerable[Any], **options: Unpack[Options]) -> Job:
         """See `Client.job`."""

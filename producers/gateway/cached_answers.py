@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import redis.asyncio
+import redis
 
 from forebay.producers.gateway.together import Together
 from forebay.routing.base import KINDS, Kind
@@ -22,7 +22,7 @@ from forebay.routing.settings import Settings
 from forebay.routing.store.answer_cache import AnswerCache, kept_secret
 from forebay.routing.store.encryption import Seal
 from forebay.routing.store.event_loop import run_blocking
-from forebay.routing.store.loop_redis import LoopRedis
+from forebay.routing.store.on_loop.loop_redis import LoopRedis
 from forebay.routing.store.served_models import ServedModels, Signature
 
 KEPT_S = 2.0  # so long the models of a queue are not asked for again
@@ -32,8 +32,8 @@ MAX_KEYS_PER_READ = 100
 class CachedAnswers:
     """Looks jobs up in the answer cache. Whatever is not known is no answer, and never an error."""
 
-    def __init__(self, client: redis.asyncio.Redis, settings: Settings, policy: PolicyFile) -> None:
-        self._redis = LoopRedis(client)
+    def __init__(self, client: LoopRedis, settings: Settings, policy: PolicyFile) -> None:
+        self._redis = client
         self._settings, self._policy = settings, policy
         self._served = ServedModels(self._redis)
         self._cache: AnswerCache | None = None

@@ -40,9 +40,9 @@ from forebay.routing.store.connection import (
     reaching_redis,
 )
 from forebay.routing.store.encryption import Seal
-from forebay.routing.store.event_loop import run_blocking
+from forebay.routing.store.event_loop import awaitable, run_blocking
 from forebay.routing.store.lease import Lease
-from forebay.routing.store.loop_redis import LoopRedis
+from forebay.routing.store.on_loop.loop_redis import LoopRedis
 
 #: The id of a job that was submitted, and the future of its result.
 Begun = tuple[str, asyncio.Future[Result[Any]]]
@@ -114,8 +114,9 @@ class Gateway:
             keep_s=settings.gateway_keep_files_s,
         )  # fmt: skip
         self._submissions: dict[str, Together[Job, Begun]] = {}
-        self._loop_redis = connect_on_loop(fleet)
-        self._rates = Rates(LoopRedis(self._loop_redis))
+        self._on_loop = connect_on_loop(fleet)
+        self._loop_redis = LoopRedis(self._on_loop)
+        self._rates = Rates(self._loop_redis)
         self._takes = Together[Take, Taken](self._take_all, MAX_TAKES_AT_ONCE)
         self.cached = CachedAnswers(self._loop_redis, fleet, self.policy)
         self.webhooks = WebhookStore(self.redis, Seal.of(fleet))
@@ -164,7 +165,7 @@ class Gateway:
     async def _begin_all(self, tenant: str, jobs: Sequence[Job]) -> Sequence[Begun | ForebayError]:
         submitted = await self.client(tenant).submit_with_futures(jobs)
         return [
-            one if isinstance(one, ForebayError) else (one[0], asyncio.wrap_future(one[1]))
+            one if isinstance(one, ForebayError) else (one[0], awaitable(one[1]))
             for one in submitted
         ]
 
@@ -230,7 +231,8 @@ class Gateway:
         self.texts.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.redis.close()
-        await close_on_loop(self._loop_redis)
+        await self._loop_redis.close_lines()
+        await close_on_loop(self._on_loop)
         self._probe.close()
 
 

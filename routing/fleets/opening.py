@@ -15,7 +15,7 @@ from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import close_on_loop, connect_on_loop
-from forebay.routing.store.loop_redis import LoopRedis
+from forebay.routing.store.on_loop.loop_redis import LoopRedis
 
 if TYPE_CHECKING:
     from forebay.routing.fleets.map_file import MapFile
@@ -61,14 +61,18 @@ async def connections_on_loop(lent: redis.asyncio.Redis | None) -> AsyncGenerato
         lent: a client to use instead of new ones; it is not closed.
     """
     opened: list[redis.asyncio.Redis] = []
+    made: list[LoopRedis] = []
 
     def connect(settings: Settings) -> redis.Redis:
         if lent is None:
             opened.append(connect_on_loop(settings))
-        return LoopRedis(lent or opened[-1])
+        made.append(LoopRedis(lent or opened[-1]))
+        return made[-1]
 
     try:
         yield connect
     finally:
+        for blocking in made:
+            await blocking.close_lines()
         for client in opened:
             await close_on_loop(client)

@@ -143,11 +143,19 @@ class Record:
             InvalidJob: The receipt is damaged or forged.
         """
         try:
-            settled = self.receipt and not self.promoted
-            written = json.loads(self.receipt) if settled else self._unsettled()
-            return Receipt.model_validate({**written, **self.known()}, extra="ignore")
+            return Receipt.model_validate(self.of_receipt(), extra="ignore")
         except (ValueError, TypeError, RecursionError):
             raise _unreadable() from None
+
+    def of_receipt(self) -> dict[str, Any]:
+        """Return the fields of the receipt of an ended job, which are not checked yet.
+
+        Raises:
+            ValueError, TypeError, RecursionError: The receipt is damaged or forged.
+        """
+        settled = self.receipt and not self.promoted
+        written = json.loads(self.receipt) if settled else self._unsettled()
+        return {**written, **self.known()}
 
     def heading(self) -> dict[str, Any]:
         """Return the fields that every receipt takes from the record."""

@@ -78,15 +78,15 @@ def _read(
     record = Record.read(job_id, fields)
     if record.state not in ENDED:
         return None
-    receipt = record.to_receipt()
-    if receipt.status != "done" or sealed is None:
-        return receipt
+    fields_of_receipt = record.of_receipt()
+    if fields_of_receipt.get("status") != "done" or sealed is None:
+        return record.to_receipt()
     stored = _stored(seal.open(sealed), promoted=record.promoted)
     if record.promoted:  # a draft is stored as a whole answer, not as its content alone
         return Answer.model_validate(
             {**stored, **_promotion(record, stored), **record.known()}, extra="ignore"
         )
-    return Answer.model_validate({**receipt.model_dump(), "content": stored}, extra="ignore")
+    return Answer.model_validate({**fields_of_receipt, "content": stored}, extra="ignore")
 
 
 def _stored(content: bytes, *, promoted: bool) -> Any:

@@ -84,11 +84,42 @@ def outcome(future: Future[T], timeout: float | None = None) -> T:
         return future.result()
     try:
         if on_event_loop():
-            return wait_for(_within(timeout, asyncio.wrap_future(future)))
+            return wait_for(_within(timeout, awaitable(future)))
         return future.result(timeout)
     except BaseException:
         future.cancel()
         raise
+
+
+def awaitable(future: Future[T]) -> asyncio.Future[T]:
+    """Return a future of the running event loop for a future of threads.
+
+    Each is cancelled with the other. `asyncio.wrap_future` would wake the loop by a system call,
+    also if the future ends on the loop's own thread.
+    """
+    loop, here = asyncio.get_running_loop(), threading.get_ident()
+    awaited: asyncio.Future[T] = loop.create_future()
+
+    def pass_on(ended: Future[T]) -> None:
+        if threading.get_ident() == here:
+            _copy_end(ended, awaited)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(_copy_end, ended, awaited)
+
+    awaited.add_done_callback(lambda one: future.cancel() if one.cancelled() else None)
+    future.add_done_callback(pass_on)
+    return awaited
+
+
+def _copy_end(ended: Future[T], awaited: asyncio.Future[T]) -> None:
+    if awaited.done():
+        return
+    if ended.cancelled():
+        awaited.cancel()
+    elif (error := ended.exception()) is not None:
+        awaited.set_exception(error)
+    else:
+        awaited.set_result(ended.result())
 
 
 async def _within(limit_s: float | None, future: asyncio.Future[T]) -> T:

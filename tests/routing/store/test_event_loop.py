@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import pytest
 from redis import asyncio as async_redis
@@ -16,6 +17,7 @@ from redis.exceptions import NoScriptError
 from forebay.routing.store.event_loop import (
     Background,
     Mailbox,
+    awaitable,
     blocking_items,
     each,
     on_event_loop,
@@ -24,7 +26,7 @@ from forebay.routing.store.event_loop import (
     run_blocking,
     wait_for,
 )
-from forebay.routing.store.loop_redis import MAX_CONNECTIONS, LoopRedis
+from forebay.routing.store.on_loop.loop_redis import MAX_CONNECTIONS, LoopRedis
 
 
 async def later(value, error=None):
@@ -149,6 +151,35 @@ def test_the_outcome_of_a_future_is_waited_for_on_a_thread_and_on_the_loop():
     assert asyncio.run(run_blocking(both)) == (None, True)
 
 
+def test_a_future_that_ends_on_the_loop_wakes_who_awaits_it_without_a_system_call(
+    monkeypatch,
+):
+    async def main():
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "call_soon_threadsafe", None)
+        ended, fails, is_cancelled, awaited_no_more = futures = [Future() for _ in range(4)]
+        awaited = [awaitable(future) for future in futures]
+        ended.set_result(1)
+        fails.set_exception(KeyError("mine"))
+        is_cancelled.cancel()
+        awaited[3].cancel()
+        replies = await asyncio.gather(*awaited, return_exceptions=True)
+        monkeypatch.undo()
+        return replies, awaited_no_more.cancelled()
+
+    (value, error, *cancelled), both = asyncio.run(main())
+    assert (value, repr(error), both) == (1, "KeyError('mine')", True)
+    assert [type(one) for one in cancelled] == [asyncio.CancelledError] * 2
+
+
+def test_a_future_that_ends_on_a_thread_wakes_who_awaits_it():
+    async def main():
+        with ThreadPoolExecutor(1) as pool:
+            return await awaitable(pool.submit(lambda: time.sleep(0.01) or threading.get_ident()))
+
+    assert asyncio.run(main()) != threading.get_ident()
+
+
 def test_a_mailbox_gives_each_thing_once_and_in_order():
     def take():
         mailbox: Mailbox[int] = Mailbox()
@@ -211,10 +242,18 @@ def test_items_pass_from_async_iterables_and_to_them():
 # --- Redis ---------------------------------------------------------------------------------------
 
 
+@asynccontextmanager
+async def on_loop(redis_url, **options):
+    async with async_redis.Redis.from_url(redis_url, **options) as client:
+        blocking = LoopRedis(client)
+        yield blocking
+        await blocking.close_lines()
+
+
 def with_redis(redis_url, blocking):
     async def main():
-        async with async_redis.Redis.from_url(redis_url) as client:
-            return await run_blocking(blocking, LoopRedis(client))
+        async with on_loop(redis_url) as client:
+            return await run_blocking(blocking, client)
 
     return asyncio.run(main())
 
@@ -239,9 +278,8 @@ def test_commands_and_pipelines_run_as_those_of_a_blocking_client(redis, redis_u
 
 def test_no_more_connections_are_opened_than_the_limit(redis, redis_url):
     async def main():
-        async with async_redis.Redis.from_url(redis_url) as client:
-            blocking = LoopRedis(client)
-            calls = [run_blocking(blocking.get, "a") for _ in range(300)]
+        async with on_loop(redis_url) as client:
+            calls = [run_blocking(client.hget, "a", "b") for _ in range(300)]
             return len(await asyncio.gather(*calls))
 
     before = redis.info("stats")["total_connections_received"]

@@ -65,27 +65,40 @@ class Child:
     def __init__(self, source: BufferedReader, sink: BinaryIO) -> None:
         self._source = source
         self._replies = Replies(sink)
-        self._commands: queue.SimpleQueue[list[bytes]] = queue.SimpleQueue()
+        self._engine: Engine | None = None
+        self._early: queue.SimpleQueue[protocol.Command] = queue.SimpleQueue()
+        self._opening = threading.Lock()
         self._embed_thread = ThreadPoolExecutor(1, "embed")
 
     def run(self) -> NoReturn:
         """Carry out commands until the pipe ends."""
         threading.Thread(target=self._read, daemon=True).start()
-        first, *others = self._commands.get()
-        start = protocol.read_command(first)
+        start = self._early.get()
         assert isinstance(start, protocol.Start)
         engine = self._open(EngineSettings(**start.settings))
         self._replies.put(protocol.Ready(info=engine.info()))
-        threading.Thread(target=self._beat, args=(engine, start.beat_s), daemon=True).start()
+        with self._opening:
+            while not self._early.empty():
+                self._carry_out(engine, self._early.get())
+            self._engine = engine
         while True:
-            for line in others:
-                self._carry_out(engine, protocol.read_command(line))
-            others = self._commands.get()
+            time.sleep(start.beat_s)
+            self._replies.put(protocol.Beat(steps=engine.steps(), pages=engine.pages()))
 
     def _read(self) -> None:
         for lines in protocol.lines(self._source):
-            self._commands.put(lines)
+            for line in lines:
+                self._take(protocol.read_command(line))
         os._exit(0)
+
+    def _take(self, command: protocol.Command) -> None:
+        """Carry out a command on the thread that read it, or keep it until the engine is open."""
+        with self._opening:
+            engine = self._engine
+            if engine is None:
+                self._early.put(command)
+                return
+        self._carry_out(engine, command)
 
     def _open(self, settings: EngineSettings) -> Engine:
         try:
@@ -137,11 +150,6 @@ class Child:
         if isinstance(error, EngineDied):
             self._replies.close()
             os._exit(_EXIT_BROKEN)
-
-    def _beat(self, engine: Engine, beat_s: float) -> None:
-        while True:
-            time.sleep(beat_s)
-            self._replies.put(protocol.Beat(steps=engine.steps(), pages=engine.pages()))
 
 
 class Replies:

@@ -68,7 +68,9 @@ class InFlight:
         self._reserved: set[str] = set()  # tokens of the claims that the reserve holds
         self._going_back: set[str] = set()  # tokens of the claims whose jobs go back
         self._claiming = 0  # threads that have asked Redis for jobs, and have no answer yet
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # Whoever waits for room is not woken by each claim, nor whoever waits until there is none.
+        self._filling, self._freeing = (threading.Condition(self._lock) for _ in range(2))
         self.s_between_ends = 0.0
         self._ended_at = 0.0
 
@@ -85,14 +87,14 @@ class InFlight:
     @contextmanager
     def claiming(self) -> Iterator[None]:
         """Count a claim that is under way; hold what it brings before this block ends."""
-        with self._changed:
+        with self._lock:
             self._claiming += 1
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._claiming -= 1
-                self._changed.notify_all()
+                self._freeing.notify_all()
 
     @contextmanager
     def holding(self, claim: Claim, *, reserved: bool = False) -> Iterator[None]:
@@ -108,18 +110,19 @@ class InFlight:
     def hold(self, claims: Sequence[Claim]) -> None:
         """Count claims as in flight until they are released."""
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             for claim in claims:
                 self._claims[claim.token], self._began[claim.token] = claim, now
-            self._changed.notify_all()
+            if self._full():
+                self._filling.notify_all()
 
     def release(self, claims: Sequence[Claim]) -> None:
         """Count claims as ended, except those that have ended already."""
-        with self._changed:
+        with self._lock:
             for claim in claims:
                 if claim.token in self._claims:
                     self._end(claim)
-            self._changed.notify_all()
+            self._freeing.notify_all()
 
     def _end(self, claim: Claim) -> None:
         now, began = time.monotonic(), self._began.pop(claim.token)
@@ -140,13 +143,13 @@ class InFlight:
 
     def gives_back(self, claim: Claim) -> None:
         """Count a claim in flight as one whose job goes back to its queue."""
-        with self._changed:
+        with self._lock:
             if claim.token in self._claims:
                 self._going_back.add(claim.token)
 
     def claims(self) -> list[Claim]:
         """Return the claims in flight now."""
-        with self._changed:
+        with self._lock:
             return list(self._claims.values())
 
     def by_tenant(self) -> Counter[str]:
@@ -163,8 +166,8 @@ class InFlight:
         Returns:
             False if that takes longer than `within_s`.
         """
-        with self._changed:
-            return self._changed.wait_for(lambda: not (self._claims or self._claiming), within_s)
+        with self._lock:
+            return self._freeing.wait_for(lambda: not (self._claims or self._claiming), within_s)
 
     @property
     def ends_soon(self) -> bool:
@@ -177,13 +180,13 @@ class InFlight:
 
         A drained process is never filled: it takes no job, whoever asks for it.
         """
-        with self._changed:
-            return self._changed.wait_for(lambda: self._full() and not self.drained, within_s)
+        with self._lock:
+            return self._filling.wait_for(lambda: self._full() and not self.drained, within_s)
 
     def room(self, least: int, within_s: float) -> int:
         """Wait until so many slots are free, but no longer than this; return how many are."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.slots - self._held() >= least, within_s)
+        with self._lock:
+            self._freeing.wait_for(lambda: self.slots - self._held() >= least, within_s)
             return max(0, self.slots - self._held())
 
     def _full(self) -> bool:

@@ -97,3 +97,25 @@ def test_a_thread_that_waits_while_the_worker_drains_claims_nothing(monkeypatch,
     with in_flight.holding(claim("one")):
         setattr(in_flight, state, True)
         assert most(ClaimGate(in_flight, 16)) == 0
+
+
+def test_a_claim_that_fills_no_slot_wakes_nobody_who_waits_until_all_are_filled():
+    class Watched(InFlight):
+        looks = 0
+
+        def _full(self):
+            self.looks += threading.current_thread() is waiting
+            return super()._full()
+
+    in_flight, filled = Watched(3), []
+    waiting = threading.Thread(target=lambda: filled.append(in_flight.filled(30)))
+    waiting.start()
+    while not in_flight.looks:
+        time.sleep(0.001)
+    for number in range(5):
+        with in_flight.holding(claim(str(number))):
+            time.sleep(0.01)  # long enough for a thread that was woken to look
+    assert (in_flight.looks, filled) == (1, [])
+    in_flight.hold([claim("a"), claim("b"), claim("c")])
+    waiting.join(30)
+    assert (in_flight.looks, filled) == (2, [True])

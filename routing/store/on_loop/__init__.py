@@ -1,0 +1,1 @@
+"""Redis for blocking code on an event loop."""
