@@ -21,9 +21,11 @@ from forebay.workers.engines.engine import Prompt
 from forebay.workers.isolation import pool
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.claims.leases import Leases
+from forebay.workers.runtime.claims.right_of_way import right_of_way
 from forebay.workers.runtime.execute import Worked, attempt
 from forebay.workers.runtime.outcomes import Outcome
 
+AT_ONCE_S = 0.005  # that jobs which go first wait for their answers before others go on
 JOBS_AT_ONCE = 16  # whose outcomes are recorded together: a few milliseconds of work
 
 #: Returns the attempt at a job, or its outcome if there is nothing to answer.
@@ -54,31 +56,40 @@ class SideBySide:
         self._aside = ThreadPoolExecutor(aside, "aside")
 
     def work(self, claims: Sequence[Claim]) -> Iterator[Worked]:
-        """Yield the outcomes of all jobs, together those that are ready at the same time."""
-        ready: _Ready = queue.SimpleQueue()
-        with ExitStack() as leases:
-            opened = [(claim, attempt(partial(self._open, leases), claim)) for claim in claims]
-            begun = [one for _, one in opened if isinstance(one, _Begun)]
-            self._begin(begun, ready)
-            ended = [(claim, one) for claim, one in opened if not isinstance(one, _Begun)]
-            if ended:
-                yield ended
-            left = len(begun)
-            while left:
-                if worked := self._finished(ready):
-                    left -= len(worked)
-                    yield worked
+        """Yield the outcomes of all jobs, together those that are ready at the same time.
+
+        The jobs that go first are begun first, and finished by themselves once they are ready.
+        """
+        batch = _Batch(lone=len(claims) == 1)
+        with ExitStack() as leases, right_of_way.working(claims) as (first, others):
+            with right_of_way.computing(first=bool(first)):
+                begin = [self._opened(leases, claim, first=True) for claim in first]
+                yield from self._started(begin, batch)
+                while batch.left and batch.answered_within(AT_ONCE_S):
+                    yield from self._finished(batch)
+            begin = []
+            for claim in others:
+                right_of_way.give_way()
+                begin.append(self._opened(leases, claim, first=False))
+                if batch.later or not batch.ready.empty():
+                    yield from self._finished(batch)
+            yield from self._started(begin, batch)
+            while batch.left:
+                yield from self._finished(batch)
 
     def close(self) -> None:
         """Begin with no more jobs aside."""
         self._aside.shutdown(wait=False, cancel_futures=True)
 
-    def _open(self, leases: ExitStack, claim: Claim) -> _Begun | Outcome:
+    def _opened(self, leases: ExitStack, claim: Claim, *, first: bool) -> _Opened:
+        return claim, attempt(partial(self._open, leases, first=first), claim)
+
+    def _open(self, leases: ExitStack, claim: Claim, *, first: bool) -> _Begun | Outcome:
         """Open a job; return its outcome if there is nothing to answer."""
         opened = self._open_one(claim)
         if not isinstance(opened, Attempt):
             return opened
-        one = _Begun(opened, self._steps.second_opinions.open(opened))
+        one = _Begun(opened, self._steps.second_opinions.open(opened), first)
         leases.enter_context(one.lease)
         one.lease.enter_context(self._leases.holding(claim, partial(self._cancel, opened)))
         if one.waits:
@@ -93,18 +104,26 @@ class SideBySide:
         pool.cancel(lost.prompt_id)
         self._steps.cancel(lost)
 
-    def _begin(self, begun: Sequence[_Begun], ready: _Ready) -> None:
+    def _started(self, opened: Sequence[_Opened], batch: _Batch) -> Iterator[Worked]:
+        """Begin jobs; yield the outcomes of those that have nothing to answer."""
+        begun = [one for _, one in opened if isinstance(one, _Begun)]
+        batch.left += len(begun)
+        self._begin(begun, batch)
+        if ended := [(claim, one) for claim, one in opened if not isinstance(one, _Begun)]:
+            yield ended
+
+    def _begin(self, begun: Sequence[_Begun], batch: _Batch) -> None:
         """Begin all jobs: in the batch, by vectors, or aside."""
         light = self._steps.answerer.light_kinds
         for one in begun:
             if one.waits:
-                self._go_aside(one, ready, partial(self._alone, one.attempt))
+                self._go_aside(one, batch, partial(self._alone, one.attempt))
         together = [one for one in begun if not one.waits]
-        self._begin_batch([one for one in together if one.attempt.job.kind not in light], ready)
+        slow = [one for one in together if one.attempt.job.kind not in light]
+        self._begin_batch(slow, batch.ready)
         for kind in light:
-            same = [one for one in together if one.attempt.job.kind == kind]
-            for one, pending in zip(same, self._by_vectors(same), strict=True):
-                ready.put((one, pending))
+            if same := [one for one in together if one.attempt.job.kind == kind]:
+                batch.later.append(partial(self._by_vectors, same, batch.ready))
 
     def _begin_batch(self, begun: Sequence[_Begun], ready: _Ready) -> None:
         """Begin jobs that need a slot of the batch, with one write to the engine's process."""
@@ -123,22 +142,32 @@ class SideBySide:
 
         self._steps.answerer.begin_prompts(prompts, take)
 
-    def _by_vectors(self, same: Sequence[_Begun]) -> list[PendingAnswer]:
+    def _by_vectors(self, same: Sequence[_Begun], ready: _Ready) -> None:
         """Answer jobs of one kind in one call, or each in its own if a job breaks the call."""
         at_once, jobs = self._steps.answerer.at_once, [one.attempt.job for one in same]
         try:
-            raws = at_once(jobs) if jobs else []
+            answers = [_known(raw) for raw in at_once(jobs)]
         except Exception:  # noqa: BLE001 - the call of the job that breaks it raises it again
-            return [PendingAnswer(partial(_only, partial(at_once, [job]))) for job in jobs]
-        return [_known(raw) for raw in raws]
+            answers = [PendingAnswer(partial(_only, partial(at_once, [job]))) for job in jobs]
+        for answered in zip(same, answers, strict=True):
+            ready.put(answered)
 
-    def _finished(self, ready: _Ready) -> Worked:
+    def _finished(self, batch: _Batch) -> Iterator[Worked]:
         """Wait for an answer; finish its job, and the others whose answers are there."""
+        group = batch.next()
+        with right_of_way.computing(first=group[0][0].first):
+            if worked := self._outcomes(group, batch):
+                batch.left -= len(worked)
+                yield worked
+
+    def _outcomes(self, group: Sequence[_Answered], batch: _Batch) -> Worked:
+        """Finish jobs whose answers are there, but for those that go aside."""
         ended: list[tuple[_Begun, Outcome]] = []
         doubted: list[tuple[_Begun, DoubtedAnswer]] = []
-        for one, answer in _next(ready):
+        for one, answer in group:
+            right_of_way.give_way()
             stage: DoubtedAnswer | Outcome | None = (
-                self._doubted(one, answer, ready) if isinstance(answer, PendingAnswer) else answer
+                self._doubted(one, answer, batch) if isinstance(answer, PendingAnswer) else answer
             )
             if isinstance(stage, DoubtedAnswer):
                 doubted.append((one, stage))
@@ -150,7 +179,7 @@ class SideBySide:
         return [(one.attempt.claim, outcome) for one, outcome in ended]
 
     def _doubted(
-        self, one: _Begun, pending: PendingAnswer, ready: _Ready
+        self, one: _Begun, pending: PendingAnswer, batch: _Batch
     ) -> DoubtedAnswer | Outcome | None:
         """Check and doubt an answer that is there; return `None` if the job goes aside."""
         try:
@@ -158,12 +187,10 @@ class SideBySide:
             quick = raw.content is None or bounded.is_quick(one.attempt.job, raw.content)
             pending = _known(raw)
         except Exception as error:  # noqa: BLE001 - raised again by the steps
-            quick, pending = (
-                not isinstance(error, InvalidJob),
-                PendingAnswer(partial(_raise, error)),
-            )
+            quick = not isinstance(error, InvalidJob)
+            pending = PendingAnswer(partial(_raise, error))
         if not quick:
-            self._go_aside(one, ready, partial(self._last_steps, one, pending))
+            self._go_aside(one, batch, partial(self._last_steps, one, pending))
             return None
         with pool.cancellable(one.attempt.prompt_id):
             steps = partial(self._steps.doubt, one.attempt, one.second, pending)
@@ -180,19 +207,21 @@ class SideBySide:
         except Exception:  # noqa: BLE001 - the decision on the job that broke it raises it again
             decisions = [partial(escalator.decide, answer) for _, answer in doubted]
         for (one, _), decide in zip(doubted, decisions, strict=True):
+            right_of_way.give_way()
             yield one, attempt(partial(self._concluded, one, decide), one.attempt.claim)
 
-    def _concluded(
-        self, one: _Begun, decide: Callable[[], DecidedAnswer], _claim: Claim
-    ) -> Outcome:
+    def _concluded(self, one: _Begun, decide: _Decide, _claim: Claim) -> Outcome:
         return self._steps.conclude(one.second, decide())
 
     def _last_steps(self, one: _Begun, pending: PendingAnswer) -> Outcome:
         with pool.cancellable(one.attempt.prompt_id):
             return self._steps.finish(one.attempt, one.second, pending)
 
-    def _go_aside(self, one: _Begun, ready: _Ready, steps: Callable[[], Outcome]) -> None:
-        self._aside.submit(lambda: ready.put((one, attempt(lambda _: steps(), one.attempt.claim))))
+    def _go_aside(self, one: _Begun, batch: _Batch, steps: Callable[[], Outcome]) -> None:
+        """Work a job on a thread of its own, or on this one if it keeps no other waiting."""
+        put_off: Callable[[Callable[[], None]], object]
+        put_off = batch.later.append if batch.lone else self._aside.submit
+        put_off(lambda: batch.ready.put((one, attempt(lambda _: steps(), one.attempt.claim))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +230,7 @@ class _Begun:
 
     attempt: Attempt
     second: SecondOpinion
+    first: bool
     lease: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -209,15 +239,47 @@ class _Begun:
         return self.second.possible or self.attempt.suspect or self.attempt.job.stream
 
 
-#: Answers that are there, and outcomes of jobs that went aside.
-_Ready = queue.SimpleQueue[tuple[_Begun, PendingAnswer | Outcome]]
+#: An answer that is there, or the outcome of a job that went aside.
+_Answered = tuple[_Begun, PendingAnswer | Outcome]
+_Ready = queue.SimpleQueue[_Answered]
+_Decide = Callable[[], DecidedAnswer]
+_Opened = tuple[Claim, _Begun | Outcome]
 
 
-def _next(ready: _Ready) -> Iterator[tuple[_Begun, PendingAnswer | Outcome]]:
-    """Wait for something that is ready; yield it, and what else is."""
-    yield ready.get()
-    for _ in range(min(ready.qsize(), JOBS_AT_ONCE - 1)):
-        yield ready.get()
+class _Batch:
+    """The jobs of one thread that have begun, and their answers.
+
+    Attributes:
+        lone: there is only one job.
+        left: jobs that have begun and have no outcome.
+        later: waits for vectors, or works the lone job that would keep others waiting.
+    """
+
+    def __init__(self, *, lone: bool) -> None:
+        self.lone = lone
+        self.later: list[Callable[[], None]] = []
+        self.ready: _Ready = queue.SimpleQueue()
+        self.left = 0
+
+    def answered_within(self, seconds: float) -> bool:
+        """Wait for an answer; return False if that takes longer."""
+        try:
+            self.ready.put(self.ready.get(timeout=seconds))
+        except queue.Empty:
+            return False
+        return True
+
+    def next(self) -> list[_Answered]:
+        """Wait for an answer; return it with others: of jobs that go first, if there are any."""
+        while self.later:
+            self.later.pop()()
+        count = min(max(1, self.ready.qsize()), JOBS_AT_ONCE)
+        group = [self.ready.get() for _ in range(count)]
+        first = [answered for answered in group if answered[0].first]
+        for answered in group if first else ():
+            if not answered[0].first:
+                self.ready.put(answered)
+        return first or group
 
 
 def _same(decided: DecidedAnswer) -> DecidedAnswer:

@@ -21,6 +21,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.log_lines.line_handler import LinesTogether
 from forebay.routing.logs import Event, event
 from forebay.workers.runtime.claims.in_flight import InFlight
+from forebay.workers.runtime.claims.right_of_way import right_of_way
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
 from forebay.workers.runtime.outcomes import Dropped, Outcome, Recorded, Retry
 from forebay.workers.runtime.recording import record, record_patiently, record_together
@@ -216,7 +217,7 @@ def work_claim(
 
 def _worked(work: Work, claims: Sequence[Claim], work_all: WorkAll | None) -> Iterator[Worked]:
     """Yield the outcomes of jobs that are worked together, or of one after the other."""
-    if work_all is not None and len(claims) > 1:
+    if work_all is not None:
         yield from work_all(claims)
     else:
         for claim in claims:
@@ -231,6 +232,7 @@ def _record_all(
     done = []
     with LinesTogether():
         for claim, outcome in worked:
+            right_of_way.give_way()
             recorded = Recorded(claim.id, Dropped(), "lost")
             try:
                 recorded = together.get(claim.token) or _recorded(ledger, claim, outcome)

@@ -117,7 +117,9 @@ local function head(class)
 end
 
 -- Return the job to claim, its class and its tenant. Once bulk jobs have waited for `ageing_ms`,
--- they get one claim in `bulk_share`, however many interactive jobs wait, until no bulk job waits.
+-- they get one claim in `bulk_share`, however many interactive jobs wait, until no bulk job waits. If
+-- interactive jobs of the same tenant wait, such a claim costs it a turn among them: jobs of both
+-- classes get a tenant no more than jobs of one.
 local function choose()
   if shards == '1' then
     local shard, owner = head('rows')
@@ -142,6 +144,7 @@ local function choose()
   if bulk and number(redis.call('HINCRBY', 'fb:picks', queue, 1)) % tonumber(bulk_share) == 0 then
     local since = number(redis.pcall('HGET', 'fb:since', queue .. ':bulk'))
     if now_ms() - since > tonumber(ageing_ms) then
+      redis.call('ZADD', 'fb:turn:' .. queue .. ':interactive', 'XX', 'INCR', 1, bulk_tenant)
       return bulk, 'bulk', bulk_tenant
     end
   end

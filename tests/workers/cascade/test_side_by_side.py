@@ -42,7 +42,7 @@ REQUESTS = [
 
 def claimed(lanes, requests, **options):
     """Claim a job for each request in the local lane, in the order of the requests."""
-    made = [Job(request=request, tenant="acme", **options) for request in requests]
+    made = [Job(**{"request": request, "tenant": "acme", **options}) for request in requests]
     assert lanes.ledger.create(made) == [job.id for job in made]
     claims = []
     for queue in ("local.default", "embed"):
@@ -90,6 +90,21 @@ def test_what_is_ready_together_ends_together_but_not_more_than_a_few_jobs(lanes
     outcomes, groups = together(lanes, claimed(lanes, [say("yes")] * 40))
     assert all(isinstance(outcome, Answered) for outcome in outcomes)
     assert max(map(len, groups)) <= JOBS_AT_ONCE
+
+
+def test_the_job_of_a_tenant_with_few_is_ready_by_itself_before_many_of_another(lanes):
+    many, few = claimed(lanes, [say("yes")] * 9), claimed(lanes, [say("yes")], tenant="few")
+    outcomes, groups = together(lanes, [*many, *few])
+    assert all(isinstance(outcome, Answered) for outcome in outcomes)
+    assert groups[0] == [few[0].id]
+
+
+def test_a_job_that_is_alone_needs_no_other_thread(lanes, monkeypatch):
+    monkeypatch.setattr(lanes.local._side_by_side, "_aside", None)
+    for claim in claimed(lanes, [say("yes"), say("no")], stream=True):
+        (outcome,), _ = together(lanes, [claim])
+        assert isinstance(outcome, Answered)
+    monkeypatch.undo()
 
 
 def test_a_job_that_is_damaged_or_lost_does_not_stop_the_others(lanes):

@@ -22,7 +22,8 @@ class SlotShares:
     """Shares out the slots between interactive requests, bulk requests and tenants.
 
     1. Interactive requests go before bulk requests. Of equals, a tenant that holds less than its
-       fair share of the slots goes first, then the earliest deadline, then the first submitted.
+       fair share of the slots goes first, then the tenant that holds the fewest beyond it, then the
+       earliest deadline, then the first submitted.
     2. The last `reserved` slots are for interactive requests of tenants below their fair share.
        Bulk requests take them if no interactive request has come for `RECENT_S`, so that no slot
        is empty in vain.
@@ -128,10 +129,11 @@ class _View:
         self._yieldable += request.on_text is None
         self._held[request.bulk, request.prompt.tenant] += 1
 
-    def rank(self, request: QueuedRequest) -> tuple[int, bool, float, float]:
+    def rank(self, request: QueuedRequest) -> tuple[int, int, float, float]:
         """Return the order of admission; the lowest rank goes first."""
         priority, deadline = request.rank
-        return priority, self._has_share(request), deadline, request.since
+        beyond = self._held_by(request) - self._share[request.bulk] + 1
+        return priority, max(0, beyond), deadline, request.since
 
     def may_take_reserved(self, request: QueuedRequest) -> bool:
         """Return whether a waiting request may take a reserved slot."""

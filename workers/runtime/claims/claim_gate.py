@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from forebay.workers.runtime.claims.in_flight import SOON_S, InFlight
+from forebay.workers.runtime.claims.right_of_way import right_of_way
 
 AHEAD_S = 0.1  # a worker claims at once what it ends in this time
 CLOSED_S = 0.5  # how late a thread at the gate notices that the worker drains
@@ -39,6 +40,7 @@ class ClaimGate:
         """
         with self._turns[queue]:
             most = self._soon_ended()
+            right_of_way.give_way()
             yield min(most, self._room(most))
 
     def _room(self, most: int) -> int:

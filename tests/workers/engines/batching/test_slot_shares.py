@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,11 +26,14 @@ class World:
         self.shares = SlotShares(slots, reserved, lambda: self.now)
         self.ready, self.running = [], []
 
-    def ask(self, tenant="acme", *, bulk=False, on_text=None):
+    def ask(self, tenant="acme", *, bulk=False, on_text=None, deadline=None):
         self.now += 0.001
         name = f"{tenant}.{len(self.ready) + len(self.running)}"
         turns = (Turn(role="user", content="x"),)
-        prompt = Prompt(id=name, messages=turns, max_tokens=1, priority=int(bulk), tenant=tenant)
+        prompt = Prompt(
+            id=name, messages=turns, max_tokens=1, priority=int(bulk), tenant=tenant,
+            deadline=deadline,
+        )  # fmt: skip
         request = QueuedRequest(prompt, on_text, since=self.now)
         self.shares.note(request)
         self.ready.append(request)
@@ -195,6 +200,16 @@ def test_of_equal_requests_the_tenant_with_less_goes_first():
     busy = [world.ask("busy") for _ in range(3)]
     other = world.ask("other")
     assert world.fill() == [busy[0], other]
+
+
+def test_deadlines_get_a_tenant_no_more_of_the_slots_than_others():
+    world = World(slots=8, reserved=0)
+    for _ in range(8):
+        world.ask("hasty", deadline=2_000.0)
+        for tenant in ("one", "two"):
+            world.ask(tenant)
+    held = Counter(request.prompt.tenant for request in world.fill())
+    assert sorted(held.values()) == [2, 3, 3]
 
 
 def test_tenants_share_the_slots_of_bulk_requests_too():
