@@ -44,6 +44,9 @@ TOKEN_SHAPES = (
     ("<", r"(?:extra_id|reserved|SPECIAL|unused)_?\d{1,4}>"), ("<", r"seed:[\w:]{1,30}>"),
 )  # fmt: skip
 
+#: How many parts an answer can have: those of its tokens, and of its beginning and end.
+_CHUNKS_PER_TOKEN, _OTHER_CHUNKS = 2, 64
+
 
 class Formats:
     """Finds out the format of each constrained prompt before the prompt is admitted."""
@@ -191,7 +194,10 @@ class OpenAIGenerator:
 
     async def _generate(self, run: _Run, body: dict[str, Any]) -> None:
         streams = run.prompt.stream and run.format is None
+        left = _CHUNKS_PER_TOKEN * body["max_tokens"] + _OTHER_CHUNKS
         async for chunk in self._connection.client.chat(body):
+            if (left := left - 1) < 0:
+                raise Unavailable("the server sends an answer without an end")
             part = run.generation.take(chunk)
             if run.generation.model != self._served.answering:
                 raise Unavailable("the server answers with another model than at the start")
