@@ -163,8 +163,8 @@ class Generate(Answerable[Generation]):
     """Chat messages in, text out. Answered by a `Generation`.
 
     Attributes:
-        messages: 1 to 200 turns. If the last one is the assistant's, the answer continues it; this
-            goes neither with a schema nor with a regex.
+        messages: 1 to 200 turns. If the last one is the assistant's, the answer continues it. A
+            schema or a regex then holds for that message and the answer together.
         max_tokens: the limit of the answer, in tokens of the model.
         temperature: 0 gives the most probable text, more gives more variety.
         top_p: sample from the most probable tokens that together have this probability.
@@ -196,9 +196,6 @@ class Generate(Answerable[Generation]):
             raise InvalidJob("cannot be combined with schema", field="regex")
         if all(message.role == "assistant" for message in self.messages):
             raise InvalidJob("must have a message of the user or the system", field="messages")
-        if self.prefill is not None and (self.schema_ is not None or self.regex is not None):
-            words = "must end with the user's: a schema, a regex or tools need a new answer"
-            raise InvalidJob(words, field="messages")
         if not shows_text(self.messages[-1].content):
             raise InvalidJob("the last message must not be blank", field="messages")
         if sum(len(message.content) for message in self.messages) > MAX_TEXT:
@@ -215,6 +212,10 @@ class Generate(Answerable[Generation]):
     def asked(self) -> str:
         """The last message that is not the assistant's."""
         return next(one.content for one in reversed(self.messages) if one.role != "assistant")
+
+    def whole(self, text: str) -> str:
+        """Return an answer after the message that it continues, if it continues one."""
+        return (self.prefill or "") + text
 
     def trimmed(self, text: str) -> str:
         """Return an answer without white space at its ends; white space may follow a prefill."""

@@ -175,10 +175,10 @@ def _generation(request: Generate, content: Generation, finish: Ending) -> Itera
     yield from _prose(content.text)
     yield _check("whole", "length" not in (finish, content.finish), "cut off")
     if request.regex is not None:
-        error = mismatch(request.regex, content.text)
+        error = mismatch(request.regex, request.whole(content.text))
         yield _check("regex", error is None, error or "")
     if request.schema_ is not None:
-        error = _json_fault(request.schema_, content.text)
+        error = _json_fault(request.schema_, request.whole(content.text))
         yield _check("schema", error is None, error or "")
 
 

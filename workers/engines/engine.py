@@ -76,13 +76,14 @@ class Prompt(Frame):
 
     Attributes:
         id: unique among the requests in flight; `Engine.cancel` takes it.
-        messages: the conversation; the engine renders it with the model's own chat template.
+        messages: the conversation, which the engine renders with the model's own chat template.
+            The text continues the last turn if that is the assistant's.
         max_tokens: the most tokens that the engine may generate.
         deadline: Unix time in seconds after which nobody needs the answer.
         priority: the lowest number is admitted first: 0 interactive, 1 bulk.
         tenant: whose request it is; tenants have equal shares of the batch.
-        constraint: what the text must look like. An engine that cannot enforce the constraint
-            refuses the request with `InvalidJob`; it never ignores the constraint.
+        constraint: what the text must look like, after the turn that it continues. An engine that
+            cannot enforce it refuses the request with `InvalidJob`, and never ignores it.
         best_effort: the engine enforces as much of the constraint as it can, and refuses the
             request only if nothing of the constraint can be enforced. The caller checks the text.
         score_options: with a `Choice`, also return the log-probability of every option.
@@ -109,6 +110,11 @@ class Prompt(Frame):
     stream: bool = False
     branches: tuple[Branch, ...] = Field((), repr=False)
     logprobs: int | None = None
+
+    @property
+    def prefill(self) -> str | None:
+        """The assistant's last turn, if the text continues it."""
+        return self.messages[-1].content if self.messages[-1].role == "assistant" else None
 
 
 def alike(prompt: Prompt, contents: Mapping[str, str]) -> list[Prompt]:
@@ -145,8 +151,7 @@ class Completion(Frame):
         option_logprobs: the natural-log probability of each option, if `score_options` was set.
         branch_logprobs: the same for each branch of a prompt that has branches, in their order.
         token_logprobs: the tokens of the text with their probabilities, if `logprobs` was set.
-        queued_s: seconds that the request waited for a slot.
-        prefill_s, decode_s: seconds that the model read the prompt, and generated the answer.
+        queued_s, prefill_s, decode_s: seconds of waiting, reading the prompt, and generating.
     """
 
     id: str
@@ -163,11 +168,6 @@ class Completion(Frame):
     queued_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
-
-
-def low_quantile(logprobs: Sequence[float]) -> float | None:
-    """Return the 10 % quantile (nearest rank from below), or `None` for no values."""
-    return sorted(logprobs)[(len(logprobs) - 1) // 10] if logprobs else None
 
 
 class Vectors(Frame):

@@ -66,7 +66,8 @@ class EngineSettings(EnvironmentSettings):
             jobs: at least one, if there are at least two. 0 reserves none.
         context_tokens: tokens of one request, prompt and answer together.
         threads: CPU threads of the engine; 1 is fastest on a machine that others use too.
-        hang_s: an engine that has work and makes no step for so many seconds is killed.
+        hang_s: an engine that has work and makes no step for so many seconds is killed. The server
+            of `openai` may keep one request without a part of its answer for twice as long.
         start_s: an engine that is not ready after so many seconds is killed.
         attention: for `exl2`: `flash-attn`, or `torch`, slower, without compiled attention.
         gpu_layers: layers that `llamacpp` puts on the GPU, if it was built for one; if unset, all.

@@ -7,6 +7,10 @@ import json
 from forebay.routing.jobs import Generate
 from forebay.workers.engines.engine import Constraint, JsonSchema, Pattern, Turn
 
+_FROM_ITS_BEGINNING = (
+    "Your last message is the beginning of your answer, which must be, as a whole,"
+)
+
 
 def frontier_turns(request: Generate) -> list[Turn]:
     """Return the chat, after a system turn that asks for the form of the answer if there is one."""
@@ -17,7 +21,8 @@ def frontier_turns(request: Generate) -> list[Turn]:
         form = f"a text that matches, as a whole, this regular expression: {request.regex}"
     else:
         return chat
-    return [Turn(role="system", content=f"Answer with {form}\nand nothing else."), *chat]
+    asked = "Answer with" if request.prefill is None else _FROM_ITS_BEGINNING
+    return [Turn(role="system", content=f"{asked} {form}\nand nothing else."), *chat]
 
 
 def local_turns(request: Generate) -> list[Turn]:

@@ -52,6 +52,18 @@ def document(text: str, *, kind: type[Any] | None = None) -> Document:
     return candidates[0]
 
 
+def is_json(text: str) -> bool:
+    """Return whether a text is one JSON document and nothing else."""
+    return _parsed(text, mends=False) is not None
+
+
+def json_kind(schema: dict[str, Any]) -> type[Any] | None:
+    """Return the Python type of a schema's type; `None` if the schema has no single one."""
+    kinds: dict[str, type[Any]] = {"object": dict, "array": list}
+    name = schema.get("type")
+    return kinds.get(name, str) if isinstance(name, str) else None
+
+
 def without_thoughts(text: str) -> str:
     """Return the text without a byte order mark, and without the thoughts that lead to it.
 
@@ -100,7 +112,7 @@ def _bracketed(text: str) -> Iterator[str]:
                 yield text[start:end]
 
 
-def _parsed(text: str) -> Document | None:
+def _parsed(text: str, *, mends: bool = True) -> Document | None:
     """Return the document that a text is as a whole; `None` if it is not JSON.
 
     Two slips of models leave no doubt about what is meant, and are mended: line breaks in strings,
@@ -110,7 +122,8 @@ def _parsed(text: str) -> Document | None:
     try:
         return Document(_loaded(text), text)
     except (ValueError, RecursionError):  # UnicodeEncodeError of half a pair is a ValueError
-        pass
+        if not mends:
+            return None
     try:
         data = _loaded(_LAST_COMMA.sub(r"\1", text), strict=False)
         return Document(data, json.dumps(data, ensure_ascii=False))

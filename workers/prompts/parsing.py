@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
 
 from forebay.routing.base import made
 from forebay.routing.errors import BadAnswer
@@ -32,7 +31,14 @@ from forebay.routing.json_tree import is_deeper_than
 from forebay.routing.questions.decisions import answer_to
 from forebay.workers.checks.reading.words import counted_words, ends_sentence
 from forebay.workers.engines.engine import Ending
-from forebay.workers.prompts.json_answers import document, without_fence, without_thoughts
+from forebay.workers.engines.prefills import after
+from forebay.workers.prompts.json_answers import (
+    document,
+    is_json,
+    json_kind,
+    without_fence,
+    without_thoughts,
+)
 from forebay.workers.prompts.label_answers import label
 from forebay.workers.prompts.questions.stated_probabilities import stated_decisions
 
@@ -135,15 +141,26 @@ def _extraction(text: str) -> Extraction:
 
 
 def _generated(request: Generate, text: str) -> str:
+    if request.prefill is not None:
+        return _continuation(request, text)
     if request.schema_ is not None:
-        return document(text, kind=_json_kind(request.schema_.get("type"))).text
+        return document(text, kind=json_kind(request.schema_)).text
     return without_fence(without_thoughts(text)) if request.regex else request.trimmed(text)
 
 
-def _json_kind(name: Any) -> type[Any] | None:
-    """Return the Python type of a schema's type; `None` if the schema has no single one."""
-    kinds: dict[str, type[Any]] = {"object": dict, "array": list}
-    return kinds.get(name, str) if isinstance(name, str) else None
+def _continuation(request: Generate, text: str) -> str:
+    """Return what of a text follows the assistant's last message.
+
+    A model that was asked for JSON may have written the whole answer once more.
+    """
+    rest = request.trimmed(text)
+    if request.schema_ is None or is_json(request.whole(rest)):
+        return rest
+    again = document(text, kind=json_kind(request.schema_)).text
+    following = after(request.prefill or "", again)
+    if following is None:
+        raise BadAnswer("the answer does not begin as the assistant's last message does")
+    return following
 
 
 def _summary(text: str, max_words: int, finish: Ending) -> str:

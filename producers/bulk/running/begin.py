@@ -266,7 +266,8 @@ def source_again(manifest: Manifest, rows: RowsLike | None = None) -> Source:
             )
         return _opened(rows, manifest.source_format, manifest.folder)
     path = manifest.source or str(manifest.spool)
-    source = open_source(path, format=manifest.source_format)  # type: ignore[arg-type]  # as it was
+    form: Any = manifest.source_format
+    source = open_source(path, format=form, name=manifest.name_of_spool)
     change = manifest.fingerprint and source.changed_since(manifest.fingerprint)
     if change:
         source.close()

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.options import Order
+from forebay.producers.bulk.sources.open_source import ROWS, STDIN_NAME
 from forebay.producers.bulk.streams.fingerprint import Fingerprint
 from forebay.routing.errors import InvalidJob
 
@@ -74,6 +75,13 @@ class Manifest:
     def spool(self) -> Path:
         """The file that keeps rows which came from standard input or an iterable."""
         return self.folder / SPOOL
+
+    @property
+    def name_of_spool(self) -> str | None:
+        """How the caller knows the rows of the spool; `None` if there is no spool."""
+        if self.source:
+            return None
+        return ROWS if self.source_format == "items" else STDIN_NAME
 
     @property
     def bad_rows(self) -> Path:

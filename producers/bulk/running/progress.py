@@ -37,7 +37,8 @@ class Progress:
         degraded: rows whose answer is degraded.
         rows_per_s: rows that ended in a second, over the last minute; `None` if not known yet.
         left_s: seconds until all rows are over, at this rate; `None` if not known yet.
-        spent_usd, reserved_usd: dollars of settled calls, and of calls under way.
+        spent_usd, reserved_usd: dollars of settled calls, and of calls under way or without an end
+            that is known: an answer whose connection was cut counts at its worst case.
         projected_usd: what the whole will have cost, at this rate.
         max_usd: the budget of the bulk, or `None`.
         checks: how many answers failed each check, the most frequent first.

@@ -32,6 +32,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 GIVEN_FORMATS = tuple(each for each in FORMATS if each != "items")
 
 STDIN = "-"
+#: How errors and bad rows name an iterable, and standard input.
+ROWS, STDIN_NAME = "rows", "standard input"
 
 #: Some countries' spreadsheets separate the cells of CSV by semicolons.
 CSV_DELIMITERS = ",;\t"
@@ -51,6 +53,7 @@ def open_source(
     *,
     format: Format | None = None,  # noqa: A002 - the word of the command line
     spool: Path | None = None,
+    name: str | None = None,
 ) -> Source:
     """Open the input of a bulk.
 
@@ -61,6 +64,7 @@ def open_source(
             `jsonl` for standard input. `items` is the format of a spool that an iterable filled.
         spool: a file that keeps what comes from standard input or an iterable, so that another
             process can read it again; without it, a temporary file.
+        name: how errors and bad rows name a file that is read; by default by its path.
 
     Raises:
         InvalidJob: The input does not exist, or has no format that is known.
@@ -71,12 +75,10 @@ def open_source(
         if format in {"parquet", "text"}:
             raise InvalidJob("must be jsonl, csv or tsv for standard input", field="format")
         read: Any = sys.stdin.buffer
-        stdin = SpooledInput(
-            read.read1, path=spool, name="standard input", ready=_readiness_of(read)
-        )
+        stdin = SpooledInput(read.read1, path=spool, name=STDIN_NAME, ready=_readiness_of(read))
         return _text_source(stdin, format) if format else JsonlSource(stdin, guessed=True)
     if isinstance(source, str | PathLike):
-        return _open_path(Path(source), format, spool)
+        return _open_path(Path(source), format, spool, name)
     if isinstance(source, Iterable) and not isinstance(source, NOT_ROWS):
         return _items(source, spool)
     wrong = type(source).__name__
@@ -85,7 +87,7 @@ def open_source(
     )
 
 
-def _open_path(path: Path, form: Format | None, spool: Path | None) -> Source:
+def _open_path(path: Path, form: Format | None, spool: Path | None, name: str | None) -> Source:
     mode = _mode(path)
     if stat.S_ISDIR(mode):
         if form not in {None, "text"}:
@@ -95,7 +97,7 @@ def _open_path(path: Path, form: Format | None, spool: Path | None) -> Source:
     if form is None or form == "text":
         raise _no_format(path, mode)
     if stat.S_ISREG(mode):
-        return _parquet(path) if form == "parquet" else _text_source(FileInput(path), form)
+        return _parquet(path) if form == "parquet" else _text_source(FileInput(path, name), form)
     if form == "parquet":
         raise InvalidJob("must be a file to be read as Parquet, not a pipe", field=shown(path))
     live = path.open("rb", buffering=0)  # a named pipe, or what a shell makes of <(command)
@@ -130,13 +132,11 @@ def _no_format(path: Path, mode: int) -> InvalidJob:
 def _items(source: Iterable[Any], spool: Path | None) -> Source:
     """Open an iterable. A collection never blocks; anything else may."""
     if isinstance(source, Collection):
-        return ItemsSource(SpooledInput(ItemStream(source).read, path=spool, name="rows"))
+        return ItemsSource(SpooledInput(ItemStream(source).read, path=spool, name=ROWS))
     ahead = ReadAhead(source)
     try:
         return ItemsSource(
-            SpooledInput(
-                ahead.read, path=spool, name="rows", ready=ahead.ready, on_close=ahead.close
-            )
+            SpooledInput(ahead.read, path=spool, name=ROWS, ready=ahead.ready, on_close=ahead.close)
         )
     except BaseException:
         ahead.close()

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from forebay.producers.bulk.running.forecast import Forecast
 from forebay.producers.bulk.running.progress import Progress
 from forebay.producers.bulk.sample import Estimate
+from forebay.routing.bulk.bulks import ENDED
 from forebay.routing.errors import counted
 
 LINE_EVERY_S = 5.0  # in a pipe
@@ -179,7 +180,10 @@ def _money(progress: Progress) -> str:
         return ""
     limit = "" if progress.max_usd is None else f" of ${progress.max_usd:.2f}"
     whole = "" if progress.projected_usd is None else f", ${progress.projected_usd:.6f} projected"
-    return f" · ${progress.spent_usd:.6f}{limit} spent{whole}"
+    spent = f" · ${progress.spent_usd:.6f}{limit} spent{whole}"
+    if progress.state not in ENDED or not progress.reserved_usd:
+        return spent
+    return f"{spent}, ${progress.reserved_usd:.6f} reserved: some calls had no whole answer"
 
 
 def _counted(numbers: Mapping[str, int]) -> str:

@@ -8,7 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from forebay.producers.gateway.asking.tools import Call, Tool, ToolName, result, said
+from forebay.producers.gateway.asking.tools import (
+    Call,
+    Tool,
+    ToolName,
+    check_answered,
+    result,
+    said,
+)
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import AnyPartsText, Body, Ignored, only
 from forebay.routing.base import tagged_by
@@ -132,7 +139,7 @@ def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
     Thoughts are left out, and messages in which nobody says a word.
 
     Raises:
-        InvalidRequest: A result belongs to no call before it.
+        InvalidRequest: A result belongs to no call before it, or a call has no result.
     """
     names: dict[str, str] = {}
     found: list[tuple[str, str]] = []
@@ -142,9 +149,10 @@ def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
         results = [part for part in message.content if isinstance(part, ToolResultPart)]
         names |= {call.id: call.name for call in calls}
         found += [("tool", _result(one, names, number)) for one in results]
-        if calls:
-            text = said(text, [Call(call.name, call.input) for call in calls])
         is_last = number == len(messages) - 1
+        if calls:
+            check_answered(is_last=is_last, field=f"messages.{number}.content")
+            text = said(text, [Call(call.name, call.input) for call in calls])
         if text or (message.role == "user" and is_last and not results):
             found.append((message.role, text))
     return found

@@ -48,9 +48,9 @@ async def create_message(request: Request) -> Response:
     chat = body.chat()
     (job,) = jobs(chat, wanted, body.forebay, request.headers, by.tenant)
     if body.stream:
-        return await streamed(request, Telling.of(by, job, chat.tools), body.model)
+        return await streamed(request, Telling.of(by, job, chat.form), body.model)
     (answer,) = await ask(request, by, [job])
-    return respond(message(answer, chat.tools), {**by.headers, **origin.headers([answer])})
+    return respond(message(answer, chat.form), {**by.headers, **origin.headers([answer])})
 
 
 @router.post("/v1/messages/count_tokens", **COUNT)

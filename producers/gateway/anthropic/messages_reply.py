@@ -77,11 +77,16 @@ def message(answer: Answer, tools: Tools | None = None) -> MessageObject:
     text, calls = reply_of(answer.content, tools)
     return {
         **empty(answer.id, answer.model or ""),
-        "content": [*tool_uses(answer.id, calls)] if calls else [{"type": "text", "text": text}],
+        "content": [*text_of_reply(text, calls), *tool_uses(answer.id, calls)],
         **ending(answer.content, calls),
         "usage": usage(answer),
         "forebay": origin.origin(answer),
     }
+
+
+def text_of_reply(text: str, calls: Sequence[Call]) -> list[TextBlock]:
+    """Return the text of an answer as a block; none if the answer is calls alone."""
+    return [{"type": "text", "text": text}] if text or not calls else []
 
 
 def tool_uses(job_id: str, calls: Sequence[Call]) -> list[ToolUseBlock]:

@@ -12,6 +12,7 @@ from forebay.producers.gateway.anthropic.messages_reply import (
     ToolUseBlock,
     empty,
     ending,
+    text_of_reply,
     tool_uses,
     usage,
 )
@@ -50,15 +51,15 @@ async def _events(request: Request, telling: Telling, model: str) -> AsyncIterat
 def _ending(told: Told, *, begun: bool) -> Iterator[bytes]:
     """Yield the events after the last text: how it ended, and how the answer was made."""
     answer = told.answer
-    if told.calls:
-        for number, block in enumerate(tool_uses(answer.id, told.calls)):
-            yield from _tool_use(number, block)
-    else:
+    texts = text_of_reply(told.whole, told.calls)
+    if texts:
         if not begun:
             yield _begin(0, {"type": "text", "text": ""})
         if told.rest.text:
             yield _text(told.rest.text)
         yield _event("content_block_stop", index=0)
+    for number, block in enumerate(tool_uses(answer.id, told.calls), len(texts)):
+        yield from _tool_use(number, block)
     yield _event(
         "message_delta",
         delta=ending(answer.content, told.calls),

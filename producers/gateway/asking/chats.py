@@ -54,6 +54,13 @@ class Chat:
     metadata: dict[str, str] | None = None
     fields: Mapping[str, str] | None = None
 
+    @property
+    def form(self) -> Tools | None:
+        """The form of an answer that may call tools; `None` if there are none to call."""
+        if self.tools is None or self.messages[-1][0] != "assistant":
+            return self.tools
+        return self.tools.after(self.messages[-1][1], as_json=self.schema is not None)
+
 
 def jobs(
     chat: Chat, target: Target, own: Own | None, headers: Mapping[str, str], tenant: str, n: int = 1
@@ -111,7 +118,8 @@ def _request(kind: str, chat: Chat, own: Own) -> dict[str, Any]:
 
 
 def _generate(chat: Chat) -> dict[str, Any]:
-    schema = chat.tools.schema(chat.schema) if chat.tools else chat.schema
+    form = chat.form
+    schema = form.schema(chat.schema) if form else chat.schema
     given = {
         "max_tokens": chat.max_tokens, "temperature": chat.temperature, "top_p": chat.top_p,
         "stop": tuple(chat.stop) or None, "schema": schema,
@@ -132,9 +140,12 @@ def _turns(chat: Chat) -> list[tuple[str, str]]:
         else:
             turns.append((role, text))
     turns = [("user" if role == "tool" else role, text) for role, text in turns]
-    if chat.tools is None:
+    form = chat.form
+    if form is None:
         return turns
-    about = chat.tools.instructions()
+    if form.begun:
+        turns[-1] = ("assistant", form.begun)
+    about = form.instructions()
     if turns and turns[0][0] == "system":
         return [("system", f"{turns[0][1]}\n\n{about}"), *turns[1:]]
     return [("system", about), *turns]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import StringConstraints
@@ -29,6 +29,8 @@ _FORM = (
 )
 _CALL_FORM = '{"tool_calls": [{"name": "NAME OF THE TOOL", "arguments": {...}}]} to call'
 _ANSWER_FORM = '{"answer": ...} to answer without a tool'
+_BOTH_FORM = '{"answer": ..., "tool_calls": [{"name": "NAME OF THE TOOL", "arguments": {...}}]}'
+_CALLS_OPTIONAL = ', without "tool_calls" to answer without a tool'
 
 
 class Call(NamedTuple):
@@ -71,11 +73,23 @@ class Tools:
         tools: what the model may call.
         required: the model must call a tool, and may not answer itself.
         parallel: the model may call several tools at once.
+        begun: what the model has written already, in the form; see `after`.
     """
 
     tools: tuple[Tool, ...]
     required: bool = False
     parallel: bool = True
+    begun: str = ""
+
+    def after(self, prefill: str, *, as_json: bool) -> Tools:
+        """Return the form of an answer that goes on from a text; calls may follow the text.
+
+        Args:
+            prefill: the text.
+            as_json: the text begins the JSON of a schema, and is no text of its own.
+        """
+        written = prefill if as_json else json.dumps(prefill, ensure_ascii=False)[:-1]
+        return replace(self, begun=f'{{"{ANSWER}": {written}')
 
     def schema(self, answer: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the schema of what the model writes.
@@ -94,11 +108,15 @@ class Tools:
         most = MAX_CALLS if self.parallel else 1
         item = items[0] if len(items) == 1 else {"anyOf": items}
         calls = {"type": "array", "minItems": 1, "maxItems": most, "items": item}
-        if self.required:
+        if self.required and not self.begun:
             return {**_object({CALLS: calls}), "$defs": definitions}
         if answer is not None:
             definitions[ANSWER] = _moved(dict(answer), f"#/$defs/{ANSWER}")
         said = {"type": "string"} if answer is None else {"$ref": f"#/$defs/{ANSWER}"}
+        if self.begun:
+            both = _object({ANSWER: said, CALLS: calls})
+            required = [ANSWER, CALLS] if self.required else [ANSWER]
+            return {**both, "required": required, "$defs": definitions}
         return {"anyOf": [_object({ANSWER: said}), _object({CALLS: calls})], "$defs": definitions}
 
     def instructions(self) -> str:
@@ -115,19 +133,31 @@ class Tools:
             for one in self.tools
         )
         forms = _CALL_FORM if self.required else f"{_CALL_FORM}, or {_ANSWER_FORM}"
+        if self.begun:
+            forms = f"{_BOTH_FORM}{'' if self.required else _CALLS_OPTIONAL}"
         return _FORM.format(tools=tools, forms=forms)
 
     def reply(self, text: str) -> Reply:
         """Return what a text in the form says. The checks of the answer have held the form."""
         try:
-            said = json.loads(text)
+            said = json.loads(self.begun + text)
         except ValueError:  # a degraded answer whose form is wrong
             return Reply(text)
-        calls = said.get(CALLS) if isinstance(said, dict) else None
-        if isinstance(calls, list) and calls and all(map(_is_call, calls)):
-            return Reply("", [Call(call["name"], call["arguments"]) for call in calls])
-        answer = said.get(ANSWER, text) if isinstance(said, dict) else text
-        return Reply(answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False))
+        if not isinstance(said, dict):
+            return Reply(text)
+        calls = _calls_in(said)
+        if self.begun:
+            return Reply(self._following(text), calls)
+        answer = "" if calls else said.get(ANSWER, text)
+        written = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+        return Reply(written, calls)
+
+    def _following(self, text: str) -> str:
+        """Return what of the answer's own text follows what had begun."""
+        whole, start = self.begun + text, len(f'{{"{ANSWER}": ')
+        answer, end = json.JSONDecoder().raw_decode(whole, start)
+        rest = whole[len(self.begun) : end]
+        return json.loads(f'"{rest}') if isinstance(answer, str) else rest
 
 
 def form_of(text: str) -> Tools | None:
@@ -175,6 +205,12 @@ def said(text: str, calls: Sequence[Call]) -> str:
     return f"{text}\n\n{written}" if text else written
 
 
+def check_answered(*, is_last: bool, field: str) -> None:
+    """Raise `InvalidRequest` if a chat ends with a call of a tool, which nobody has answered."""
+    if is_last:
+        raise InvalidRequest("must be followed by the results of its calls", field=field)
+
+
 def result(name: str, text: str, *, failed: bool = False) -> str:
     """Return what a tool returned, as a turn."""
     what = "Error of" if failed else "Result of"
@@ -217,6 +253,13 @@ def _moved(schema: Any, place: str) -> Any:
         for key, value in schema.items()
         if key not in {"$schema", "$id"} or not isinstance(value, str)
     }
+
+
+def _calls_in(said: dict[str, Any]) -> Sequence[Call]:
+    listed = said.get(CALLS)
+    if not isinstance(listed, list) or not all(map(_is_call, listed)):
+        return ()
+    return tuple(Call(call["name"], call["arguments"]) for call in listed)
 
 
 def _is_call(call: Any) -> bool:

@@ -16,6 +16,7 @@ from forebay.producers.gateway.batch_work.line_format import (
     Unanswered,
     check_no_stream,
     told_tools,
+    tools_told,
 )
 from forebay.producers.gateway.errors import Fault
 from forebay.producers.gateway.shapes import anthropic_error
@@ -41,7 +42,7 @@ class MessageLines:
         check_no_stream(request.stream)
         chat = request.chat()
         made = jobs(chat, desk.target(request.model), request.forebay, desk.headers, desk.tenant)
-        return Translated(made, {"tools": chat.tools is not None})
+        return Translated(made, {**tools_told(chat)})
 
     def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a message."""

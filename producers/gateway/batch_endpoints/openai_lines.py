@@ -15,6 +15,7 @@ from forebay.producers.gateway.batch_work.line_format import (
     Unanswered,
     check_no_stream,
     told_tools,
+    tools_told,
 )
 from forebay.producers.gateway.decisions.decision_job import decision_job
 from forebay.producers.gateway.decisions.openai_reply import decision
@@ -82,7 +83,7 @@ class ChatLines(OpenAILines):
         chat = request.chat()
         target, own = desk.target(request.model), request.forebay
         made = jobs(chat, target, own, desk.headers, desk.tenant, request.n or 1)
-        return Translated(made, {"tools": chat.tools is not None})
+        return Translated(made, {**tools_told(chat)})
 
     def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a chat completion."""
@@ -105,7 +106,7 @@ class ResponseLines(OpenAILines):
             raise NotSupported(words, field="previous_response_id")
         chat = request.chat()
         made = jobs(chat, desk.target(request.model), request.forebay, desk.headers, desk.tenant)
-        return Translated(made, {"asked": _asked(request), "tools": chat.tools is not None})
+        return Translated(made, {"asked": _asked(request), **tools_told(chat)})
 
     def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a response object."""

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
+from forebay.producers.gateway.asking.chats import Chat
 from forebay.producers.gateway.asking.model_names import Target, target
 from forebay.producers.gateway.asking.tools import Tools
 from forebay.producers.gateway.errors import Fault, NotSupported
@@ -107,9 +108,14 @@ def check_jobs(jobs: Sequence[Job]) -> None:
             raise NotSupported(words, field=f"forebay.{name}")
 
 
+def tools_told(chat: Chat) -> dict[str, Any]:
+    """Return what `told_tools` reads of a line's request."""
+    return {"tools": chat.form is not None, "begun": chat.form.begun if chat.form else ""}
+
+
 def told_tools(told: Mapping[str, Any]) -> Tools | None:
     """Return the form of an answer that may call tools, if the line's request has any."""
-    return Tools(()) if told.get("tools") else None
+    return Tools((), begun=told.get("begun", "")) if told.get("tools") else None
 
 
 def check_no_stream(stream: bool | None) -> None:  # noqa: FBT001 - as the body has it

@@ -40,7 +40,7 @@ async def create_chat_completion(request: Request) -> Response:
     wanted, chat = await asked_of(by, body.model), body.chat()
     asked = jobs(chat, wanted, body.forebay, request.headers, by.tenant, body.n or 1)
     if body.stream:
-        tellings = [Telling.of(by, job, chat.tools) for job in asked]
+        tellings = [Telling.of(by, job, chat.form) for job in asked]
         with_usage = bool(body.stream_options and body.stream_options.include_usage)
         stream = await streamed(request, tellings, body.model, with_usage=with_usage)
         if body.store:
@@ -50,4 +50,4 @@ async def create_chat_completion(request: Request) -> Response:
     if body.store:
         await store(by, sent, body, [answer.id for answer in answers])
     tier = "flex" if asked[0].priority == "bulk" else "default"
-    return respond(completion(answers, tier, chat.tools), {**by.headers, **origin.headers(answers)})
+    return respond(completion(answers, tier, chat.form), {**by.headers, **origin.headers(answers)})

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from forebay.producers.gateway.asking.chats import Chat
 from forebay.producers.gateway.asking.options import Own
-from forebay.producers.gateway.asking.tools import MAX_TOOLS, Tools, chosen, result, said
+from forebay.producers.gateway.asking.tools import (
+    MAX_TOOLS,
+    Tools,
+    check_answered,
+    chosen,
+    result,
+    said,
+)
 from forebay.producers.gateway.errors import InvalidRequest, NotSupported
 from forebay.producers.gateway.openai.chat_tools import (
     FunctionTool,
@@ -21,6 +28,7 @@ from forebay.producers.gateway.openai.chat_tools import (
 from forebay.producers.gateway.wire import AnyPartsText, Body, Ignored, Metadata, only
 
 MAX_CHOICES = 8  # each is a job of its own
+_NAME = r"^[^\s<|\\/>]{1,64}$"  # of who speaks, as OpenAI takes it
 _NO_FUNCTIONS = "functions are called by `tools`; leave it out"
 _NO_PENALTY = "engines do not penalize tokens; leave it out"
 _TEXT_ONLY = "an answer is text; leave it out"
@@ -31,7 +39,7 @@ class Message(Body):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: AnyPartsText | None = None
-    name: Ignored = None
+    name: Annotated[str, StringConstraints(pattern=_NAME)] | None = None
     prefix: Ignored = (
         None  # clients of other services mark so a last message that is to be continued
     )
@@ -83,16 +91,21 @@ class StreamOptions(Body):
 def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
     """Return each message as its role and its text, without those in which nobody says a word.
 
+    The name of who speaks stands before the text, as `name: text`: hardly a template has another
+    place for it.
+
     Raises:
-        InvalidRequest: A message has no content, or the result of a tool no call.
+        InvalidRequest: A message has no content, the result of a tool no call, or a call no result.
     """
     names: dict[str, str] = {}
     found = []
+    speakers = _speakers(messages)
     for number, message in enumerate(messages):
         field = f"messages.{number}"
         if message.role == "tool":
             found.append(("tool", _result(message, names, field)))
         elif message.role == "assistant" and message.tool_calls:
+            check_answered(is_last=number == len(messages) - 1, field=f"{field}.tool_calls")
             names |= {call.id: call.function.name for call in message.tool_calls}
             calls = [
                 call.call(f"{field}.tool_calls.{i}") for i, call in enumerate(message.tool_calls)
@@ -101,9 +114,24 @@ def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
         else:
             role = "system" if message.role == "developer" else message.role
             text = _text(message, field)
+            if text and (speaker := speakers[number]):
+                text = f"{speaker}: {text}"
             if text or (role == "user" and number == len(messages) - 1):
                 found.append((role, text))
     return found
+
+
+def _speakers(messages: Sequence[Message]) -> list[str | None]:
+    """Return the name to tell with each message.
+
+    The name of the only assistant is not told, since a model would begin its answers with it; nor
+    is that of a last message that the answer continues.
+    """
+    assistants = {one.name for one in messages if one.role == "assistant"} - {None}
+    told = [
+        one.name if one.role != "assistant" or len(assistants) > 1 else None for one in messages
+    ]
+    return [*told[:-1], None] if messages[-1].role == "assistant" else told
 
 
 def _text(message: Message, field: str) -> str:

@@ -168,7 +168,7 @@ def _choice(number: int, answer: Answer, tools: Tools | None) -> Choice:
     tokens = tokens_of(answer.content)
     message: AssistantMessage = {"role": "assistant", "content": text, "refusal": None}
     if calls:
-        message["content"], message["tool_calls"] = None, made_calls(answer.id, calls)
+        message["content"], message["tool_calls"] = text or None, made_calls(answer.id, calls)
     return {
         "index": number, "message": message,
         "finish_reason": finish_reason(answer.content, calls),

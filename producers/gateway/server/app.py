@@ -39,6 +39,7 @@ from forebay.producers.gateway.openai import chat, embeddings, models
 from forebay.producers.gateway.openai.completions import endpoints as completions
 from forebay.producers.gateway.openai.responses import endpoints as responses
 from forebay.producers.gateway.server.background import Background
+from forebay.producers.gateway.server.docs_page import add_docs
 from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
 from forebay.producers.gateway.server.shortcuts import Shortcuts
@@ -103,7 +104,7 @@ def create_app(
     shown = shown or StatusSettings()
     # Its page needs nothing from the network: no browser here asks others for scripts.
     app = FastAPIOffline(
-        redoc_url=None, title=TITLE, summary=SUMMARY, version=forebay.__version__,
+        docs_url=None, redoc_url=None, title=TITLE, summary=SUMMARY, version=forebay.__version__,
         lifespan=_lifespan(settings, fleet, shown), telemetry=NO_TELEMETRY,
         swagger_ui_parameters={"defaultModelsExpandDepth": 0},  # hundreds of schemas, folded
     )  # fmt: skip
@@ -119,6 +120,7 @@ def create_app(
     for router in routers:
         app.include_router(router)
     app.include_router(status.router)
+    add_docs(app)
     _add_metrics(app, figures)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # as FastAPI's docs say
     return app

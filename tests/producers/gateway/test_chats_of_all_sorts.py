@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from forebay.producers.gateway.openai.chat_request import Message, turns
+
 pytestmark = pytest.mark.slow
 
 SAY = "Hello there, forebay."
@@ -43,7 +45,6 @@ CHATS = {
             [{"type": "text", "text": "Hello "}, {"type": "text", "text": "there, forebay."}],
         )
     ],
-    "named": [{**message("user", SAY), "name": "ada"}],
 }
 
 
@@ -75,13 +76,29 @@ def test_a_stream_continues_the_assistants_last_message_too(anthropic_client):
         assert stream.get_final_message().stop_reason == "end_turn"
 
 
-def test_an_answer_that_calls_tools_cannot_continue_a_message(http):
-    tool = {"name": "t", "input_schema": {"type": "object"}}
-    begun = [message("user", SAY), message("assistant", "Hello")]
-    body = {"model": "auto", "max_tokens": 50, "messages": begun, "tools": [tool]}
-    answer = http.post("/v1/messages", json=body)
-    assert answer.status_code == 400
-    assert "must end with the user's" in answer.json()["error"]["message"]
+@pytest.mark.parametrize("forebay", [{}, UP], ids=["local", "bedrock"])
+def test_an_answer_under_a_schema_continues_the_assistants_last_message(http, forebay):
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}, "word": {"type": "string"}},
+        "required": ["n", "word"],
+        "additionalProperties": False,
+    }
+    begun = [message("user", "A number and a word."), message("assistant", "{")]
+    form = {"format": {"type": "json_schema", "schema": schema}}
+    answer = anthropic_message(http, begun, output_config=form, forebay=forebay)
+    told = json.loads("{" + answer["content"][0]["text"])
+    assert told.keys() == {"n", "word"}
+    assert not answer["forebay"]["degraded"]
+    assert answer["forebay"]["lane"] == ("bedrock" if forebay else "local")
+
+
+def test_a_message_that_begins_nothing_of_the_schema_is_refused(http):
+    begun = [message("user", "A number."), message("assistant", "Sure: ")]
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+    body = {"model": "auto", "messages": begun, "response_format": form}
+    error = http.post("/v1/chat/completions", json=body).json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_job", "messages")
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -105,3 +122,35 @@ def test_every_one_of_many_stop_strings_ends_the_text(http, forebay, stream):
     last = next(each for each in events if each["type"] == "message_delta")
     assert last["delta"]["stop_sequence"] == stop
     assert not last["forebay"]["replaced"]
+
+
+NAMED = [
+    ("system", "Terse.", "guide"), ("user", "Hello.", "ann"), ("assistant", "Hi.", "bob"),
+    ("user", "Bye.", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ((), "guide: Terse.|ann: Hello.|Hi.|Bye."),
+        ((("assistant", "So long", "bob"),), "guide: Terse.|ann: Hello.|Hi.|Bye.|So long"),
+        (
+            (("assistant", "Ciao.", "eve"), ("user", "", "ann"), ("user", "?", "ann")),
+            "guide: Terse.|ann: Hello.|bob: Hi.|Bye.|eve: Ciao.|ann: ?",
+        ),
+    ],
+)
+def test_a_model_is_told_who_speaks(more, told):
+    messages = [Message(role=r, content=text, name=name) for r, text, name in (*NAMED, *more)]
+    assert "|".join(text for _, text in turns(messages)) == told
+
+
+def test_the_name_of_who_speaks_is_told_in_both_lanes(http):
+    named = [{**message("user", "Hello."), "name": "ann"}]
+    assert openai_text(http, named) == "ann: Hello."
+    answer = openai_text(http, named, forebay=UP)
+    assert answer == openai_text(http, [message("user", "ann: Hello.")], forebay=UP)
+    body = {"model": "auto", "messages": [{**named[0], "name": "ann smith"}]}
+    error = http.post("/v1/chat/completions", json=body).json()["error"]
+    assert error["param"] == "messages.0.name"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from chromium import Chromium
+from chromium import PHONE, Chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 #: Asks for a chat as a script of a page does, and notes each piece of text and when it came.
@@ -51,6 +52,33 @@ def test_the_page_of_the_documentation_shows_the_endpoints(served, docs):
     assert {"/v1/chat/completions", "/v1/messages", "/jobs/{job_id}", "/tenants/me"} <= set(paths)
     assert [url for url in docs.requests if not url.startswith((served.gateway_url, "data:"))] == []
     assert docs.complaints == []
+
+
+@pytest.mark.parametrize("width", [1280, PHONE[0]])
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_of_the_documentation_is_light_or_dark_as_the_system_is(
+    served, browser, width, dark
+):
+    tab = browser.tab(width, dark=dark)
+    tab.go(f"{served.gateway_url}/docs")
+    tab.until("document.querySelectorAll('.opblock').length > 10")
+    ground, text = (lightness(tab, *of) for of in GROUND_AND_TEXT)
+    darker, lighter = (ground, text) if dark else (text, ground)
+    assert darker < 0.3
+    assert lighter > 0.7
+    assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+    tab.close()
+
+
+GROUND_AND_TEXT = (("html", "backgroundColor"), (".info .title", "color"))
+
+
+def lightness(tab, selector, name):
+    """Return how light a colour on the page is, from 0 to 1; what is transparent shows white."""
+    found = tab.run(f"getComputedStyle(document.querySelector('{selector}')).{name}")
+    red, green, blue, *alpha = map(float, re.findall(r"[\d.]+", found))
+    share = alpha[0] if alpha else 1.0
+    return 1 - share + share * (red + green + blue) / 3 / 255
 
 
 def test_a_person_tries_an_endpoint_with_a_key(docs, key):

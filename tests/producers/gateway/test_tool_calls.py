@@ -23,6 +23,11 @@ ANTHROPIC_TOOLS = [{"name": "weather", "input_schema": SCHEMA}]
 ASK = [{"role": "user", "content": "What is the weather in Oslo?"}]
 RAIN = [{"role": "user", "content": '[[echo: say={"answer": "It rains."} ]]'}]
 
+OSLO = {"city": "Oslo", "unit": "C"}
+SAID = (
+    '\\" it up.", "tool_calls": [{"name": "weather", "arguments": {"city": "Oslo", "unit": "C"}}]}'
+)
+
 
 def fits(arguments):
     return arguments.keys() == {"city", "unit"} and arguments["unit"] in {"C", "F"}
@@ -154,3 +159,65 @@ def test_a_message_streams_its_tool_use(anthropic_client):
         final = stream.get_final_message()
     assert (final.stop_reason, final.content[0].name) == ("tool_use", "weather")
     assert fits(final.content[0].input)
+
+
+BEGUN = [*ASK, {"role": "assistant", "content": 'Let me "look'}]
+SEE = [{**ASK[0], "content": f"[[echo: say={SAID} ]]"}, BEGUN[1]]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_text_and_calls_follow_a_message_that_is_continued(openai_client, anthropic_client, stream):
+    (choice,) = chat(openai_client, SEE).choices
+    assert (choice.message.content, choice.finish_reason) == ('" it up.', "tool_calls")
+    assert choice.message.tool_calls[0].function.name == "weather"
+    options = {"model": "auto", "max_tokens": 99, "messages": SEE, "tools": ANTHROPIC_TOOLS}
+    if stream:
+        with anthropic_client.messages.stream(**options) as events:
+            answer = events.get_final_message()
+    else:
+        answer = anthropic_client.messages.create(**options)
+    text, call = answer.content
+    assert (text.text, call.input, answer.stop_reason) == ('" it up.', OSLO, "tool_use")
+
+
+def test_a_response_tells_text_and_calls_and_is_taken_up_again(openai_client):
+    options = {"model": "auto", "tools": RESPONSE_TOOLS}
+    with openai_client.responses.stream(input=SEE, **options) as events:
+        response = list(events)[-1].response
+    said, call = response.output
+    assert (said.content[0].text, json.loads(call.arguments)) == ('" it up.', OSLO)
+    stored = openai_client.responses.retrieve(response.id).output
+    assert (stored[0].content[0].text, stored[1].call_id) == ('" it up.', call.call_id)
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "Rain."}
+    after = openai_client.responses.create(
+        input=[result, *RAIN], previous_response_id=response.id, **options
+    )
+    assert after.output_text == "It rains."
+
+
+def test_tools_do_not_keep_an_answer_from_continuing_a_message(openai_client):
+    (choice,) = chat(openai_client, BEGUN).choices
+    assert (choice.message.content, choice.message.tool_calls) == ("", None)
+
+
+@pytest.mark.parametrize("calls", ["chat", "message", "response"])
+def test_a_chat_that_ends_with_a_call_is_refused(http, calls):
+    made = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    used = {"type": "tool_use", "id": "c", "name": "weather", "input": {}}
+    item = {"type": "function_call", "call_id": "c", "name": "weather", "arguments": "{}"}
+    path, body, field = {
+        "chat": (
+            "/v1/chat/completions",
+            {"messages": [*ASK, {"role": "assistant", "tool_calls": [made]}]},
+            "messages.1.tool_calls",
+        ),
+        "message": (
+            "/v1/messages",
+            {"messages": [*ASK, {"role": "assistant", "content": [used]}], "max_tokens": 9},
+            "messages.1.content",
+        ),
+        "response": ("/v1/responses", {"input": [*ASK, item]}, "input.1"),
+    }[calls]
+    answer = http.post(path, json={"model": "auto", **body})
+    assert answer.status_code == 400
+    assert f"{field}: must be followed by the results" in answer.json()["error"]["message"]

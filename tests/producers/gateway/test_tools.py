@@ -88,9 +88,36 @@ def test_a_choice_that_cannot_be_is_refused(given, choice, named, field):
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("choice", "text", "following", "made"),
+    [
+        ("auto", 'he \\"it\\" rains."}', 'he "it" rains.', []),
+        ("auto", '"}', "", []),
+        ("auto", 'see.", "tool_calls": [{"name": "clock", "arguments": {}}]}', "see.", ["clock"]),
+        ("required", '", "tool_calls": [{"name": "clock", "arguments": {}}]}', "", ["clock"]),
+    ],
+)
+def test_calls_may_follow_a_text_that_the_model_continues(choice, text, following, made):
+    form = tools(choice).after('Let "me" ', as_json=False)
+    whole = json.loads(form.begun + text)
+    assert holds(form.schema(None), whole)
+    reply = form.reply(text)
+    assert (reply.text, [call.name for call in reply.calls]) == (following, made)
+    assert whole["answer"] == f'Let "me" {following}'
+    assert holds(form.schema(None), {"answer": "x"}) is (choice == "auto")
+
+
+def test_the_json_of_a_schema_is_continued_as_it_is_written():
+    form = tools().after('{"n":', as_json=True)
+    schema = form.schema({"type": "object", "properties": {"n": {"type": "integer"}}})
+    assert holds(schema, json.loads(form.begun + "1}}"))
+    assert not holds(schema, json.loads(form.begun + '"x"}}'))
+    assert form.reply(" 1 } }").text == " 1 }"
+
+
 def test_a_text_in_the_form_says_calls_or_an_answer():
     reply = tools().reply
-    assert reply(json.dumps(calls(("clock", {})))) == ("", [Call("clock", {})])
+    assert reply(json.dumps(calls(("clock", {})))) == ("", (Call("clock", {}),))
     assert reply('{"answer": "It rains."}') == ("It rains.", ())
     assert reply('{"answer": {"a": 1}}') == ('{"a": 1}', ())
     for text in ("no JSON", "[1]", '{"tool_calls": [{"name": 1}]}'):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -15,11 +16,14 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import redis
 
 from forebay.producers.client import Client
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Summarize
 from forebay.routing.settings import Settings
+from forebay.routing.store import connection
+from hostile_tls import HostileTls
 from local.fleet import Fleet
 from patience import until
 
@@ -43,8 +47,8 @@ def silent_url():
     threading.Thread(target=accept, daemon=True).start()
     yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
     server.close()
-    for connection in held:
-        connection.close()
+    for each in held:
+        each.close()
 
 
 ASKS = {
@@ -67,6 +71,25 @@ def test_a_client_hears_of_it_within_seconds(silent_url):
         ends = dict(zip(ASKS, threads.map(heard, ASKS.values()), strict=True))
     assert all("Redis cannot be reached" in message for message, _ in ends.values())
     assert {name: took for name, (_, took) in ends.items() if took >= SECONDS} == {}
+
+
+@pytest.mark.parametrize("on_loop", [False, True])
+def test_a_handshake_of_one_byte_after_the_other_is_given_up(monkeypatch, on_loop):
+    brief = connection.Patience(connect_s=0.5, reply_s=0.5, retries=0)
+    monkeypatch.setattr(connection, "PATIENCE", {"ask": brief})
+    with HostileTls() as slow:
+        settings = Settings(redis_url=f"rediss://127.0.0.1:{slow.port}/0")
+        with pytest.raises((redis.ConnectionError, redis.TimeoutError)):
+            asyncio.run(ping_on_loop(settings)) if on_loop else connection.connect(settings).ping()
+        assert slow.met
+
+
+async def ping_on_loop(settings):
+    client = connection.connect_on_loop(settings)
+    try:
+        await client.ping()
+    finally:
+        await connection.close_on_loop(client)
 
 
 def test_doctor_prints_what_it_has_and_ends_within_ten_seconds(silent_url):

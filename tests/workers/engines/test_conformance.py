@@ -379,6 +379,31 @@ def test_an_answer_continues_the_assistants_last_message(engine):
     assert begun.tokens_in > asked.tokens_in, "the model has read what it is to continue"
 
 
+@pytest.mark.parametrize("prefill", ["{", " {", '{"number": 1, "vendor": "a'])
+def test_a_schema_holds_for_the_message_and_what_continues_it(engine, prefill):
+    begun = prompt("An invoice.", max_tokens=60, constraint=JsonSchema(schema_=INVOICE))
+    turns = (*begun.messages, Turn(role="assistant", content=prefill))
+    begun = begun.model_copy(update={"messages": turns})
+    future = engine.submit(begun)
+    if error := future.exception(60):  # a server enforces whole answers, which may begin otherwise
+        assert engine.info().engine == "openai"
+        assert isinstance(error, InvalidJob)
+        assert error.field == "messages"
+        assert len(prefill) > 2, "every object begins with a brace"
+        return
+    answer = future.result()
+    Draft202012Validator(INVOICE).validate(json.loads(prefill + answer.text))
+
+
+@pytest.mark.parametrize("prefill", ["Sure: {", '{"amount": '])
+def test_a_message_that_begins_nothing_of_the_schema_is_refused(engine, prefill):
+    begun = prompt("An invoice.", max_tokens=60, constraint=JsonSchema(schema_=INVOICE))
+    turns = (*begun.messages, Turn(role="assistant", content=prefill))
+    with pytest.raises(InvalidJob) as caught:
+        ask(engine, begun.model_copy(update={"messages": turns}))
+    assert caught.value.field == "messages"
+
+
 def test_any_of_many_stop_strings_ends_an_answer_also_between_tokens(engine):
     whole = ask(engine, prompt("Tell me about the sea.", max_tokens=8)).text
     middle = len(whole) // 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.workers.engines.engine import low_quantile
+from forebay.workers.engines.quantiles import low_quantile
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import Generate, Message
+from forebay.routing.errors import BadAnswer
+from forebay.routing.jobs import Generate, Job, Message
+from forebay.workers.checks.answer_checks import check
 from forebay.workers.prompts.generate import frontier_turns, local_turns
+from forebay.workers.prompts.parsing import parse_answer
 
 LETTERS = {"s": "system", "u": "user", "a": "assistant"}
 
@@ -38,9 +40,42 @@ def test_a_chat_has_a_turn_to_answer_or_to_continue(letters, told_turns):
     assert told(frontier_turns(request)) == told(local_turns(request)) == told_turns
 
 
-def test_an_answer_under_a_schema_does_not_continue_a_message():
-    with pytest.raises(InvalidJob, match=r"messages: must end with the user's"):
-        chat("ua", schema={"type": "object"})
+@pytest.mark.parametrize(
+    ("prefill", "text", "answer"),
+    [
+        ("{", '"n": 1}', '"n": 1}'),
+        ("{", '{"n": 1}', '"n": 1}'),
+        ("{", 'Here it is:\n```json\n{"n": 1}\n```', '"n": 1}'),
+        ('{"n":', " 1}\n", " 1}"),
+        ('{"n":', '{"n": 1}', " 1}"),
+        ('{"n":1', '{"n": 1}', "}"),
+        ('{\n  "n": ', '{"n": 1}', "1\n}"),
+        ('{"text": "It ', 'rains."}', 'rains."}'),
+    ],
+)
+def test_an_answer_under_a_schema_is_what_follows_the_message(prefill, text, answer):
+    job = begun_job(prefill, schema={"type": "object"})
+    content = parse_answer(job, text)
+    assert content.text == answer
+    assert all(one.passed for one in check(job, content))
+
+
+@pytest.mark.parametrize("text", ['{"m": 1}', "1}", "no JSON"])
+def test_an_answer_that_does_not_follow_the_message_cannot_be_read(text):
+    with pytest.raises(BadAnswer):
+        parse_answer(begun_job('{"n', schema={"type": "object"}), text)
+
+
+def test_the_checks_hold_the_message_and_the_answer_together():
+    job = begun_job("+41 ", regex=r"\+41 \d\d")
+    for text, passed in (("79", True), ("7", False), ("+41 79", False)):
+        checks = check(job, parse_answer(job, text))
+        assert all(one.passed for one in checks) is passed, text
+
+
+def begun_job(prefill, **fields):
+    messages = [Message(role="user", content="Say."), Message(role="assistant", content=prefill)]
+    return Job(request=Generate(messages=messages, **fields))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.batching.echo_directives import Directives, without_directives
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
-from forebay.workers.engines.batching.schema_instances import minimal_instance
+from forebay.workers.engines.batching.schema_instances import completed, minimal_instance
 from forebay.workers.engines.engine import (
     CachePages,
     Choice,
@@ -125,7 +125,7 @@ class EchoGenerator:
     2. for a `Choice`, the first option that occurs (in upper or lower case) in the last user
        message between "Text:" and "Labels:" or "Question:", or in the whole message if they are
        missing, or else the first option;
-    3. for a `JsonSchema`, its smallest instance;
+    3. for a `JsonSchema`, its smallest instance, or what closes the assistant's last message;
     4. otherwise the words of the last user message, without its directives and without what the
        assistant's last message says of them already.
 
@@ -272,6 +272,8 @@ def _answer(prompt: Prompt, asked: str, directives: Directives) -> str:
             labelled = _text_to_label(text).casefold()
             return next((opt for opt in options if opt.casefold() in labelled), options[0])
         case JsonSchema(schema_=schema):
+            if prompt.prefill is not None:
+                return completed(prompt.prefill, schema)
             return json.dumps(minimal_instance(schema, best_effort=prompt.best_effort))
     raise InvalidJob("the echo engine cannot enforce a regular expression", field="regex")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from referencing.exceptions import Unresolvable
 
 from forebay.routing.errors import InvalidJob
+from forebay.workers.engines.prefills import after
 from forebay.workers.isolation.limits import OverBudget
 from forebay.workers.isolation.pool import call_within
 from forebay.workers.isolation.schemas import first_violation, is_cheap
@@ -17,6 +21,8 @@ MAX_STRING_CHARS = 100_000
 VALIDATION_S = 1.0  # the engine's batch waits meanwhile
 
 _MAX_DEPTH = 32
+_MARKS = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_ENDS = {"{": "}", "[": "]"}
 _BLANK: dict[str, Any] = {"object": {}, "array": [], "string": "", "boolean": False, "null": None}
 
 
@@ -33,6 +39,35 @@ def minimal_instance(schema: dict[str, Any], *, best_effort: bool = False) -> An
     except (LookupError, TypeError, ValueError, RecursionError, Unresolvable, OverBudget):
         pass
     raise InvalidJob("the echo engine finds no simple value that fits", field="schema")
+
+
+def completed(begun: str, schema: dict[str, Any]) -> str:
+    """Return what makes a begun JSON document a small one that validates against the schema.
+
+    Raises:
+        InvalidJob: Neither closing the document does it, nor does the smallest instance begin so.
+    """
+    with suppress(ValueError, OverBudget):
+        closing = _closing(begun)
+        if _is_valid(schema, json.loads(begun + closing)):
+            return closing
+    rest = after(begun, json.dumps(minimal_instance(schema)))
+    if rest is None:
+        raise InvalidJob("the echo engine finds no simple value that begins so", field="messages")
+    return rest
+
+
+def _closing(begun: str) -> str:
+    """Return what closes the strings, lists and objects that a text leaves open."""
+    open_marks: list[str] = []
+    for mark in _MARKS.findall(begun):
+        if mark in _ENDS:
+            open_marks.append(_ENDS[mark])
+        elif mark in "]}" and open_marks:
+            open_marks.pop()
+        elif mark[0] == '"' and (len(mark) == 1 or mark[-1] != '"'):
+            open_marks.append('"')
+    return "".join(reversed(open_marks))
 
 
 def _is_valid(schema: dict[str, Any], value: Any) -> bool:

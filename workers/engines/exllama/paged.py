@@ -156,7 +156,10 @@ class PagedGenerator:
         matcher = None
         if prompt.constraint is not None:
             matcher = self._language.masks.matcher(
-                prompt.constraint, prompt.max_tokens, best_effort=prompt.best_effort
+                prompt.constraint,
+                prompt.max_tokens,
+                best_effort=prompt.best_effort,
+                prefill=prompt.prefill,
             )
         request = BackendRequest(
             prompt.id,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from forebay.routing.errors import ForebayError
-from forebay.workers.engines.engine import Completion, Prompt, low_quantile
+from forebay.workers.engines.engine import Completion, Prompt
 from forebay.workers.engines.exllama.backend import BackendProgress, BackendRequest
+from forebay.workers.engines.quantiles import low_quantile
 from forebay.workers.engines.tokens import grammars
 from forebay.workers.engines.tokens.option_trie import OptionTrie
 

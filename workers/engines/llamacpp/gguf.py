@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -65,13 +66,14 @@ def special_tokens(path: Path) -> list[str]:
     Raises:
         Misconfigured: The metadata cannot be read.
     """
-    try:
-        metadata = _metadata(path, {_TOKENS, _TOKEN_TYPES})
-        tokens, types = metadata[_TOKENS], metadata.get(_TOKEN_TYPES, ())
-    except (OSError, struct.error, KeyError, UnicodeDecodeError):
-        raise Misconfigured("is a GGUF file whose tokens cannot be read", field=_FIELD) from None
-    typed = zip(tokens, [*types, *[_USER_DEFINED] * (len(tokens) - len(types))], strict=True)
-    return [token for token, kind in typed if _is_special(token, kind)]
+    return [token for token, kind in _typed_tokens(path) if _is_special(token, kind)]
+
+
+@lru_cache(maxsize=4)
+def special_ids(path: Path) -> list[int]:
+    """Return the ids of the same tokens, ascending. Raises as `special_tokens` does."""
+    typed = enumerate(_typed_tokens(path))
+    return [number for number, (token, kind) in typed if _is_special(token, kind)]
 
 
 def decision_type(path: Path) -> str | None:
@@ -87,6 +89,17 @@ def decision_type(path: Path) -> str | None:
     except (OSError, struct.error, UnicodeDecodeError):
         raise Misconfigured("is a GGUF file whose metadata cannot be read", field=_FIELD) from None
     return found
+
+
+def _typed_tokens(path: Path) -> list[tuple[str, int]]:
+    """Return the text and the type of each token; without a type it counts as user-defined."""
+    try:
+        metadata = _metadata(path, {_TOKENS, _TOKEN_TYPES})
+        tokens, types = metadata[_TOKENS], metadata.get(_TOKEN_TYPES, ())
+    except (OSError, struct.error, KeyError, UnicodeDecodeError):
+        raise Misconfigured("is a GGUF file whose tokens cannot be read", field=_FIELD) from None
+    filled = [*types, *[_USER_DEFINED] * (len(tokens) - len(types))]
+    return list(zip(tokens, filled, strict=True))
 
 
 def _is_special(token: str, kind: int) -> bool:

@@ -110,11 +110,15 @@ class LlamaGenerator:
         if constraint is None:
             return self._generate(run, _request_body(prompt), prompt.stop).completion(prompt.id)
         refusal = None
-        bodies = grammars.bodies_of(constraint, prompt.max_tokens, best_effort=prompt.best_effort)
+        bodies = grammars.bodies_of(
+            constraint, prompt.max_tokens, best_effort=prompt.best_effort, prefill=prompt.prefill
+        )
         for grammar_body in filter(self._server.compiles, bodies):
             if isinstance(constraint, Choice) and prompt.score_options:
                 return self._score(run, constraint.options)
             body = _request_body(prompt, grammar_body)
+            if begun := grammars.begun(constraint, prompt.prefill or ""):
+                body |= self._server.continuing(grammar_body, begun)
             completion = self._generate(run, body, prompt.stop).completion(prompt.id)
             if _is_constrained(prompt, completion):
                 return completion
@@ -203,7 +207,8 @@ def _is_constrained(prompt: Prompt, completion: Completion) -> bool:
         return True
     if isinstance(constraint, Choice):
         return completion.text in constraint.options
-    return not isinstance(constraint, JsonSchema) or _is_json(completion.text)
+    whole = (prompt.prefill or "") + completion.text
+    return not isinstance(constraint, JsonSchema) or _is_json(whole)
 
 
 def _is_json(text: str) -> bool:

@@ -19,8 +19,9 @@ from typing import Any
 
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.receipts import TokenLogprob
-from forebay.workers.engines.engine import Completion, Finish, Turn, low_quantile, too_long
-from forebay.workers.engines.llamacpp.gguf import decision_type
+from forebay.workers.engines.engine import Completion, Finish, Turn, too_long
+from forebay.workers.engines.llamacpp.gguf import decision_type, special_ids
+from forebay.workers.engines.quantiles import low_quantile
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.stop_strings import StopStrings
 from forebay.workers.engines.tokens import grammars, trial
@@ -172,6 +173,8 @@ class LlamaServer:
             return
         self.context_tokens = self._granted_context(settings.context_tokens)
         self._compiles = functools.lru_cache(maxsize=512)(self._probe)
+        self._model = model
+        self._continues = functools.lru_cache(maxsize=512)(self._probe_prefill)
         if not self._compiles(grammars.literal("a")) or self._compiles("/(a)\\1/"):
             raise Unavailable("this build of xllamacpp ignores constraints: install another build")
 
@@ -205,6 +208,42 @@ class LlamaServer:
     def compiles(self, body: str) -> bool:
         """Return whether llama.cpp can enforce this grammar; it silently ignores any other."""
         return self._compiles(body)
+
+    def continuing(self, body: str, begun: str) -> dict[str, Any]:
+        """Return the fields of a chat whose answer continues what has begun under a grammar.
+
+        llama.cpp lets a grammar of this type read the end of the prompt before the answer: what the
+        template writes there, and the beginning.
+
+        Raises:
+            InvalidJob: The template writes the beginning's first character too, so that the grammar
+                cannot tell them apart; or this build of llama.cpp does otherwise.
+        """
+        if not self._continues(begun[0]):
+            words = (
+                "must end with the user's: no grammar goes on from such a beginning on this model"
+            )
+            raise InvalidJob(words, field="messages")
+        return self._reading(body, begun[0])
+
+    def _reading(self, body: str, first: str) -> dict[str, Any]:
+        grammar = grammars.after_head(body, first, special_ids(self._model))
+        return {"grammar": grammar, "grammar_type": "tool_calls"}
+
+    def _probe_prefill(self, first: str) -> bool:
+        """Return whether llama.cpp obeys a grammar that read this character, as `_probe` does."""
+        turns = [{"role": "user", "content": "A"}, {"role": "assistant", "content": first}]
+        answer = self._server.handle_chat_completions(
+            {
+                "messages": turns,
+                "max_tokens": 1,
+                "temperature": 0,
+                **self._reading(f'{grammars.literal(first)} "Z"', first),
+                "logit_bias": [["#", 1_000.0]],
+            }
+        )
+        message = answer.get("choices", [{}])[0].get("message", {})
+        return str(message.get("content", "")).endswith("Z")
 
     def _probe(self, body: str) -> bool:
         """Return whether llama.cpp obeys a grammar that starts with a Q, against a bias for #."""

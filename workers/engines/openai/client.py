@@ -7,11 +7,12 @@ a job.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -61,11 +62,14 @@ class ServerClient:
         address: where the server is.
         headers: the headers of each request, among them the key.
         connections: how many may be open at once.
+        quiet_s: seconds within which a document comes, and the next chunk of an answer, however
+            many bytes come meanwhile.
     """
 
     address: ServerAddress
     headers: Mapping[str, str]
     connections: int
+    quiet_s: float
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[OpenClient]:
@@ -79,7 +83,7 @@ class ServerClient:
             trust_env=False,
             follow_redirects=False,
         ) as client:
-            yield OpenClient(client, {"sni_hostname": self.address.name})
+            yield OpenClient(client, {"sni_hostname": self.address.name}, self.quiet_s)
 
 
 @dataclass(frozen=True)
@@ -88,22 +92,27 @@ class OpenClient:
 
     http: httpx2.AsyncClient
     extensions: dict[str, Any]
+    quiet_s: float
 
     async def get(self, path: str) -> Any:
         """Return a JSON document; `None` if the server has none there.
 
         Raises:
             Misconfigured: The server refuses the key, or redirects.
-            Unavailable: The server cannot be reached, or fails.
+            Unavailable: The server cannot be reached, or fails, or takes too long.
         """
         try:
-            answer = await self.http.get(path, extensions=self.extensions)
+            async with asyncio.timeout(self.quiet_s):
+                answer = await self.http.get(path, extensions=self.extensions)
             if answer.status_code == HTTPStatus.NOT_FOUND:
                 return None
             _check(answer.status_code)
             return answer.json()
         except httpx2.HTTPError as error:
             raise _unreachable(error) from None
+        except TimeoutError:
+            words = f"the server has not answered within {self.quiet_s:g} s"
+            raise Unavailable(words, field=FIELD) from None
         except ValueError:
             raise Misconfigured("answers with something else than JSON", field=FIELD) from None
         except (InvalidJob, EngineBusy) as error:
@@ -115,21 +124,33 @@ class OpenClient:
         Raises:
             TooLongForServer: The prompt is longer than the server's context.
             InvalidJob: The server refuses the request.
-            EngineBusy: The server has no room for the request now.
+            EngineBusy: The server has no room for the request now, or sends no next chunk in time.
             Misconfigured: The server refuses the key, or redirects, or does not know the model.
             Unavailable: The server cannot be reached any more.
         """
+        asked = self.http.stream("POST", "chat/completions", json=body, extensions=self.extensions)
         try:
-            async with self.http.stream(
-                "POST", "chat/completions", json=body, extensions=self.extensions
-            ) as answer:
-                if answer.status_code != HTTPStatus.OK:
-                    _check(answer.status_code, await _start_of(answer))
-                async for line in answer.aiter_lines():
-                    if line.startswith("data:") and (data := line[5:].strip()) != "[DONE]":
-                        yield _chunk(data)
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(self.quiet_s):
+                    answer = await stack.enter_async_context(asked)
+                    if answer.status_code != HTTPStatus.OK:
+                        _check(answer.status_code, await _start_of(answer))
+                lines = answer.aiter_lines()
+                while (data := await self._next(lines)) is not None:
+                    yield _chunk(data)
         except httpx2.HTTPError as error:
             raise _unreachable(error) from None
+        except TimeoutError:
+            words = f"the server has sent no part of an answer for {self.quiet_s:g} s"
+            raise EngineBusy(words, retry_after=_RETRY_S) from None
+
+    async def _next(self, lines: AsyncIterator[str]) -> str | None:
+        """Return the data of the next chunk in time; `None` at the end."""
+        async with asyncio.timeout(self.quiet_s):
+            async for line in lines:
+                if line.startswith("data:") and (data := line[5:].strip()) != "[DONE]":
+                    return data
+        return None
 
 
 async def _start_of(answer: httpx2.Response) -> bytes:

@@ -81,6 +81,15 @@ def unenforced(constraint: Constraint) -> InvalidJob:
     return InvalidJob(message, field=grammars.field_of(constraint))
 
 
+def begun_otherwise(constraint: Constraint) -> InvalidJob:
+    """Return the error of an answer that does not begin as the assistant's last message does."""
+    message = (
+        f"must end with the user's: the server of FOREBAY_OPENAI_URL enforces a {constraint.type} "
+        "on whole answers alone, and began this one otherwise than the assistant's last message"
+    )
+    return InvalidJob(message, field="messages")
+
+
 def grammar_fields(body: str) -> dict[str, Any]:
     """Return the fields of a request that demand a grammar."""
     return {"grammar": grammars.grammar(body)}

@@ -10,8 +10,9 @@ from typing import Any
 from forebay.routing.errors import Unavailable
 from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.batching.generator import TextPart
-from forebay.workers.engines.engine import Completion, Finish, low_quantile
+from forebay.workers.engines.engine import Completion, Finish
 from forebay.workers.engines.openai.option_scores import ScoredToken
+from forebay.workers.engines.quantiles import low_quantile
 
 _MIN_LOGPROB = -9_999.0  # of a token that only a constraint allowed; JSON knows no infinity
 _FINISHES: Mapping[str | None, Finish] = {"stop": "stop", "length": "length"}

@@ -14,6 +14,7 @@ from forebay.workers.engines.openai.client import TooLongForServer
 from forebay.workers.engines.openai.connection import Connection
 from forebay.workers.engines.openai.formats import (
     Format,
+    begun_otherwise,
     format_of,
     literal_fields,
     quoted,
@@ -23,6 +24,7 @@ from forebay.workers.engines.openai.formats import (
 from forebay.workers.engines.openai.generation import Generation
 from forebay.workers.engines.openai.option_scores import normalised, option_scores
 from forebay.workers.engines.openai.served import Served
+from forebay.workers.engines.prefills import after, asking_again
 from forebay.workers.engines.tokens.special_tokens import SpecialTokens
 
 #: The special tokens of the common chat templates; a server does not tell those of its model.
@@ -41,6 +43,9 @@ TOKEN_SHAPES = (
     (r"\[", r"\|[^\s|\[\]]{1,40}\|\]"),
     ("<", r"(?:extra_id|reserved|SPECIAL|unused)_?\d{1,4}>"), ("<", r"seed:[\w:]{1,30}>"),
 )  # fmt: skip
+
+#: How many parts an answer can have: those of its tokens, and of its beginning and end.
+_CHUNKS_PER_TOKEN, _OTHER_CHUNKS = 2, 64
 
 
 class Formats:
@@ -189,7 +194,10 @@ class OpenAIGenerator:
 
     async def _generate(self, run: _Run, body: dict[str, Any]) -> None:
         streams = run.prompt.stream and run.format is None
+        left = _CHUNKS_PER_TOKEN * body["max_tokens"] + _OTHER_CHUNKS
         async for chunk in self._connection.client.chat(body):
+            if (left := left - 1) < 0:
+                raise Unavailable("the server sends an answer without an end")
             part = run.generation.take(chunk)
             if run.generation.model != self._served.answering:
                 raise Unavailable("the server answers with another model than at the start")
@@ -204,6 +212,10 @@ class OpenAIGenerator:
         if format_ is None or constraint is None:
             return answer
         text = format_.read(answer.text)
+        if text is not None and run.prompt.prefill is not None:
+            text = after(run.prompt.prefill, text)
+            if text is None:
+                raise begun_otherwise(constraint)
         if text is None:
             # A stop string cuts a constrained text because the caller asked for it.
             if run.prompt.stop or (answer.finish == "length" and format_.begins(answer.text)):
@@ -228,7 +240,9 @@ class OpenAIGenerator:
         body: dict[str, Any] = {
             "model": self._served.model,
             "messages": [
-                {"role": turn.role, "content": disarmed(turn.content)} for turn in prompt.messages
+                {"role": turn.role, "content": disarmed(turn.content)}
+                # A server enforces a constraint on a whole answer alone.
+                for turn in (prompt.messages if format_ is None else asking_again(prompt))
             ],
             "max_tokens": min(prompt.max_tokens + more, self._context),
             "temperature": prompt.temperature,
@@ -236,7 +250,7 @@ class OpenAIGenerator:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        if prompt.messages[-1].role == "assistant":  # llama-server goes on from it by itself
+        if prompt.prefill is not None and format_ is None:  # llama-server goes on from it by itself
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         if self._served.form == "grammar":  # llama-server, whose own samplers are switched off
             body |= {"top_k": 0, "min_p": 0.0}

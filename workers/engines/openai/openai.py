@@ -31,8 +31,7 @@ class OpenAIEngine(BatchedEngine):
     """
 
     def __init__(self, settings: EngineSettings) -> None:
-        address = server_address(settings.openai_url, public=settings.openai_public)
-        client = ServerClient(address, _headers(settings), settings.slots)
+        client = _client(settings, settings.slots)
         self._encoder: SentenceEncoder | None = None
         try:
             self._encoder = SentenceEncoder()
@@ -87,13 +86,24 @@ def model_of_server(settings: EngineSettings) -> str:
     Raises:
         Misconfigured, Unavailable: See `OpenAIEngine`.
     """
-    address = server_address(settings.openai_url, public=settings.openai_public)
-    connection = Connection(ServerClient(address, _headers(settings), 1))
+    connection = Connection(_client(settings, 1))
     try:
         entry = connection.ask(chosen_model(connection.client, settings.openai_model))
     finally:
         connection.close()
     return str(entry["id"])
+
+
+def _client(settings: EngineSettings, connections: int) -> ServerClient:
+    """Return a client of the server; `connections` is how many may be open at once.
+
+    If the server is silent as a whole, the watchdog notices that first, after half the time.
+
+    Raises:
+        Misconfigured: The address is not allowed, or the key cannot be read.
+    """
+    address = server_address(settings.openai_url, public=settings.openai_public)
+    return ServerClient(address, _headers(settings), connections, quiet_s=2 * settings.hang_s)
 
 
 def _headers(settings: EngineSettings) -> dict[str, str]:

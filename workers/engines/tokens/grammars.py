@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import groupby
 from typing import Any
 
 from forebay.routing.errors import InvalidJob
 from forebay.workers.engines.engine import Choice, Constraint, JsonSchema, Pattern
+from forebay.workers.engines.tokens import trial
 from forebay.workers.engines.tokens.patterns import relaxed_pattern, unenforced_in_pattern
 from forebay.workers.engines.tokens.relaxation import (
     relaxed,
@@ -24,6 +26,7 @@ from forebay.workers.engines.tokens.relaxation import (
 #: Set notation inside brackets: Rust reads it as operations, Python as plain characters.
 _AMBIGUOUS = re.compile(r"\[\[|--|&&|~~|\|\|")
 _SEPARATORS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_FREE_SPACES = {"whitespace_flexible": True}
 #: Keywords of JSON Schema whose values are data, not schemas.
 _DATA_KEYWORDS = frozenset({"const", "enum", "default", "examples"})
 #: Keywords that bound a string already.
@@ -45,6 +48,26 @@ _MAX_NAMED_FAULTS = 3  # in an error message
 def grammar(body: str) -> str:
     """Return a whole grammar for the text that `body` describes."""
     return f"%llguidance {{}}\nstart: body\nbody: {body}\n"
+
+
+def after_head(body: str, first: str, special: Sequence[int]) -> str:
+    """Return a grammar of what a chat template writes before an answer, and then of the answer.
+
+    Args:
+        body: describes the answer.
+        first: the first character of the answer, which the template does not write there.
+        special: the ids of the model's special tokens, ascending.
+    """
+    runs = groupby(enumerate(special), key=lambda pair: pair[1] - pair[0])
+    ids = [[token for _, token in run] for _, run in runs]
+    token = f"<[{','.join(f'{run[0]}-{run[-1]}' for run in ids)}]> | " if ids else ""
+    other = f"/[^\\u{{{ord(first):x}}}]+/"
+    return f"%llguidance {{}}\nstart: ({token}{other})* body\nbody: {body}\n"
+
+
+def begun(constraint: Constraint, prefill: str) -> str:
+    """Return what of a prefill a grammar reads: none of the white space in front of JSON."""
+    return prefill.lstrip() if isinstance(constraint, JsonSchema) else prefill
 
 
 def probe(body: str) -> str:
@@ -82,15 +105,44 @@ def body_of(constraint: Constraint, max_tokens: int) -> str:
             return _pattern(regex)
 
 
-def bodies_of(constraint: Constraint, max_tokens: int, *, best_effort: bool) -> Iterator[str]:
+def bodies_of(
+    constraint: Constraint, max_tokens: int, *, best_effort: bool, prefill: str | None = None
+) -> Iterator[str]:
     """Yield the grammar bodies to try for a constraint, the strictest first.
 
     The first body enforces the whole constraint. For the best effort, bodies that enforce less and
-    less follow.
+    less follow. With a prefill, only those follow that hold for a text which begins with it; the
+    spaces in JSON are then free if the prefill has its own.
 
     Raises:
-        InvalidJob: See `body_of`.
+        InvalidJob: See `body_of`; or no body holds for a text that begins with the prefill.
     """
+    if prefill is None:
+        yield from _bodies_of(constraint, max_tokens, best_effort=best_effort)
+        return
+    text, held = begun(constraint, prefill), False
+    room = max_tokens + len(text)
+    for strict in _bodies_of(constraint, room, best_effort=best_effort):
+        for body in (strict, _freely_spaced(strict)):
+            if trial.accepts(grammar(body), text):
+                held = True
+                yield body
+                break
+    if not held:
+        words = (
+            f"the assistant's last message begins no answer that fits the {field_of(constraint)}"
+        )
+        raise InvalidJob(words, field="messages")
+
+
+def _freely_spaced(body: str) -> str:
+    """Return a grammar body that takes white space between the parts of JSON."""
+    if not body.startswith(_JSON):
+        return body
+    return f"{_JSON}{json.dumps(schema_in(body) | {'x-guidance': _FREE_SPACES})}"
+
+
+def _bodies_of(constraint: Constraint, max_tokens: int, *, best_effort: bool) -> Iterator[str]:
     if not best_effort or isinstance(constraint, Choice):
         yield body_of(constraint, max_tokens)
         return

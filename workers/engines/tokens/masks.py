@@ -85,17 +85,30 @@ class Masks:
         self._compiled: OrderedDict[str, Any] = OrderedDict()
 
     def matcher(
-        self, constraint: Constraint, max_tokens: int, *, best_effort: bool = False
+        self,
+        constraint: Constraint,
+        max_tokens: int,
+        *,
+        best_effort: bool = False,
+        prefill: str | None = None,
     ) -> Matcher:
-        """Return a matcher at the beginning of a text; `Prompt` says what the best effort is.
+        """Return a matcher after the prefill, or at the beginning of a text if there is none.
+
+        `Prompt` says what the best effort is.
 
         Raises:
-            InvalidJob: The constraint cannot be enforced.
+            InvalidJob: The constraint cannot be enforced, or no text that fits it begins so.
         """
-        for body in grammars.bodies_of(constraint, max_tokens, best_effort=best_effort):
-            machine = self._compile(grammars.grammar(body))
-            if machine is not None and not machine.is_error():
-                return Matcher(machine.deep_copy(), self._words)
+        begun = self._tokens.tokenize_str(grammars.begun(constraint, prefill or ""))
+        for body in grammars.bodies_of(
+            constraint, max_tokens, best_effort=best_effort, prefill=prefill
+        ):
+            compiled = self._compile(grammars.grammar(body))
+            if compiled is None or compiled.is_error():
+                continue
+            machine = compiled.deep_copy()
+            if not begun or machine.consume_tokens(begun):
+                return Matcher(machine, self._words)
         raise grammars.refusal(constraint, best_effort=best_effort)
 
     def _compile(self, grammar: str) -> Any:

@@ -30,6 +30,24 @@ def compiles(grammar: str) -> bool:
         return False
 
 
+def accepts(grammar: str, text: str) -> bool:
+    """Return whether a text that fits the grammar may begin so; needs llguidance."""
+    try:
+        return call(_accept, grammar, text)
+    except OverBudget:
+        return False
+
+
+def _accept(grammar: str, text: str) -> bool:
+    try:
+        from llguidance import LLMatcher, LLTokenizer  # noqa: PLC0415 - only where it is installed
+    except ImportError:
+        return False
+    tokens = LLTokenizer("byte")
+    matcher = LLMatcher(tokens, grammar, log_level=0)
+    return matcher.consume_tokens(tokens.tokenize_str(text)) and not matcher.is_error()
+
+
 def _compile(grammar: str) -> bool:
     try:
         from llguidance import LLMatcher  # noqa: PLC0415 - only where it is installed

@@ -102,7 +102,7 @@ class Converse(Provider):
         """
         request = converse_request(prompt, model, call_id, terms)
         can = capabilities(terms.base or model, terms)
-        ending = self._ask(request, terms, on_text and until_stop(on_text, prompt))
+        ending = self._ask(request, terms, until_stop(on_text, prompt, can))
         if isinstance(ending, AccountFault):
             self._forget_client()
         if isinstance(ending, ForebayError):

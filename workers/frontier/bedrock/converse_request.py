@@ -11,8 +11,8 @@ from typing import Any
 from forebay.routing.base import shows_text
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.capabilities import Capabilities
-from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
-from forebay.workers.frontier.sending.sent_turns import most_tokens, turns_for
+from forebay.workers.engines.engine import Prompt, Turn
+from forebay.workers.frontier.sending.sent_turns import enforced_schema, most_tokens, turns_for
 from forebay.workers.frontier.sending.stops import sent_stops
 from forebay.workers.frontier.structured_output import is_refused
 from forebay.workers.frontier.terms import PLAIN, Terms
@@ -151,10 +151,11 @@ def _output_config(prompt: Prompt, can: Capabilities, effort: str) -> dict[str, 
 
 def _output_schema(prompt: Prompt, can: Capabilities) -> dict[str, Any] | None:
     """Return the schema for structured output; `None` if Bedrock cannot enforce the prompt's."""
-    if not isinstance(prompt.constraint, JsonSchema) or not can.structured_output:
+    schema = enforced_schema(prompt, can)
+    if schema is None:
         return None
     try:
-        supported: dict[str, Any] = _supported(prompt.constraint.schema_)
+        supported: dict[str, Any] = _supported(schema)
     except _FreeFormError:
         return None
     return None if is_refused(supported) else supported

@@ -79,13 +79,14 @@ class ChatCompletions(Provider):
         """Ask a model once and block until it has answered. `Provider.call` lists the errors."""
         own_name = model.removeprefix(f"{self._name}/")
         named = replace(terms, base=terms.base or model)
-        body = chat_request(prompt, own_name, self._endpoint, named, stream=on_text is not None)
-        ending = self._ask(body, model, call_id, terms, on_text and until_stop(on_text, prompt))
+        can = capabilities(model, named)
+        take = until_stop(on_text, prompt, can)
+        body = chat_request(prompt, own_name, self._endpoint, named, stream=take is not None)
+        ending = self._ask(body, model, call_id, terms, take)
         if isinstance(ending, ForebayError):
             # Raised here and not where it was caught, so that no error report can walk from it
             # to the foreign error.
             raise ending
-        can = capabilities(model, named)
         return replace(ended(ending, prompt, can), enforced="response_format" in body)
 
     def _ask(

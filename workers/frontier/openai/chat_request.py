@@ -7,8 +7,8 @@ from typing import Any
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.capabilities import Capabilities
 from forebay.routing.policy.tables import Endpoint
-from forebay.workers.engines.engine import JsonSchema, Prompt
-from forebay.workers.frontier.sending.sent_turns import most_tokens, turns_for
+from forebay.workers.engines.engine import Prompt
+from forebay.workers.frontier.sending.sent_turns import enforced_schema, most_tokens, turns_for
 from forebay.workers.frontier.sending.stops import sent_stops
 from forebay.workers.frontier.terms import Terms
 
@@ -42,8 +42,8 @@ def chat_request(
         request["reasoning_effort"] = terms.effort
     if terms.tier != "default":
         request["service_tier"] = terms.tier
-    if can.structured_output and isinstance(prompt.constraint, JsonSchema):
-        form = {"name": "answer", "schema": prompt.constraint.schema_}
+    if (schema := enforced_schema(prompt, can)) is not None:
+        form = {"name": "answer", "schema": schema}
         request["response_format"] = {"type": "json_schema", "json_schema": form}
     if stream:
         request |= {"stream": True, "stream_options": {"include_usage": True}}

@@ -84,11 +84,20 @@ class Limited:
 
     sock: Any
 
-    def getresponse(self, *args: Any, **options: Any) -> Any:
-        """Wait for the head of the response."""
-        if limit := getattr(_sending, "limit", None):
+    def connect(self) -> None:
+        """Open the connection. Its time-out bounds this and the handshake of TLS as a whole."""
+        super().connect()  # type: ignore[misc]  # of the other base
+        self._watch()
+
+    def putrequest(self, *args: Any, **options: Any) -> Any:
+        """Begin a request, whose body the peer may read as slowly as it answers."""
+        self._watch()
+        return super().putrequest(*args, **options)  # type: ignore[misc]  # of the other base
+
+    def _watch(self) -> None:
+        limit = getattr(_sending, "limit", None)
+        if limit is not None and self.sock is not None:
             limit.watch(self.sock)
-        return super().getresponse(*args, **options)  # type: ignore[misc]  # of the other base
 
 
 class _Connection(Limited, HTTPConnection):

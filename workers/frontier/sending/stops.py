@@ -11,6 +11,7 @@ from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import Prompt, TakeText
 from forebay.workers.engines.stop_strings import StopStrings, before_stop
 from forebay.workers.frontier.provider import Reply
+from forebay.workers.frontier.sending.sent_turns import begins_again
 
 MAX_STOPS_SENT = 4  # in one call: what every model takes
 
@@ -24,11 +25,14 @@ def sent_stops(prompt: Prompt, can: Capabilities) -> list[str]:
     return stops[:MAX_STOPS_SENT] if can.stops else []
 
 
-def until_stop(on_text: TakeText, prompt: Prompt) -> TakeText:
+def until_stop(on_text: TakeText | None, prompt: Prompt, can: Capabilities) -> TakeText | None:
     """Return what takes the text of a stream, and passes it on up to the first stop string.
 
-    The rest of the stream is read nevertheless: its end says what is billed.
+    The rest of the stream is read nevertheless: its end says what is billed. There is no stream of
+    an answer that begins with what the caller has.
     """
+    if on_text is None or begins_again(prompt, can):
+        return None
     ending, given = StopStrings(prompt.stop), 0
 
     def take(text: str, tokens: Iterable[TokenLogprob] = (), /) -> None:  # noqa: ARG001 - no frontier service scores tokens

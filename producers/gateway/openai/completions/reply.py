@@ -45,7 +45,7 @@ def stored_completion(chat: StoredChat, answers: Sequence[Answer]) -> StoredComp
     body, sent = chat.body, chat.sent
     tier = "flex" if body.service_tier == "flex" else "default"
     user = body.user if isinstance(body.user, str) else None
-    made = completion(answers, tier, body.usable_tools(), created=chat.created)
+    made = completion(answers, tier, body.chat().form, created=chat.created)
     return {
         **made, "metadata": body.metadata or {}, "temperature": body.temperature,
         "top_p": body.top_p, "seed": body.seed, "presence_penalty": 0, "frequency_penalty": 0,

@@ -88,12 +88,13 @@ async def _earlier(by: Caller, response_id: str) -> tuple[ResponsesRequest, Answ
 
 def _output(response_id: str, asked: ResponsesRequest, answer: Answer[Any]) -> list[Item]:
     """Return the output of a response as items of an input."""
-    text, calls = reply_of(answer.content, asked.usable_tools())
-    made = reply.output_calls(response_id, calls)
-    return [
+    text, calls = reply_of(answer.content, asked.form_of_answer())
+    made = [
         InputCall(
             type="function_call", call_id=call["call_id"], name=call["name"],
             arguments=call["arguments"],
         )
-        for call in made
-    ] or [InputMessage(role="assistant", content=text)]  # fmt: skip
+        for call in reply.output_calls(response_id, calls)
+    ]  # fmt: skip
+    said = [InputMessage(role="assistant", content=text)] if text or not made else []
+    return [*said, *made]

@@ -89,13 +89,13 @@ async def create_response(request: Request) -> Response:
     if not body.kept and job.idempotency_key is not None:
         raise NotSupported("cannot be false with an idempotency key", field="store")
     if body.stream:
-        return await _as_stream(Telling.of(by, job, chat.tools), body)
+        return await _as_stream(Telling.of(by, job, chat.form), body)
     (answer,) = await ask(request, by, [job], own=body.kept)
     if body.kept:
         await keep(by, answer.id, body)
     elif answer.id == job.id:  # otherwise it is the answer of an earlier job
         by.gateway.later(by.gateway.client(by.tenant).forget(answer.id))
-    response = reply.answered(reply.empty(answer.id, body.model), answer, chat.tools)
+    response = reply.answered(reply.empty(answer.id, body.model), answer, chat.form)
     return respond(with_asked(response, body), {**by.headers, **origin.headers([answer])})
 
 
@@ -205,7 +205,7 @@ async def _replayed(
     status = await _status(by, job_id)
     base = with_asked(reply.waiting(status, body.model if body else "auto"), body)
     base["status"] = "in_progress"
-    replay = Replay(by, job_id, base, body.usable_tools() if body else None, after)
+    replay = Replay(by, job_id, base, body.form_of_answer() if body else None, after)
     headers = {**by.headers, **EVENT_HEADERS, "forebay-job-id": job_id}
     return StreamingResponse(replay.sent(), headers=headers, media_type=EVENTS[0])
 
@@ -226,7 +226,7 @@ async def _current(by: Caller, job_id: str) -> ResponseObject:
         return response
     try:
         answer = await by.gateway.client(by.tenant).result(job_id, timeout=reply.RESULT_S)
-        tools = body.usable_tools() if body else form_of(text_of(answer.content))
+        tools = body.form_of_answer() if body else form_of(text_of(answer.content))
         return reply.answered(response, answer, tools)
     except ForebayError as error:
         if error.receipt is None:

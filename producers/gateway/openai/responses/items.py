@@ -8,7 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from forebay.producers.gateway.asking.tools import Call, ToolName, arguments_of, result, said
+from forebay.producers.gateway.asking.tools import (
+    Call,
+    ToolName,
+    arguments_of,
+    check_answered,
+    result,
+    said,
+)
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.openai.chat_tools import Function, FunctionName
 from forebay.producers.gateway.wire import AnyPartsText, Body, Ignored
@@ -113,7 +120,8 @@ def turns(items: Sequence[Item], before: Sequence[Item] = ()) -> list[tuple[str,
         before: the conversation that it continues.
 
     Raises:
-        InvalidRequest: The output belongs to no call before it, or arguments are no object.
+        InvalidRequest: An output belongs to no call before it, arguments are no object, or
+            the last call has no output.
     """
     names: dict[str, str] = {}
     found: list[tuple[str, str]] = []
@@ -123,6 +131,7 @@ def turns(items: Sequence[Item], before: Sequence[Item] = ()) -> list[tuple[str,
             names[item.call_id] = item.name
             given = arguments_of(item.arguments, f"input.{number}.arguments")
             calls.append(Call(item.name, given))
+            check_answered(is_last=number == len(items) - 1, field=f"input.{number}")
             continue
         if isinstance(item, InputReasoning):
             continue

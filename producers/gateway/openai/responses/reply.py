@@ -132,7 +132,7 @@ def answered(base: ResponseObject, answer: Answer, tools: Tools | None = None) -
     )
     return {
         **base, "status": state, "model": answer.model or base["model"],
-        "output": [*output_calls(base["id"], calls)] if calls else [message],
+        "output": [*([message] if text or not calls else []), *output_calls(base["id"], calls)],
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
         "usage": token_usage(answer.tokens_in, answer.tokens_out, answer.tokens_cached),
         "forebay": origin.origin(answer),

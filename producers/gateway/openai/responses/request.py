@@ -17,6 +17,7 @@ from forebay.producers.gateway.openai.chat_tools import ToolMode
 from forebay.producers.gateway.openai.responses.items import (
     FunctionTool,
     Input,
+    InputMessage,
     Item,
     NamedFunction,
     turns,
@@ -165,6 +166,18 @@ class ResponsesRequest(Body):
                 "max_words": "forebay.max_words", "focus": "forebay.focus",
             },
         )  # fmt: skip
+
+    def form_of_answer(self) -> Tools | None:
+        """Return the form of an answer that may call tools; `None` if there are none to call.
+
+        Raises:
+            InvalidRequest: The choice names no tool of the request.
+        """
+        last = self.input[-1]
+        begun = isinstance(last, InputMessage) and last.role == "assistant" and last.content
+        turn = ("assistant", begun) if begun else ("user", "")
+        schema = self.form.schema_of_answer()
+        return Chat(messages=[turn], tools=self.usable_tools(), schema=schema).form
 
     @property
     def form(self) -> TextFormat:

@@ -21,7 +21,6 @@ from forebay.producers.gateway.openai.responses.reply import (
     answered,
     failed,
     output,
-    output_calls,
 )
 from forebay.routing.errors import ForebayError, ResultTimeout
 
@@ -91,11 +90,11 @@ class Events:
         """
         response = answered(self.base, told.answer, self.tools)
         response["forebay"] = told.end()
-        if told.calls:
-            for number, call in enumerate(output_calls(self.base["id"], told.calls)):
-                yield from self._call(number, call)
-        else:
-            yield from self._text(told, response["output"][0])
+        for number, item in enumerate(response["output"]):
+            if item["type"] == "message":
+                yield from self._text(told, item)
+            else:
+                yield from self._call(number, item)
         name = f"response.{response['status']}"
         yield self.last(name, response) if gone else self.named(name, response=response)
 

@@ -6,6 +6,7 @@ import pytest
 
 from forebay.routing.bulk.bulks import Bulks
 from forebay.routing.limits.prices import Prices, Usage
+from forebay.workers.frontier.settings import BedrockSettings
 
 pytestmark = pytest.mark.slow
 pytest_plugins = ["waterfall", "answering"]
@@ -37,3 +38,31 @@ def test_a_bulk_never_spends_more_than_its_budget(client, lanes, tmp_path, fault
     assert sum(row["lane"] == "bedrock" for row in found) == end.bedrock > 0
     stayed = [row["reasons"] for row in found if row["lane"] != "bedrock"]
     assert sum("budget_spent" not in each for each in stayed) == faults.count("malformed")
+
+
+def test_half_answers_are_counted_in_full_and_lose_no_row(client, lanes, tmp_path, monkeypatch):
+    """Bedrock bills an answer whose connection is cut in its middle; nobody knows its usage."""
+    monkeypatch.setattr(BedrockSettings, "bedrock_term_s", 1.0)
+    lanes.mock.answer = "other"
+    lanes.mock.faults.plan(["half", None, "half", None, "half"])
+    rows = [{"body": f"what is it [[echo: say=nonsense]] {n}"} for n in range(20)]
+    out = tmp_path / "out.jsonl"
+    options = {"egress": "allow", "max_usd": MAX_NUSD / 1e9}
+    with client.bulk(rows, out=out, **options, **CLASSIFY) as bulk:
+        end = bulk.wait(60)
+    record = Bulks(lanes.ledger).get(bulk.id)
+    cut = [call for call in lanes.mock.calls if call.fault == "half"]
+    assert len(cut) == 2
+    # Both cut calls stay reserved at their worst case, which is more than what is billed for them.
+    assert record.settled_nusd == billed(lanes.mock.calls) - billed(cut)
+    assert billed(cut) < record.reserved_nusd
+    assert record.settled_nusd + record.reserved_nusd <= MAX_NUSD
+    assert (end.state, end.written, end.bedrock) == ("incomplete", len(rows), 2)
+    assert (end.spent_usd, end.reserved_usd) == (
+        record.settled_nusd / 1e9, record.reserved_nusd / 1e9,
+    )  # fmt: skip
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["row"] for row in found] == [*range(1, len(rows) + 1)]
+    assert sum(row["lane"] == "bedrock" for row in found) == 2
+    asked = [call.text for call in lanes.mock.calls if call.whole]
+    assert len(set(asked)) == len(asked), "no row was answered twice"

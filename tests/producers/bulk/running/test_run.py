@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -93,18 +94,24 @@ def test_a_bad_row_is_written_down_with_line_and_column_and_stops_nothing(client
     assert second["line"] == 3
 
 
-def test_a_repeated_key_is_a_bad_row_also_after_a_resume(client, tmp_path, answering):
+@pytest.mark.parametrize("given", ["file", "rows"])
+def test_a_repeated_key_is_a_bad_row_also_after_a_resume(client, tmp_path, answering, given):
     path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
     again = [*bodies(100), {"id": "k3", "body": "login"}]
     path.write_text("".join(json.dumps(row) + "\n" for row in again))
-    bulk = client.bulk(path, out=out, key="id", **CLASSIFY)
+    source = path if given == "file" else again
+    bulk = client.bulk(source, out=out, key="id", **CLASSIFY)
     iterator = iter(bulk)
     next(iterator)
     bulk.close()
-    with client.resume_bulk(str(out)) as resumed:
+    with client.resume_bulk(str(out), again if given == "rows" else None) as resumed:
         assert resumed.wait(60).bad == 1
     assert len(lines(out)) == 100
     (bad,) = lines(resumed.bad_rows)
+    assert (bad["row"], Path(bad["file"]).name) == (
+        101,
+        "rows.jsonl" if given == "file" else "rows",
+    )
     assert "repeats the key of row 4" in bad["reason"]
 
 

@@ -39,6 +39,12 @@ def test_the_line_says_how_far_how_fast_and_what_became_of_the_rows():
     )
 
 
+def test_the_line_of_an_ended_bulk_tells_what_stays_reserved():
+    ended = progress(state="incomplete", over=2, spent_usd=0.5, reserved_usd=0.25, max_usd=5.0)
+    assert "$0.500000 of $5.00 spent, $0.250000 reserved: some calls" in line(ended)
+    assert "reserved" not in line(progress(spent_usd=0.5, reserved_usd=0.25))
+
+
 def test_a_running_bulk_that_no_process_feeds_is_detached():
     lines = list(report_lines(progress(fed=False, over=5)))
     assert lines[0] == f"bulk {BULK}: detached"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
 import time
 import tracemalloc
 from dataclasses import fields
@@ -18,6 +19,7 @@ from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.frontier.bedrock import batch_bucket, bounded_client
 from forebay.workers.frontier.bedrock.batch_bucket import BatchBucket
 from forebay.workers.frontier.bedrock.converse import Converse
+from forebay.workers.frontier.openai import chat_completions
 from forebay.workers.frontier.openai.chat_completions import ChatCompletions
 from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, billed
 from forebay.workers.frontier.responses import bounded_body
@@ -32,6 +34,7 @@ from hostile_http import (
     stream,
     whole,
 )
+from hostile_tls import HostileTls
 from mock_bedrock.event_stream import frame
 
 BOMB = bomb(8)  # mebibytes
@@ -263,3 +266,34 @@ def test_a_file_of_results_that_never_ends_is_given_up(server, results, monkeypa
     with pytest.raises(ForebayError) as caught:
         results()
     assert isinstance(caught.value, Unavailable)
+
+
+@pytest.mark.parametrize("service", ["bedrock", "chat"])
+def test_a_service_that_reads_nothing_of_a_request_is_given_up(server, monkeypatch, service):
+    for module in (bounded_client, chat_completions):
+        monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 600)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        provider = provider_of(service, url, BedrockSettings(bedrock_timeout_s=SILENT_S))
+        turns = (Turn(role="user", content="word " * 3_000_000),)  # more than the kernel holds
+        prompt = Prompt(id="p", messages=turns, max_tokens=50)
+        with pytest.raises(OutcomeUnknown):
+            provider.call(prompt, MODEL, call_id="c1")
+
+
+@pytest.mark.parametrize("service", ["bedrock", "chat"])
+def test_a_handshake_of_one_byte_after_the_other_ends_in_time(server, monkeypatch, service):
+    for module in (bounded_client, chat_completions):
+        monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", SILENT_S)
+    with HostileTls() as slow:
+        url = f"https://127.0.0.1:{slow.port}"
+        provider = provider_of(service, url, BedrockSettings(bedrock_timeout_s=60.0))
+        with pytest.raises(OutcomeUnknown):
+            call(provider, None)
+        assert slow.met
+
+
+def provider_of(service, url, settings):
+    if service == "chat":
+        return ChatCompletions(settings, "mine", Endpoint(url=f"{url}/v1"))
+    return Converse(settings.model_copy(update={"bedrock_endpoint": url}))
