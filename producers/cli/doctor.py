@@ -22,7 +22,7 @@ from forebay.producers.cli.operator.readers import chosen, settings_of_fleet
 from forebay.routing.base import TENANT
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import ForebayError, Misconfigured
-from forebay.routing.lanes import DEFAULT_POOL, ROUTE, SWEEP, local_queue, start_command
+from forebay.routing.lanes import DEFAULT_POOL, ROUTE, SHARDS, SWEEP, local_queue, start_command
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.quotas.model_load import ModelLoad
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
@@ -182,15 +182,17 @@ def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
     reader = LedgerReader(client, settings)
     served, depths = reader.workers(), reader.depths()
     expected = {ROUTE, SWEEP, local_queue(DEFAULT_POOL), *_queues_of_policy(settings)}
-    for queue in sorted({*expected, *served, *depths}):
-        waiting, workers = depths.get(queue, 0), served.get(queue, [])
-        name = f"queue {queue}"
+    used = {name.removesuffix(SHARDS) for name in depths}
+    for queue in sorted({*expected, *served, *used}):
+        waiting, shards = depths.get(queue, 0), depths.get(queue + SHARDS, 0)
+        name, workers = f"queue {queue}", served.get(queue, [])
+        seen = f"{waiting} waiting, " + (f"{shards} shards of bulks, " if shards else "")
         if workers:
-            yield Finding(name, "ok", f"{waiting} waiting, served by {', '.join(workers)}")
+            yield Finding(name, "ok", f"{seen}served by {', '.join(workers)}")
         else:
             mend = f"start a worker: {start_command(queue)}"
-            state: Severity = "fail" if waiting else "warn"
-            yield Finding(name, state, f"{waiting} waiting, no worker serves it", mend)
+            state: Severity = "fail" if waiting + shards else "warn"
+            yield Finding(name, state, f"{seen}no worker serves it", mend)
 
 
 def bedrock(client: redis.Redis) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from forebay.routing.base import NANO
 from forebay.routing.overview.adding_up import added_snapshots, of_each
 from forebay.routing.overview.all_jobs import ranked
 from forebay.routing.overview.snapshot import QueueLine, Snapshot, Snapshots
+from forebay.routing.overview.waiting import CLASSES
 from forebay.routing.overview.workers import SeenWorker, emptied_at
 
 WIDE = 140  # columns from which on the tables stand side by side
@@ -114,7 +115,9 @@ def _head(now: Snapshot) -> Text:
 
 def _queues(now: Snapshot, before: Snapshot | None) -> Table:
     """Return the table of queues; a queue with jobs and no worker is red."""
-    table = _table("QUEUE", "INTERACTIVE", "BULK", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS")
+    table = _table(
+        "QUEUE", "INTERACTIVE", "BULK", "SHARDS", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS"
+    )
     earlier = {line.queue: line for line in before.queues} if before else {}
     for line in now.queues:
         if line.queue == "sweep":
@@ -122,9 +125,9 @@ def _queues(now: Snapshot, before: Snapshot | None) -> Table:
         waiting = sum(line.waiting.values())
         unserved, late = waiting and not line.workers, line.oldest_s > LATE_S
         table.add_row(
-            _name(line.queue), f"{line.waiting['interactive']:,}", f"{line.waiting['bulk']:,}",
+            _name(line.queue), *(f"{line.waiting[name]:,}" for name in CLASSES),
             _change(line, earlier.get(line.queue), now, before),
-            display.duration(line.oldest_s) if waiting else "",
+            display.duration(line.oldest_s) if line.oldest_s else "",
             f"{line.running:,}", f"{len(line.workers)}",
             style="red" if unserved else "yellow" if late else "",
         )  # fmt: skip
@@ -214,7 +217,7 @@ def _failures(now: Snapshot) -> Table:
 def _table(*columns: str) -> Table:
     """Return an empty table whose numbers are aligned to the right, and never cut off."""
     table = Table(box=None, pad_edge=False, expand=True, header_style="bold cyan", title=" ")
-    numbers = {"INTERACTIVE", "BULK", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS", "SPENT",
+    numbers = {"INTERACTIVE", "BULK", "SHARDS", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS", "SPENT",
                "RESERVED", "BUDGET", "AGE", "BUSY", "JOBS/MIN", "S/JOB"}  # fmt: skip
     for name in columns:
         table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)

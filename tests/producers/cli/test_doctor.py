@@ -146,6 +146,21 @@ def test_a_queue_with_jobs_and_no_worker_fails(redis):
     assert states()["queue local.big"] == "fail", "its worker was seen, but is gone"
 
 
+def test_shards_of_bulks_wait_in_the_queue_of_their_pool(redis):
+    ledger = Ledger(redis, Settings(), bell="")
+    redis.hset("fb:depth", "local.big:rows", 38)
+    assert not [name for name in findings() if "rows" in name]
+    found = findings()["queue local.big"]
+    assert (found.state, found.seen) == (
+        "fail", "0 waiting, 38 shards of bulks, no worker serves it"
+    )  # fmt: skip
+    ledger.serve("local@box", ["local.big"], 10)
+    found = findings()["queue local.big"]
+    assert (found.state, found.seen) == (
+        "ok", "0 waiting, 38 shards of bulks, served by local@box"
+    )  # fmt: skip
+
+
 def test_a_pool_that_the_policy_names_and_no_worker_serves_is_found_before_a_job_waits(
     redis, monkeypatch, tmp_path
 ):

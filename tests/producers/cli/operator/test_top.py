@@ -22,6 +22,7 @@ from forebay.routing.limits.spillway import Spillway
 from forebay.routing.overview.snapshot import Snapshots
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
+from shards import put, shard
 
 CANARY = "kanarie"
 
@@ -100,7 +101,18 @@ def test_a_queue_shows_by_how_much_it_grows(busy, snapshots, ledger):
     ledger.create([Job(tenant="acme", request=Summarize(text="t")) for _ in range(3)])
     now = replace(snapshots.take(), at_ms=before.at_ms + 2_000)
     (row,) = [line for line in drawn(now, before).splitlines() if line.startswith("route ")]
-    assert row.split()[:4] == ["route", "5", "0", "+1.5"]
+    assert row.split()[:5] == ["route", "5", "0", "0", "+1.5"]
+
+
+def test_shards_of_a_bulk_wait_in_sight_and_are_not_late(snapshots, ledger, redis):
+    made = shard("a", "b")
+    put(ledger, made)
+    redis.hincrby(f"fb:job:{made.id}", "created", -3_600_000)
+    now = snapshots.take()
+    (row,) = [line for line in drawn(now).splitlines() if line.startswith("route ")]
+    assert row.split() == ["route", "0", "0", "1", "0", "0"]  # nobody serves the queue
+    (line,) = now.queues
+    assert (line.waiting["shards"], line.oldest_s) == (1, 0)
 
 
 def test_a_shut_way_to_bedrock_says_why(busy, snapshots, redis):
@@ -120,7 +132,7 @@ def test_the_document_has_the_same_figures(busy, forebay):
     shown = json.loads(out)
     assert code == 0
     (route,) = [line for line in shown["queues"] if line["queue"] == "route"]
-    assert (route["waiting"], route["running"]) == ({"interactive": 2, "bulk": 0}, 1)
+    assert (route["waiting"], route["running"]) == ({"interactive": 2, "bulk": 0, "shards": 0}, 1)
     assert route["workers"] == ["router1@here"]
     assert shown["spent_usd"] == {"acme": 0.5, "*": 0.5}
     assert shown["dead"] == [
