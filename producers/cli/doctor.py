@@ -29,6 +29,7 @@ from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import (
     NO_DISK,
+    NO_RIGHT,
     clock_of,
     connect,
     reaching_redis,
@@ -78,6 +79,8 @@ def ledger() -> Iterator[Finding]:
             mend = "free some space on its disk; workers and submits then go on by themselves"
         if isinstance(error, Misconfigured):
             mend = f"correct {setting}: redis://USER:PASSWORD@HOST:PORT/DATABASE"
+        if NO_RIGHT in error.message:
+            mend = f"set {setting} to the URL of the user `operator`"
         seen = str(error) if where in str(error) else f"{where}: {error}"
         yield Finding("redis", "fail", seen, mend)
         return

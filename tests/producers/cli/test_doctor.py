@@ -203,6 +203,17 @@ def test_a_wrong_password_is_not_told_to_start_redis(monkeypatch, redis, redis_u
     assert "hunter2" not in found.seen + found.mend
 
 
+def test_a_user_that_may_not_look_is_told_who_may(monkeypatch, redis, redis_url):
+    redis.execute_command("ACL", "SETUSER", "weak", "on", ">pw", "+ping", "~*")
+    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url.replace("://", "://weak:pw@"))
+    try:
+        [found] = examined([doctor.ledger])
+    finally:
+        redis.execute_command("ACL", "DELUSER", "weak")
+    assert (found.state, "NOPERM" in found.seen) == ("fail", True)
+    assert found.mend == "set FOREBAY_REDIS_URL to the URL of the user `operator`"
+
+
 # --- policy, packages, and the command ------------------------------------------------------------
 
 
