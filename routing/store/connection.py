@@ -17,7 +17,7 @@ from redis.retry import Retry
 from forebay.routing.errors import ForebayError, Misconfigured, RedisUnavailable, Unavailable
 from forebay.routing.settings import Settings
 from forebay.routing.store.sentinel import Sentinels
-from forebay.routing.store.unreached import why_unreached
+from forebay.routing.unreached import why_unreached
 
 #: After a failover the old primary is a replica: a new connection finds the new primary.
 _RETRIED_ERRORS = [redis.ReadOnlyError]

@@ -35,7 +35,7 @@ from forebay.producers.cli.bulk.options import (
     TextForm,
     UserForm,
     check_kind,
-    check_modes,
+    goes_on,
     labels_of,
     naming_options,
     read_by,
@@ -117,8 +117,7 @@ def run(  # noqa: D103 - its help says it
     tenant: TenantName = None,
     as_json: Json = False,
 ) -> None:
-    check_modes(out, resume=resume, overwrite=overwrite, sample=sample, dry_run=dry_run)
-    if resume and out:
+    if goes_on(out, resume=resume, overwrite=overwrite, sample=sample, dry_run=dry_run):
         _follow_resumed(out, tenant, source, as_json=as_json)
         return
     options = _given({

@@ -80,16 +80,21 @@ _NAMES = frozenset(
 )  # fmt: skip
 
 
-def check_modes(
+def goes_on(
     out: str | None, *, resume: bool, overwrite: bool, sample: int | None, dry_run: bool
-) -> None:
-    """Raise `InvalidJob` if no output was given, or two options that exclude each other."""
+) -> bool:
+    """Return whether an earlier bulk is resumed.
+
+    Raises:
+        InvalidJob: No output was given, or two options that exclude each other.
+    """
     if out is None and not (sample or dry_run):
         raise InvalidJob("is missing: name the file of the results", field="--out")
     if resume and overwrite:
         raise InvalidJob("cannot be combined with --resume: give one of them", field="--overwrite")
     if dry_run and sample:
         raise InvalidJob("cannot be combined with --dry-run: give one of them", field="--sample")
+    return resume and out is not None
 
 
 def labels_of(names: list[str] | None, file: str | None) -> list[str] | Path | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +24,8 @@ from forebay.routing.overview.snapshot import QueueLine, Snapshot, Snapshots
 from forebay.routing.overview.waiting import CLASSES
 from forebay.routing.overview.workers import SeenWorker, emptied_at
 
+PIPED = 120  # columns in a pipe or a file, unless COLUMNS says how many
+WITH_LANE = 100  # columns from which on dead jobs have a column for it; their ids come first
 WIDE = 140  # columns from which on the tables stand side by side
 MAX_TENANTS = 6
 CENT = NANO // 100
@@ -41,7 +45,7 @@ def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
     if as_json:
         display.document(document(take()))
         return
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED)
     now = take()
     if not console.is_terminal:
         console.print(screen(now, None, console.width))
@@ -56,7 +60,8 @@ def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
 def screen(now: Snapshot, before: Snapshot | None, width: int) -> RenderableType:
     """Return the screen: one column of tables, or two if there is room."""
     left: list[RenderableType] = [_queues(now, before), *_delayed(now), _workers(now)]
-    right: list[RenderableType] = [_money(now), _failures(now)]
+    room = width if width < WIDE else width // 2
+    right: list[RenderableType] = [_money(now), _failures(now, with_lane=room >= WITH_LANE)]
     if width < WIDE:
         return Group(_head(now), *left, *right)
     grid = Table.grid(expand=True, padding=(0, 2))
@@ -204,13 +209,14 @@ def _budget(now: Snapshot, name: str) -> str:
     return _dollars(limit) if limit < CENT else f"${limit / NANO:,.2f}"
 
 
-def _failures(now: Snapshot) -> Table:
+def _failures(now: Snapshot, *, with_lane: bool) -> Table:
     """Return the table of the newest dead jobs."""
-    columns = ("AGE", "KIND", "CODE", "LANE") if now.failures else ()
+    columns = ("AGE", "KIND", "CODE", *(["LANE"] if with_lane else [])) if now.failures else ()
     table = _table(f"DEAD ({now.dead.total():,})", *columns)
     for record in now.failures:
         age = display.duration((now.at_ms - record.ended) / 1000)
-        table.add_row(_name(record.id), age, record.kind, record.error or "", record.hop)
+        cells = _name(record.id), age, record.kind, record.error or "", record.hop
+        table.add_row(*cells[: 1 + len(columns)])
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 from dataclasses import replace
 
@@ -61,8 +62,19 @@ def test_every_figure_is_on_the_screen_and_no_line_is_too_long(busy, snapshots, 
     assert max(map(len, text.splitlines())) <= width
     for words in ("route", "router1@here", "too_long", "summarize", "DEAD (1)", busy[:20]):
         assert words in text
+    assert busy in text or width < 80  # the whole id, which other commands take
     assert "$0.5000" in text or width < 80
     assert CANARY not in text
+
+
+def test_in_a_pipe_no_id_is_cut_off(busy, shell, ledger):
+    tenant = "t" * 40
+    ledger.create([Job(tenant=tenant, request=Summarize(text="text"))])
+    while claim := ledger.claim("route"):
+        ledger.settle(claim, Receipt(**claim.record.heading(), status="failed", error="too_long"))
+    _, out, _ = shell("status")
+    assert re.search(tenant + r"\.[0-9a-f]{32} .+ route\n", out)
+    assert max(map(len, out.splitlines())) <= 120
 
 
 def test_a_budget_of_less_than_a_cent_is_not_shown_as_nothing(busy, snapshots):

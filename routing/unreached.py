@@ -7,13 +7,11 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-import redis
-
 _CLOSED = "Connection closed by server"  # redis-py's words
 _NO_AUTHORITY = "NO_CERTIFICATE_OR_CRL_FOUND"
 
 
-def why_unreached(error: redis.RedisError) -> str:
+def why_unreached(error: Exception) -> str:
     """Return the reason that the errors behind an error of redis-py give; else its type."""
     for cause in _causes(error):
         if reason := _reason(cause):
