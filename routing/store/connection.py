@@ -14,10 +14,10 @@ import redis.asyncio
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
+from forebay.routing.diagnostics import why_unreached
 from forebay.routing.errors import ForebayError, Misconfigured, RedisUnavailable, Unavailable
 from forebay.routing.settings import Settings
 from forebay.routing.store.sentinel import Sentinels
-from forebay.routing.unreached import why_unreached
 
 #: After a failover the old primary is a replica: a new connection finds the new primary.
 _RETRIED_ERRORS = [redis.ReadOnlyError]

@@ -117,7 +117,7 @@ def run(  # noqa: D103 - its help says it
     tenant: TenantName = None,
     as_json: Json = False,
 ) -> None:
-    if goes_on(out, resume=resume, overwrite=overwrite, sample=sample, dry_run=dry_run):
+    if goes_on(out, resume=resume, overwrite=overwrite, sample=sample, dry_run=dry_run) and out:
         _follow_resumed(out, tenant, source, as_json=as_json)
         return
     options = _given({

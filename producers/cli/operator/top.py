@@ -29,6 +29,7 @@ WITH_LANE = 100  # columns from which on dead jobs have a column for it; their i
 WIDE = 140  # columns from which on the tables stand side by side
 MAX_TENANTS = 6
 CENT = NANO // 100
+LEAST = NANO // 10_000  # what four places can say
 LATE_S = 600.0
 OTHER_POLICY = "This shell has another policy than the workers, or a wrong one: forebay doctor"
 STATES = {"gone": "red", "stuck": "red", "drained": "yellow"}  # the colours of workers
@@ -237,4 +238,4 @@ def _name(name: str) -> Text:
 
 
 def _dollars(nusd: int) -> str:
-    return f"${nusd / NANO:,.4f}"
+    return "< $0.0001" if 0 < nusd < LEAST else f"${nusd / NANO:,.4f}"

@@ -77,6 +77,13 @@ def test_in_a_pipe_no_id_is_cut_off(busy, shell, ledger):
     assert max(map(len, out.splitlines())) <= 120
 
 
+def test_a_call_that_cost_next_to_nothing_did_cost(busy, snapshots):
+    spent = {"*": (10_450, 0), "acme": (10_450, 0)}
+    text = drawn(replace(snapshots.take(), spent=spent, budgets={"*": 50_000_000_000}))
+    assert text.count("< $0.0001") == 2
+    assert "$0.0000" in text  # reserved
+
+
 def test_a_budget_of_less_than_a_cent_is_not_shown_as_nothing(busy, snapshots):
     now = replace(snapshots.take(), budgets={"*": 2_000_000}, failures=())
     text = drawn(now)
