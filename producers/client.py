@@ -91,7 +91,8 @@ class Client(SingleJobs, BulkMethods):
         """Submit any number of jobs; yield each one's handle, or the error in its place.
 
         It is the fastest way to submit, and waits for no answers (`as_completed` does). Jobs are
-        submitted some hundreds at a time, ahead of the handles, so iterate to the end.
+        submitted some hundreds at a time, ahead of the handles, and none before the first handle is
+        asked for. So iterate to the end: `handles = list(client.submit_all(...))`.
 
         Args:
             requests: requests or jobs; a generator will do. See `map` for wrong ones.

@@ -1,8 +1,13 @@
-"""The findings of `forebay doctor`, shared by the checks of producers and of workers."""
+"""What is wrong, in words: the findings of `forebay doctor`, and why Redis cannot be reached.
+
+Nothing that Redis sent is repeated, since it may name keys.
+"""
 
 from __future__ import annotations
 
 import os
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +19,9 @@ from forebay.routing.errors import ForebayError
 
 WITHIN_S = 9.0  # of all checks together, so that the command ends within ten seconds
 BUSY = 3  # a load of so much for each core makes a check slow by itself
+
+_CLOSED = "Connection closed by server"  # redis-py's words
+_NO_AUTHORITY = "NO_CERTIFICATE_OR_CRL_FOUND"
 
 Severity = Literal["ok", "warn", "fail"]
 
@@ -85,3 +93,42 @@ def _findings(probe: Probe, name: str) -> Iterator[Finding]:
     except Exception as error:  # noqa: BLE001 - one broken probe must not hide the others
         seen = f"the check itself broke ({type(error).__name__})"
         yield Finding(name, "fail", seen, "report it, with the output of `forebay version`")
+
+
+def why_unreached(error: Exception) -> str:
+    """Return the reason that the errors behind an error of redis-py give; else its type."""
+    for cause in _causes(error):
+        if reason := _reason(cause):
+            return reason
+    if str(error).startswith(_CLOSED):
+        return "it closed the connection; if it speaks TLS, say rediss://"
+    return type(error).__name__
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and what it came from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _reason(cause: BaseException) -> str | None:
+    """Return what an error of the operating system or of TLS means; `None` for any other."""
+    if isinstance(cause, ssl.SSLError):
+        return _reason_of_tls(cause)
+    if isinstance(cause, TimeoutError) and "handshake" in str(cause):
+        return "no TLS in time; if it speaks none, say redis://"
+    if isinstance(cause, socket.gaierror):
+        return "its host has no address"
+    if isinstance(cause, FileNotFoundError):
+        return "a file that its URL names is missing"
+    return os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else None
+
+
+def _reason_of_tls(cause: ssl.SSLError) -> str:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is refused, {cause.verify_message}: see ssl_ca_certs"
+    if cause.reason == _NO_AUTHORITY:
+        return "the file of ssl_ca_certs holds no certificate"
+    return f"no TLS, {cause.reason}; if it speaks none, say redis://"

@@ -29,6 +29,24 @@ def test_every_link_leads_somewhere(page):
     assert [each for each in targets if each and not (page.parent / each).exists()] == []
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the names that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).strip().replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_into_a_page_leads_to_a_heading(page):
+    found = ("".join(each) for each in LINK.findall(FENCED.sub("", page.read_text())))
+    targets = [each.partition("#")[::2] for each in found if "#" in each and ":" not in each]
+    dead = [
+        f"{name}#{anchor}"
+        for name, anchor in targets
+        if anchor not in anchors(page.parent / name if name else page)
+    ]
+    assert dead == []
+
+
 @pytest.mark.parametrize("name", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
 def test_every_path_of_the_pages_about_the_code_is_there(name):
     """A path may begin at any folder: `runtime/drain.py` is found in `workers/`."""

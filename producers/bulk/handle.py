@@ -49,7 +49,7 @@ class BulkHandle:
         self._run, self._ledger = run, ledger
         self._temporary = temporary
         self._steps = run.steps()
-        self._closed = False
+        self._closed = self._has_rows = False
 
     def __repr__(self) -> str:
         """Return the id, and where the results are."""
@@ -65,6 +65,7 @@ class BulkHandle:
         """Yield the rows of the output as they are written; see `RESULT_COLUMNS`.
 
         Raises:
+            InvalidJob: Nothing was yielded because no row is a valid request.
             ForebayError: The bulk cannot go on now, such as with a full disk. It can be resumed.
         """
         while (rows := self.next_rows()) is not None:
@@ -74,9 +75,12 @@ class BulkHandle:
         """Work a little, and return the rows that were written; `None` at the end."""
         self._check_open()
         if next(self._steps, None) is not None:
-            return self._run.rows
+            rows = self._run.rows
+            self._has_rows = self._has_rows or bool(rows)
+            return rows
         if self._temporary:
             self.close()
+            self._check_rows()
         return None
 
     def wait(
@@ -158,6 +162,13 @@ class BulkHandle:
             shutil.rmtree(self.out.parent, ignore_errors=True)
         else:
             self._run.close()
+
+    def _check_rows(self) -> None:
+        """Raise `InvalidJob` if all rows were bad, which no file of bad rows would tell."""
+        if self.first_bad and not self._has_rows:
+            bad = self.first_bad[0]
+            wrong = f"none of them is a valid request; row {bad.number}: {bad.reason}"
+            raise InvalidJob(wrong, field="rows")
 
     def _check_open(self) -> None:
         if self._closed and self._run.record.state not in ENDED:

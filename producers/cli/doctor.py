@@ -22,13 +22,14 @@ from forebay.producers.cli.operator.readers import chosen, settings_of_fleet
 from forebay.routing.base import TENANT
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import ForebayError, Misconfigured
-from forebay.routing.lanes import DEFAULT_POOL, ROUTE, SWEEP, local_queue, start_command
+from forebay.routing.lanes import DEFAULT_POOL, ROUTE, SHARDS, SWEEP, local_queue, start_command
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.quotas.model_load import ModelLoad
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import (
     NO_DISK,
+    NO_RIGHT,
     clock_of,
     connect,
     reaching_redis,
@@ -78,6 +79,8 @@ def ledger() -> Iterator[Finding]:
             mend = "free some space on its disk; workers and submits then go on by themselves"
         if isinstance(error, Misconfigured):
             mend = f"correct {setting}: redis://USER:PASSWORD@HOST:PORT/DATABASE"
+        if NO_RIGHT in error.message:
+            mend = f"set {setting} to the URL of the user `operator`"
         seen = str(error) if where in str(error) else f"{where}: {error}"
         yield Finding("redis", "fail", seen, mend)
         return
@@ -182,15 +185,17 @@ def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
     reader = LedgerReader(client, settings)
     served, depths = reader.workers(), reader.depths()
     expected = {ROUTE, SWEEP, local_queue(DEFAULT_POOL), *_queues_of_policy(settings)}
-    for queue in sorted({*expected, *served, *depths}):
-        waiting, workers = depths.get(queue, 0), served.get(queue, [])
-        name = f"queue {queue}"
+    used = {name.removesuffix(SHARDS) for name in depths}
+    for queue in sorted({*expected, *served, *used}):
+        waiting, shards = depths.get(queue, 0), depths.get(queue + SHARDS, 0)
+        name, workers = f"queue {queue}", served.get(queue, [])
+        seen = f"{waiting} waiting, " + (f"{shards} shards of bulks, " if shards else "")
         if workers:
-            yield Finding(name, "ok", f"{waiting} waiting, served by {', '.join(workers)}")
+            yield Finding(name, "ok", f"{seen}served by {', '.join(workers)}")
         else:
             mend = f"start a worker: {start_command(queue)}"
-            state: Severity = "fail" if waiting else "warn"
-            yield Finding(name, state, f"{waiting} waiting, no worker serves it", mend)
+            state: Severity = "fail" if waiting + shards else "warn"
+            yield Finding(name, state, f"{seen}no worker serves it", mend)
 
 
 def bedrock(client: redis.Redis) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -164,9 +164,23 @@ def _refusal(error: FieldError, model: type[Body]) -> InvalidRequest | NotSuppor
 
 
 def _unknown(error: FieldError, model: type[Body]) -> str:
-    names = [info.alias or name for name, info in model.model_fields.items()]
-    close = get_close_matches(str(error.path[-1])[:60], names, n=1)
+    name = str(error.path[-1])[:60]
+    if len(error.path) == 1 and name in _own_fields(model):
+        return f'is a field of the object `forebay`: {{"forebay": {{"{name}": ...}}}}'
+    names = [info.alias or each for each, info in model.model_fields.items()]
+    close = get_close_matches(name, names, n=1)
     return f"is not a field that Forebay knows{f'; did you mean {close[0]}?' if close else ''}"
+
+
+def _own_fields(model: type[Body]) -> set[str]:
+    """Return the names of our own fields, which a body of this model takes in its `forebay`."""
+    own = model.model_fields.get("forebay")
+    kinds = get_args(own.annotation) if own else ()
+    return {
+        name
+        for kind in kinds if isinstance(kind, type) and issubclass(kind, Body)
+        for name in kind.model_fields
+    }  # fmt: skip
 
 
 def only(*neutral: Any, why: str) -> AfterValidator:

@@ -9,6 +9,7 @@ from typing import Any
 
 from forebay.routing.books.egress_entry import Entry
 from forebay.routing.books.job_book import Count
+from forebay.routing.errors import counted
 
 
 @dataclass(slots=True)
@@ -56,11 +57,11 @@ class EgressReport:
         calls = self.calls.total()
         yield (
             f"{self.allowed.total():,} jobs might leave (egress allow): {len(self.jobs_left):,} "
-            f"did, in {calls:,} calls with at most {self.tokens:,} tokens."
+            f"did, in {counted(calls, 'call')} with at most {self.tokens:,} tokens."
         )
         for (tenant, model, region, said, policy), number in sorted(self.calls.items()):
             yield (
-                f"  {number:,} calls of {tenant} to {model} in {region}: "
+                f"  {counted(number, 'call')} of {tenant} to {model} in {region}: "
                 f"the caller said {said}, policy {policy} did not forbid it"
             )
 

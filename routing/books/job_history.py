@@ -65,9 +65,9 @@ class History:
             running: Any = self._redis.zcard("fb:leases")
         flat: Any = self._transitions.run("depths")
         depths = dict(zip(map(text_of, flat[::2]), flat[1::2], strict=True))
-        waiting = Counter(
-            {queue: max(0, depth) for queue, depth in depths.items() if not queue.endswith(SHARDS)}
-        )
+        waiting = Counter[str]()
+        for name, depth in depths.items():
+            waiting[name.removesuffix(SHARDS)] += max(0, depth)
         figures: dict[Any, Any] = {
             f"{_WAITING}{queue}": n for queue, n in waiting.most_common(MAX_QUEUES)
         }

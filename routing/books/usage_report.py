@@ -100,8 +100,13 @@ class UsageReport:
 
     @property
     def paid_nusd(self) -> int:
-        """What all real calls cost: of answers, of audits, and of answers that did not do."""
+        """What all real calls cost: of answers, of audits, and of answers that were not used."""
         return sum(nusd for _, nusd in self.calls.values())
+
+    @property
+    def unused_nusd(self) -> int:
+        """What calls cost whose answers failed their checks, or whose jobs were gone by then."""
+        return max(0, self.paid_nusd - self.calls.get("audit", [0, 0])[1] - self.total.nusd)
 
     @property
     def all_frontier_nusd(self) -> int:

@@ -71,6 +71,11 @@ class Pauses:
         with reaching_redis():
             return bool(self._redis.hdel(KEY, checked(scope)))
 
+    def knows(self, tenant: str) -> bool:
+        """Return whether a tenant has submitted a job that the sweeper has seen."""
+        with reaching_redis():
+            return bool(self._redis.hexists("fb:tenants", tenant))
+
     def all(self) -> list[Pause]:
         """Return all pauses, by scope."""
         with reaching_redis():

@@ -17,7 +17,7 @@ from forebay.routing.limits.spillway import Spillway
 from forebay.routing.overview.all_jobs import AllJobs
 from forebay.routing.overview.job_filter import JobFilter
 from forebay.routing.overview.recovered import leases_recovered
-from forebay.routing.overview.waiting import CLASSES, WaitingJobs
+from forebay.routing.overview.waiting import CLASSES, JOB_CLASSES, WaitingJobs
 from forebay.routing.overview.workers import SeenWorker, Workers, other_policies
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.store.connection import reaching_redis, text_of
@@ -31,7 +31,12 @@ LOOK_FOR_DEAD_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class QueueLine:
-    """One queue: jobs that wait by class, the age of the oldest, jobs that run, live workers."""
+    """One queue: jobs that wait by class, jobs that run, and live workers.
+
+    Attributes:
+        oldest_s: the age of the oldest waiting job. Shards do not count: those of a large bulk wait
+            long while all is well.
+    """
 
     queue: str
     waiting: dict[str, int]
@@ -112,13 +117,14 @@ class Snapshots:
         records = self._reader.records(list(map(text_of, held)))
         running = Counter(record.queue for record in records)
         workers, lines = self._reader.workers(), self._waiting.lines()
+        jobs = [line for line in lines if line.priority in JOB_CLASSES]
         names = {line.queue for line in lines} | workers.keys() | running.keys()
         return tuple(
             QueueLine(
                 name,
                 {line.priority: line.depth for line in lines if line.queue == name}
                 or dict.fromkeys(CLASSES, 0),
-                max((line.oldest_s for line in lines if line.queue == name), default=0.0),
+                max((line.oldest_s for line in jobs if line.queue == name), default=0.0),
                 running[name],
                 tuple(workers.get(name, ())),
             )

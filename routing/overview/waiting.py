@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -13,7 +13,9 @@ from forebay.routing.ledger.record import fields_of
 from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.store.connection import clock_of, reaching_redis, text_of
 
-CLASSES = ("interactive", "bulk")
+JOB_CLASSES = ("interactive", "bulk")
+SHARD_CLASS = "shards"
+CLASSES = (*JOB_CLASSES, SHARD_CLASS)
 #: A job without a deadline is ordered as if due so long after it was submitted (`prelude.lua`).
 HORIZON_MS = 3_600_000
 MAX_TENANTS = 1_000  # of a queue that are looked at
@@ -23,7 +25,7 @@ MAX_DIGITS = 16  # of a time in milliseconds
 
 
 class WaitingLine(NamedTuple):
-    """The jobs of one class that wait in a queue.
+    """The jobs of one class that wait in a queue; shards of bulks are a class of their own.
 
     Attributes:
         oldest_s: seconds since the oldest of them was submitted; 0 if none waits.
@@ -41,17 +43,18 @@ class WaitingJobs:
     def __init__(self, client: redis.Redis) -> None:
         self._redis, self._transitions = client, Transitions(client)
 
-    def lines(self) -> list[WaitingLine]:
-        """Return a line for each queue that was ever used and each class."""
+    def lines(self, classes: Sequence[str] = CLASSES) -> list[WaitingLine]:
+        """Return a line for each queue that was ever used and each of the classes."""
         with reaching_redis():
             now_ms = int(clock_of(self._redis) * 1000)
             depths: Any = self._transitions.run("depths")
-            queues = sorted(map(text_of, depths[::2]))
-            names = [name for name in queues if not name.endswith(SHARDS)]
-            return [self._line(*place, now_ms) for place in product(names, CLASSES)]
+            queues = map(text_of, depths[::2])
+            names = sorted({name.removesuffix(SHARDS) for name in queues})
+            return [self._line(*place, now_ms) for place in product(names, classes)]
 
     def _line(self, queue: str, priority: str, now_ms: int) -> WaitingLine:
-        keys = [f"fb:waiting:{queue}:{priority}:{name}" for name in self._tenants(queue, priority)]
+        place = f"{queue}{SHARDS}" if priority == SHARD_CLASS else f"{queue}:{priority}"
+        keys = [f"fb:waiting:{place}:{name}" for name in self._tenants(place)]
         with self._redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.zcard(key)
@@ -59,9 +62,8 @@ class WaitingJobs:
         oldest = min((created for key in keys for created in self._oldest(key)), default=now_ms)
         return WaitingLine(queue, priority, depth, max(0, now_ms - oldest) / 1000)
 
-    def _tenants(self, queue: str, priority: str) -> list[str]:
+    def _tenants(self, place: str) -> list[str]:
         """Return the tenants with jobs in a class of a queue: those in turn, and newcomers."""
-        place = f"{queue}:{priority}"
         turn: Any = self._redis.zrange(f"fb:turn:{place}", 0, MAX_TENANTS - 1)
         newcomers = self._members(f"fb:newcomers:{place}", 0, MAX_TENANTS - 1)
         return sorted({*map(text_of, turn), *(name for name, _ in newcomers)})

@@ -14,6 +14,7 @@ import redis.asyncio
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
+from forebay.routing.diagnostics import why_unreached
 from forebay.routing.errors import ForebayError, Misconfigured, RedisUnavailable, Unavailable
 from forebay.routing.settings import Settings
 from forebay.routing.store.sentinel import Sentinels
@@ -50,7 +51,10 @@ PATIENCE: Mapping[Purpose, Patience] = {
 }
 
 _BAD_LOGIN = "the user name or the password is wrong (WRONGPASS)"
-_NO_RIGHT = "this user may not run a command that is needed (NOPERM)"
+NO_RIGHT = (
+    "this user may not do that (NOPERM); each part and each tenant has a user of its own, and who "
+    "looks at all of them is the operator (deploy/redis_acl.py)"
+)
 #: Words of Redis' refusals, and ours. redis-py cuts off the code of some of them.
 _REFUSALS = (
     ("WRONGPASS", _BAD_LOGIN),
@@ -60,8 +64,8 @@ _REFUSALS = (
     ("NOAUTH", "a password is needed (NOAUTH)"),
     ("Authentication required", "a password is needed (NOAUTH)"),
     ("client already authenticated", "a password is needed (NOAUTH)"),  # the reply to HELLO
-    ("ACL failure in script", _NO_RIGHT),
-    ("NOPERM", _NO_RIGHT),
+    ("ACL failure in script", NO_RIGHT),
+    ("NOPERM", NO_RIGHT),
     ("DB index is out of range", "the server has no database of this number (DB index)"),
     ("invalid DB index", "the database must be a number (DB index)"),
 )
@@ -214,7 +218,7 @@ def reaching_redis() -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError) as error:
         if refusal := _refusal(error):
             raise Misconfigured(refusal + _at(error), field="FOREBAY_REDIS_URL") from None
-        message = f"Redis cannot be reached{_at(error)} ({type(error).__name__})"
+        message = f"Redis cannot be reached{_at(error)} ({why_unreached(error)})"
         raise RedisUnavailable(message) from None
     except redis.ResponseError as error:
         if refusal := _refusal(error):
@@ -249,7 +253,7 @@ def _refusal(error: redis.RedisError) -> str | None:
         if code == words or words in text:
             return refusal
     if isinstance(error, redis.exceptions.NoPermissionError):
-        return _NO_RIGHT
+        return NO_RIGHT
     return "Redis refuses this user" if isinstance(error, redis.AuthenticationError) else None
 
 

@@ -89,5 +89,7 @@ def parquet_module() -> ModuleType:
     try:
         from forebay.producers.bulk.outputs import parquet  # noqa: PLC0415 - an extra
     except ImportError:
-        raise Misconfigured("Parquet needs the extra `parquet`", field="format") from None
+        raise Misconfigured(
+            "Parquet needs pyarrow (the extra `parquet`): pip install pyarrow", field="format"
+        ) from None
     return parquet

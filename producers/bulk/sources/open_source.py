@@ -168,7 +168,9 @@ def _parquet(path: Path) -> Source:
     try:
         from forebay.producers.bulk.sources.parquet import ParquetSource  # noqa: PLC0415 - an extra
     except ImportError:
-        raise Misconfigured("needs the extra `parquet`", field=shown(path)) from None
+        raise Misconfigured(
+            "needs pyarrow (the extra `parquet`): pip install pyarrow", field=shown(path)
+        ) from None
     return ParquetSource(path)
 
 

@@ -18,6 +18,7 @@ from forebay.producers.cli.bulk.options import (
     EgressColumn,
     KeyColumn,
     Kind,
+    Label,
     LabelsFile,
     MaxRowUsd,
     MaxUsd,
@@ -34,7 +35,8 @@ from forebay.producers.cli.bulk.options import (
     TextForm,
     UserForm,
     check_kind,
-    check_modes,
+    goes_on,
+    labels_of,
     naming_options,
     read_by,
     read_questions,
@@ -91,6 +93,7 @@ def run(  # noqa: D103 - its help says it
     text: TextForm = None,
     system: SystemForm = None,
     user: UserForm = None,
+    label: Label = None,
     labels: LabelsFile = None,
     schema: SchemaFile = None,
     question: Questions = None,
@@ -114,13 +117,12 @@ def run(  # noqa: D103 - its help says it
     tenant: TenantName = None,
     as_json: Json = False,
 ) -> None:
-    check_modes(out, resume=resume, overwrite=overwrite, sample=sample, dry_run=dry_run)
-    if resume and out:
+    if goes_on(out, resume=resume, overwrite=overwrite, sample=sample, dry_run=dry_run) and out:
         _follow_resumed(out, tenant, source, as_json=as_json)
         return
     options = _given({
         "kind": kind, "text_field": text_field, "text": text, "system": system, "user": user,
-        "labels": labels and Path(labels), "schema": schema and Path(schema), "key": key,
+        "labels": labels_of(label, labels), "schema": schema and Path(schema), "key": key,
         "max_words": max_words, "focus": focus, "max_tokens": max_tokens, "egress": egress,
         "egress_column": egress_column, "max_usd": max_usd, "max_cost_usd": max_cost,
         "source_format": rows_format, "deadline": by and read_by(by),

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
+from forebay.producers.bulk.names import shown
 from forebay.producers.cli.options import argument, flag, option
 from forebay.routing.errors import CallerError, ForebayError, InvalidJob
 
@@ -27,6 +29,9 @@ SystemForm = Annotated[str | None, option("--system", "FORM", "generate: the sys
 UserForm = Annotated[str | None, option("--user", "FORM", "generate: the user's message.")]
 LabelsFile = Annotated[
     str | None, option("--labels", "FILE", "classify: one label a line, or a JSON array.")
+]
+Label = Annotated[
+    list[str] | None, option("--label", "NAME", "classify: a label to choose from. Repeat it.")
 ]
 SchemaFile = Annotated[str | None, option("--schema", "FILE", "extract: the JSON Schema.")]
 KeyColumn = Annotated[
@@ -75,16 +80,35 @@ _NAMES = frozenset(
 )  # fmt: skip
 
 
-def check_modes(
+def goes_on(
     out: str | None, *, resume: bool, overwrite: bool, sample: int | None, dry_run: bool
-) -> None:
-    """Raise `InvalidJob` if no output was given, or two options that exclude each other."""
+) -> bool:
+    """Return whether an earlier bulk is resumed.
+
+    Raises:
+        InvalidJob: No output was given, or two options that exclude each other.
+    """
     if out is None and not (sample or dry_run):
         raise InvalidJob("is missing: name the file of the results", field="--out")
     if resume and overwrite:
         raise InvalidJob("cannot be combined with --resume: give one of them", field="--overwrite")
     if dry_run and sample:
         raise InvalidJob("cannot be combined with --dry-run: give one of them", field="--sample")
+    return resume and out is not None
+
+
+def labels_of(names: list[str] | None, file: str | None) -> list[str] | Path | None:
+    """Return the labels that were named, or the file that holds them; `None` if neither is given.
+
+    Raises:
+        InvalidJob: Both are given, or there is no such file.
+    """
+    if names and file:
+        raise InvalidJob("cannot be combined with --label: give one of them", field="--labels")
+    if file and not Path(file).exists():
+        wrong = f"there is no file {shown(Path(file))}; --label names a label itself"
+        raise InvalidJob(wrong, field="--labels")
+    return names or (Path(file) if file else None)
 
 
 @contextmanager

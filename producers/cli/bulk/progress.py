@@ -88,8 +88,8 @@ def estimate_lines(found: Estimate) -> Iterator[str]:
     if not found.sampled:
         return
     yield (
-        f"the whole: {span(found.whole_s)} at {found.rows_per_s:,.1f} rows/s, "
-        f"${found.whole_usd:.6f} on Bedrock"
+        f"the whole: at most {span(found.whole_s)}, at the {found.rows_per_s:,.1f} rows/s of the "
+        f"sample (full batches are faster); ${found.whole_usd:.6f} on Bedrock"
     )
     shares = {
         "local": found.local, "Bedrock": found.bedrock, "degraded": found.degraded,

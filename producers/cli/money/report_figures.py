@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from forebay.producers.cli import display
+from forebay.routing.errors import counted
 
 if TYPE_CHECKING:
     from forebay.routing.books.targets.targets import Target
@@ -29,7 +30,8 @@ def document(found: UsageReport, targets: Sequence[Target]) -> dict[str, Any]:
             purpose: {"calls": number, "usd": nusd / 1e9}
             for purpose, (number, nusd) in sorted(found.calls.items())
         },
-        "paid_usd": found.paid_nusd / 1e9, "open_usd": found.open_nusd / 1e9,
+        "paid_usd": found.paid_nusd / 1e9, "unused_usd": found.unused_nusd / 1e9,
+        "open_usd": found.open_nusd / 1e9,
         "mock_usd": found.mock_nusd / 1e9, "all_frontier_usd": found.all_frontier_nusd / 1e9,
         "saved_usd": found.saved_nusd / 1e9, "frontier": found.frontier, "prices": found.prices,
         "escalation_reasons": dict(found.reasons.most_common()),
@@ -58,13 +60,13 @@ def cells(found: UsageReport, sums: Sums) -> tuple[str, ...]:
 def headlines(found: UsageReport) -> dict[str, str]:
     """Return the figures that matter most, in words."""
     audits = found.calls.get("audit", [0, 0])
-    shown = {
-        "paid for the frontier": f"${found.paid_nusd / 1e9:,.4f}",
-        "all on the frontier": f"${found.all_frontier_nusd / 1e9:,.4f}",
-        "saved": f"${found.saved_nusd / 1e9:,.4f}",
-    }
+    shown = {"paid for the frontier": f"${found.paid_nusd / 1e9:,.4f}"}
     if audits[0]:
-        shown[f"of it for audits ({audits[0]:,} calls)"] = f"${audits[1] / 1e9:,.4f}"
+        shown[f"of it for audits ({counted(audits[0], 'call')})"] = f"${audits[1] / 1e9:,.4f}"
+    if found.unused_nusd:
+        shown["of it for answers not used"] = f"${found.unused_nusd / 1e9:,.4f}"
+    shown["all on the frontier"] = f"${found.all_frontier_nusd / 1e9:,.4f}"
+    shown["saved"] = f"${found.saved_nusd / 1e9:,.4f}"
     if found.open_nusd:
         shown["reserved, outcome not known"] = f"${found.open_nusd / 1e9:,.4f}"
     if found.mock_nusd:

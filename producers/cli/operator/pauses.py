@@ -53,6 +53,9 @@ def pause(  # noqa: D103 - its help says it
         scope = scope_of(name, tenant)
         pauses.pause(scope, reason)
         _print("paused", scope, as_json=as_json)
+        whose = scope.partition(":")[2]
+        if scope.startswith(("tenant:", "bedrock:")) and not pauses.knows(whose):
+            display.note(f"no tenant {whose} has submitted a job yet")
         return
     listed = pauses.all()
     if as_json:

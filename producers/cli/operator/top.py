@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,11 +21,15 @@ from forebay.routing.base import NANO
 from forebay.routing.overview.adding_up import added_snapshots, of_each
 from forebay.routing.overview.all_jobs import ranked
 from forebay.routing.overview.snapshot import QueueLine, Snapshot, Snapshots
+from forebay.routing.overview.waiting import CLASSES
 from forebay.routing.overview.workers import SeenWorker, emptied_at
 
+PIPED = 120  # columns in a pipe or a file, unless COLUMNS says how many
+WITH_LANE = 100  # columns from which on dead jobs have a column for it; their ids come first
 WIDE = 140  # columns from which on the tables stand side by side
 MAX_TENANTS = 6
 CENT = NANO // 100
+LEAST = NANO // 10_000  # what four places can say
 LATE_S = 600.0
 OTHER_POLICY = "This shell has another policy than the workers, or a wrong one: forebay doctor"
 STATES = {"gone": "red", "stuck": "red", "drained": "yellow"}  # the colours of workers
@@ -40,7 +46,7 @@ def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
     if as_json:
         display.document(document(take()))
         return
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED)
     now = take()
     if not console.is_terminal:
         console.print(screen(now, None, console.width))
@@ -55,7 +61,8 @@ def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
 def screen(now: Snapshot, before: Snapshot | None, width: int) -> RenderableType:
     """Return the screen: one column of tables, or two if there is room."""
     left: list[RenderableType] = [_queues(now, before), *_delayed(now), _workers(now)]
-    right: list[RenderableType] = [_money(now), _failures(now)]
+    room = width if width < WIDE else width // 2
+    right: list[RenderableType] = [_money(now), _failures(now, with_lane=room >= WITH_LANE)]
     if width < WIDE:
         return Group(_head(now), *left, *right)
     grid = Table.grid(expand=True, padding=(0, 2))
@@ -114,7 +121,9 @@ def _head(now: Snapshot) -> Text:
 
 def _queues(now: Snapshot, before: Snapshot | None) -> Table:
     """Return the table of queues; a queue with jobs and no worker is red."""
-    table = _table("QUEUE", "INTERACTIVE", "BULK", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS")
+    table = _table(
+        "QUEUE", "INTERACTIVE", "BULK", "SHARDS", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS"
+    )
     earlier = {line.queue: line for line in before.queues} if before else {}
     for line in now.queues:
         if line.queue == "sweep":
@@ -122,9 +131,9 @@ def _queues(now: Snapshot, before: Snapshot | None) -> Table:
         waiting = sum(line.waiting.values())
         unserved, late = waiting and not line.workers, line.oldest_s > LATE_S
         table.add_row(
-            _name(line.queue), f"{line.waiting['interactive']:,}", f"{line.waiting['bulk']:,}",
+            _name(line.queue), *(f"{line.waiting[name]:,}" for name in CLASSES),
             _change(line, earlier.get(line.queue), now, before),
-            display.duration(line.oldest_s) if waiting else "",
+            display.duration(line.oldest_s) if line.oldest_s else "",
             f"{line.running:,}", f"{len(line.workers)}",
             style="red" if unserved else "yellow" if late else "",
         )  # fmt: skip
@@ -201,20 +210,21 @@ def _budget(now: Snapshot, name: str) -> str:
     return _dollars(limit) if limit < CENT else f"${limit / NANO:,.2f}"
 
 
-def _failures(now: Snapshot) -> Table:
+def _failures(now: Snapshot, *, with_lane: bool) -> Table:
     """Return the table of the newest dead jobs."""
-    columns = ("AGE", "KIND", "CODE", "LANE") if now.failures else ()
+    columns = ("AGE", "KIND", "CODE", *(["LANE"] if with_lane else [])) if now.failures else ()
     table = _table(f"DEAD ({now.dead.total():,})", *columns)
     for record in now.failures:
         age = display.duration((now.at_ms - record.ended) / 1000)
-        table.add_row(_name(record.id), age, record.kind, record.error or "", record.hop)
+        cells = _name(record.id), age, record.kind, record.error or "", record.hop
+        table.add_row(*cells[: 1 + len(columns)])
     return table
 
 
 def _table(*columns: str) -> Table:
     """Return an empty table whose numbers are aligned to the right, and never cut off."""
     table = Table(box=None, pad_edge=False, expand=True, header_style="bold cyan", title=" ")
-    numbers = {"INTERACTIVE", "BULK", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS", "SPENT",
+    numbers = {"INTERACTIVE", "BULK", "SHARDS", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS", "SPENT",
                "RESERVED", "BUDGET", "AGE", "BUSY", "JOBS/MIN", "S/JOB"}  # fmt: skip
     for name in columns:
         table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
@@ -228,4 +238,4 @@ def _name(name: str) -> Text:
 
 
 def _dollars(nusd: int) -> str:
-    return f"${nusd / NANO:,.4f}"
+    return "< $0.0001" if 0 < nusd < LEAST else f"${nusd / NANO:,.4f}"

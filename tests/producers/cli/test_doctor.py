@@ -146,6 +146,21 @@ def test_a_queue_with_jobs_and_no_worker_fails(redis):
     assert states()["queue local.big"] == "fail", "its worker was seen, but is gone"
 
 
+def test_shards_of_bulks_wait_in_the_queue_of_their_pool(redis):
+    ledger = Ledger(redis, Settings(), bell="")
+    redis.hset("fb:depth", "local.big:rows", 38)
+    assert not [name for name in findings() if "rows" in name]
+    found = findings()["queue local.big"]
+    assert (found.state, found.seen) == (
+        "fail", "0 waiting, 38 shards of bulks, no worker serves it"
+    )  # fmt: skip
+    ledger.serve("local@box", ["local.big"], 10)
+    found = findings()["queue local.big"]
+    assert (found.state, found.seen) == (
+        "ok", "0 waiting, 38 shards of bulks, served by local@box"
+    )  # fmt: skip
+
+
 def test_a_pool_that_the_policy_names_and_no_worker_serves_is_found_before_a_job_waits(
     redis, monkeypatch, tmp_path
 ):
@@ -186,6 +201,17 @@ def test_a_wrong_password_is_not_told_to_start_redis(monkeypatch, redis, redis_u
     assert "start Redis" not in found.mend
     assert "FOREBAY_REDIS_URL" in found.mend
     assert "hunter2" not in found.seen + found.mend
+
+
+def test_a_user_that_may_not_look_is_told_who_may(monkeypatch, redis, redis_url):
+    redis.execute_command("ACL", "SETUSER", "weak", "on", ">pw", "+ping", "~*")
+    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url.replace("://", "://weak:pw@"))
+    try:
+        [found] = examined([doctor.ledger])
+    finally:
+        redis.execute_command("ACL", "DELUSER", "weak")
+    assert (found.state, "NOPERM" in found.seen) == ("fail", True)
+    assert found.mend == "set FOREBAY_REDIS_URL to the URL of the user `operator`"
 
 
 # --- policy, packages, and the command ------------------------------------------------------------

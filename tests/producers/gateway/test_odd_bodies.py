@@ -141,3 +141,16 @@ def test_a_body_with_a_name_twice_is_refused_and_names_it(name):
     nested = whole.replace('"type": "object"', '"type": "object", "type": "string"')
     with pytest.raises(InvalidRequest, match="occurs twice"):
         read(ChatRequest, nested.encode())
+
+
+@pytest.mark.parametrize(
+    ("request_class", "body"),
+    [(MessagesRequest, MESSAGES), (ChatRequest, CHAT), (ResponsesRequest, RESPONSES)],
+)
+def test_our_own_field_beside_the_others_is_told_where_it_belongs(request_class, body):
+    with pytest.raises(InvalidRequest) as refused:
+        read(request_class, json.dumps(body | {"egress": "allow"}).encode())
+    assert refused.value.field == "egress"
+    assert 'field of the object `forebay`: {"forebay": {"egress": ...}}' in str(refused.value)
+    with pytest.raises(InvalidRequest, match="is not a field that Forebay knows"):
+        read(request_class, json.dumps(body | {"egres": "allow"}).encode())

@@ -94,7 +94,7 @@ def test_a_sample_says_what_waits_what_runs_and_what_was_spent(history, redis):
     history.sample()
     minutes = [minute for minute in history.last(2) if minute.waiting is not None]
     assert len(minutes) == 1
-    assert minutes[0].waiting == {"route": 2, "local.default": 4}
+    assert minutes[0].waiting == {"route": 2, "local.default": 7}, "a shard waits as one job"
     assert (minutes[0].running, minutes[0].spent_nusd) == (1, 500)
 
 

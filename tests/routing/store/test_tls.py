@@ -30,7 +30,7 @@ from forebay.routing.broker.app import celery_app, tls
 from forebay.routing.errors import ForebayError, Misconfigured, Unavailable
 from forebay.routing.jobs import Summarize
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection import without_password
+from forebay.routing.store.connection import connect, reaching_redis, without_password
 from local.fleet import Fleet, free_port
 from patience import until
 
@@ -143,15 +143,41 @@ def test_a_job_is_answered_with_tls_on_every_connection(secured, url):
         assert client.run(MET, timeout=30).content.text == "We met at noon."
 
 
-@pytest.mark.parametrize("query", ["", "?ssl_ca_certs=/etc/hostname"])
-def test_a_certificate_of_an_unknown_authority_is_refused(url, query):
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("", "its certificate is refused, self-signed certificate: see ssl_ca_certs"),
+        ("?ssl_ca_certs=/etc/hostname", "the file of ssl_ca_certs holds no certificate"),
+        ("?ssl_ca_certs=/nowhere/ca.pem", "a file that its URL names is missing"),
+    ],
+)
+def test_a_certificate_of_an_unknown_authority_is_refused(url, query, why):
     settings = Settings(redis_url=url.partition("?")[0] + query)
     with Client(tenant="acme", settings=settings) as client, pytest.raises(Unavailable) as refused:
         client.submit(MET)
     assert PASSWORD not in str(refused.value)
+    assert f"({why})" in str(refused.value)
     broker = celery_app(settings).connection_for_write()
     with broker, pytest.raises(OperationalError):
         broker.ensure_connection(max_retries=1, timeout=2)
+
+
+def test_a_scheme_that_the_server_does_not_speak_is_told(secured, url):
+    fleet, _ = secured
+    secret_port = url.partition("?")[0].partition("@")[2]
+    plain_port = fleet.url.partition("//")[2]
+    assert "say rediss://)" in complaint(f"redis://{secret_port}")
+    assert "say redis://)" in complaint(f"rediss://{plain_port}")
+    assert "(Connection refused)" in complaint("redis://127.0.0.1:1")
+    assert "(its host has no address)" in complaint("redis://no.invalid")
+
+
+def complaint(url) -> str:
+    """Return why a Redis cannot be reached."""
+    client = connect(Settings(redis_url=url), "look")
+    with pytest.raises(Unavailable) as refused, reaching_redis():
+        client.ping()
+    return str(refused.value)
 
 
 def test_the_broker_checks_certificates_as_the_client_does(url):

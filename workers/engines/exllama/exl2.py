@@ -76,10 +76,11 @@ def model_folder(settings: EngineSettings) -> Path:
         Misconfigured: FOREBAY_MODEL_DIR is not set, or names no folder.
     """
     if settings.model_dir is None:
-        raise Misconfigured("is needed by this engine", field="FOREBAY_MODEL_DIR")
+        wanted = "the folder of a model, as `forebay models pull` prints it"
+        raise Misconfigured(f"is needed: {wanted}", field="FOREBAY_MODEL_DIR")
     folder = settings.model_dir.expanduser().resolve()
     if not folder.is_dir():
-        raise Misconfigured("is no folder", field="FOREBAY_MODEL_DIR")
+        raise Misconfigured(f"{folder} is no folder", field="FOREBAY_MODEL_DIR")
     return folder
 
 

@@ -23,7 +23,7 @@ from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.overview.pacing_report import PacingReport
 from forebay.routing.overview.recovered import leases_recovered
-from forebay.routing.overview.waiting import WaitingJobs
+from forebay.routing.overview.waiting import JOB_CLASSES, WaitingJobs
 from forebay.routing.overview.workers import Workers
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.store.connection import clock_of, reaching_redis, text_of
@@ -91,7 +91,7 @@ class LedgerMetrics(Collector):
         """Yield what waits in each queue, since when, and how many workers serve it."""
         jobs = family("queue_jobs", "Jobs that wait", "queue", "class")
         oldest = family("queue_oldest_seconds", "Age of the oldest job", "queue", "class")
-        for line in WaitingJobs(self._redis).lines():
+        for line in WaitingJobs(self._redis).lines(JOB_CLASSES):
             jobs.add_metric([line.queue, line.priority], line.depth)
             oldest.add_metric([line.queue, line.priority], line.oldest_s)
         workers = family("queue_workers", "Live workers that serve the queue", "queue")

@@ -66,6 +66,20 @@ def test_without_an_output_results_are_iterated_over_and_leave_nothing(client, l
     assert not bulk.out.parent.exists()
 
 
+def test_rows_that_all_lack_the_column_are_one_error_and_not_nothing(client):
+    with (
+        client.bulk([{"subject": "login"}] * 3, **CLASSIFY) as bulk,
+        pytest.raises(
+            InvalidJob,
+            match=r"none of them is a valid request; row 1: the row has no column 'body'",
+        ),
+    ):
+        list(bulk)
+    assert not bulk.out.parent.exists()
+    with client.bulk([], **CLASSIFY) as bulk:
+        assert list(bulk) == []
+
+
 def test_an_iterable_holds_rows_requests_and_jobs_of_any_kind(client):
     mixed = [
         Summarize(text="one two three"), Classify(text="login", labels=LABELS),

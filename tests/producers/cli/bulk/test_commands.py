@@ -160,6 +160,20 @@ def test_a_bulk_is_paused_and_cancelled_from_anywhere(forebay, folder, lanes):
     assert (code, "the bulk is cancelled" in err) == (2, True)
 
 
+def test_labels_are_named_or_come_from_a_file(forebay, folder):
+    asked = ("bulk", "run", folder / "rows.jsonl", *CLASSIFY, "--dry-run")
+    named = ("--label", "billing", "--label", "login")
+    assert forebay(*asked, *named)[:2] == (0, "60 valid rows, 0 bad rows\n")
+    for wrong, says in (
+        ((*named, "--labels", folder / "labels.txt"), "--labels: cannot be combined with --label"),
+        (("--labels", "billing,login"), "--labels: there is no file billing,login; --label names"),
+        (named[:2], "--labels: must have at least 2 items, not 1"),
+    ):
+        code, _, err = forebay(*asked, *wrong)
+        assert code == 2
+        assert says in err
+
+
 def test_a_dry_run_names_bad_rows_and_a_sample_says_what_the_whole_takes(forebay, folder):
     code, out, _ = forebay(*arguments(folder, "--dry-run"))
     assert (code, out) == (0, "60 valid rows, 0 bad rows\n")

@@ -50,6 +50,20 @@ def test_the_sums_are_right_and_the_mocks_money_is_apart(forebay, books):
     assert found["calls"]["audit"] == {"calls": 1, "usd": COST / 1e9}
 
 
+def test_the_rows_and_what_stands_below_paid_add_up_to_what_was_paid(forebay, books, calls):
+    assert report(forebay)["unused_usd"] == 0
+    calls("its-answer-failed-its-checks")
+    found = report(forebay)
+    parts = found["total"]["usd"], found["calls"]["audit"]["usd"], found["unused_usd"]
+    assert sum(parts) == pytest.approx(found["paid_usd"])
+    assert found["unused_usd"] == pytest.approx(COST / 1e9)
+    _, out, _ = forebay("report")
+    heads = ["paid for the frontier", "of it for audits (1 call)", "of it for answers not used"]
+    order = [line.partition("  ")[0] for line in out.splitlines() if not line.isupper()]
+    first = order.index(heads[0])
+    assert order[first : first + 4] == [*heads, "all on the frontier"]
+
+
 def test_what_was_saved_is_the_frontiers_price_of_local_answers_less_audits(forebay, books):
     found = report(forebay)
     assert found["frontier"] == HAIKU

@@ -35,6 +35,15 @@ def test_a_mistyped_lane_is_not_taken_for_a_tenant(forebay, redis):
     assert forebay("pause", "tenant:bedrok")[1] == "paused tenant:bedrok\n"
 
 
+def test_a_tenant_that_nobody_knows_may_be_mistyped(forebay, redis):
+    redis.hset("fb:tenants", "acme", "")
+    assert forebay("pause", "acme")[1:] == ("paused tenant:acme\n", "")
+    for name in (["acne"], ["bedrock", "--tenant", "acne"]):
+        code, _, err = forebay("pause", *name)
+        assert (code, err) == (0, "forebay: no tenant acne has submitted a job yet\n")
+    assert len(Pauses(redis).all()) == 3
+
+
 def test_a_pause_is_set_listed_and_resumed(forebay, redis):
     assert forebay("pause")[2] == "forebay: nothing is paused\n"
     code, out, _ = forebay("pause", "bedrock", "--tenant", "acme", "--reason", "invoice")

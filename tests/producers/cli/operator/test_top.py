@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from forebay.routing.limits.spillway import Spillway
 from forebay.routing.overview.snapshot import Snapshots
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
+from shards import put, shard
 
 CANARY = "kanarie"
 
@@ -60,8 +62,26 @@ def test_every_figure_is_on_the_screen_and_no_line_is_too_long(busy, snapshots, 
     assert max(map(len, text.splitlines())) <= width
     for words in ("route", "router1@here", "too_long", "summarize", "DEAD (1)", busy[:20]):
         assert words in text
+    assert busy in text or width < 80  # the whole id, which other commands take
     assert "$0.5000" in text or width < 80
     assert CANARY not in text
+
+
+def test_in_a_pipe_no_id_is_cut_off(busy, shell, ledger):
+    tenant = "t" * 40
+    ledger.create([Job(tenant=tenant, request=Summarize(text="text"))])
+    while claim := ledger.claim("route"):
+        ledger.settle(claim, Receipt(**claim.record.heading(), status="failed", error="too_long"))
+    _, out, _ = shell("status")
+    assert re.search(tenant + r"\.[0-9a-f]{32} .+ route\n", out)
+    assert max(map(len, out.splitlines())) <= 120
+
+
+def test_a_call_that_cost_next_to_nothing_did_cost(busy, snapshots):
+    spent = {"*": (10_450, 0), "acme": (10_450, 0)}
+    text = drawn(replace(snapshots.take(), spent=spent, budgets={"*": 50_000_000_000}))
+    assert text.count("< $0.0001") == 2
+    assert "$0.0000" in text  # reserved
 
 
 def test_a_budget_of_less_than_a_cent_is_not_shown_as_nothing(busy, snapshots):
@@ -100,7 +120,18 @@ def test_a_queue_shows_by_how_much_it_grows(busy, snapshots, ledger):
     ledger.create([Job(tenant="acme", request=Summarize(text="t")) for _ in range(3)])
     now = replace(snapshots.take(), at_ms=before.at_ms + 2_000)
     (row,) = [line for line in drawn(now, before).splitlines() if line.startswith("route ")]
-    assert row.split()[:4] == ["route", "5", "0", "+1.5"]
+    assert row.split()[:5] == ["route", "5", "0", "0", "+1.5"]
+
+
+def test_shards_of_a_bulk_wait_in_sight_and_are_not_late(snapshots, ledger, redis):
+    made = shard("a", "b")
+    put(ledger, made)
+    redis.hincrby(f"fb:job:{made.id}", "created", -3_600_000)
+    now = snapshots.take()
+    (row,) = [line for line in drawn(now).splitlines() if line.startswith("route ")]
+    assert row.split() == ["route", "0", "0", "1", "0", "0"]  # nobody serves the queue
+    (line,) = now.queues
+    assert (line.waiting["shards"], line.oldest_s) == (1, 0)
 
 
 def test_a_shut_way_to_bedrock_says_why(busy, snapshots, redis):
@@ -120,7 +151,7 @@ def test_the_document_has_the_same_figures(busy, forebay):
     shown = json.loads(out)
     assert code == 0
     (route,) = [line for line in shown["queues"] if line["queue"] == "route"]
-    assert (route["waiting"], route["running"]) == ({"interactive": 2, "bulk": 0}, 1)
+    assert (route["waiting"], route["running"]) == ({"interactive": 2, "bulk": 0, "shards": 0}, 1)
     assert route["workers"] == ["router1@here"]
     assert shown["spent_usd"] == {"acme": 0.5, "*": 0.5}
     assert shown["dead"] == [
