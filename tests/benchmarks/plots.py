@@ -91,9 +91,10 @@ def _scaling(axes: Any, rows: list[dict[str, Any]]) -> None:
 
 def _memory(axes: Any, samples: dict[str, list[list[float]]]) -> None:
     """Draw the resident size of each process by the number of jobs."""
-    for name, taken in samples.items():
+    for number, (name, taken) in enumerate(samples.items()):
         jobs, kib = zip(*((each[0], each[1]) for each in taken), strict=True)
-        axes.plot(jobs, [each / 1024 for each in kib], label=name)
+        style = "-" if number < len(COLOURS) else ":"  # more processes than colours
+        axes.plot(jobs, [each / 1024 for each in kib], style, label=name)
     axes.set(xlabel="jobs", ylabel="resident MiB", ylim=(0, None))
     axes.legend(loc="lower right", ncols=3)
 
