@@ -57,9 +57,8 @@ class LoopLine:
             async with asyncio.timeout(self._reply_s):
                 return await self._reply(command)
         except TimeoutError:
-            error = redis.TimeoutError(f"no reply within {self._reply_s} s")
-            await self._lose(error)
-            raise error from None
+            await self._lose(redis.ConnectionError("a command before had no reply in time"))
+            raise redis.TimeoutError(f"no reply within {self._reply_s} s") from None
 
     async def close(self) -> None:
         """Close the connection; commands that wait for replies fail."""

@@ -143,6 +143,19 @@ def test_no_reply_in_time_is_an_error_and_the_next_command_has_a_new_connection(
     assert asyncio.run(main()) == b"1"
 
 
+def test_commands_behind_one_that_has_no_reply_in_time_may_be_tried_elsewhere(redis, redis_url):
+    async def main():
+        async with line_of(redis_url, socket_timeout=0.3) as line:
+            first = asyncio.create_task(line.execute("BLPOP", "list", 0))
+            await asyncio.sleep(0.1)
+            second = line.execute("GET", "a")
+            return await asyncio.gather(first, second, return_exceptions=True)
+
+    first, second = asyncio.run(main())
+    assert isinstance(first, redis_py.TimeoutError)
+    assert isinstance(second, redis_py.ConnectionError)
+
+
 def test_a_primary_that_became_a_replica_ends_the_connection(redis, redis_url):
     async def main():
         async with client_of(redis_url) as client:
