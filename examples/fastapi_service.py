@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from forebay import AsyncClient, Classify, ForebayError, InvalidJob, Summarize, UnknownJob
@@ -31,6 +32,18 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 
 
+@app.exception_handler(InvalidJob)
+async def refuse(_request: Request, error: InvalidJob) -> JSONResponse:
+    """Tell which field of a body is wrong."""
+    return JSONResponse({"detail": str(error)}, 422)
+
+
+@app.exception_handler(ForebayError)
+async def fail(_request: Request, error: ForebayError) -> JSONResponse:
+    """Tell why there is no answer now."""
+    return JSONResponse({"detail": str(error)}, 503)
+
+
 def forebay(request: Request) -> AsyncClient:
     """Return the client of this application."""
     client: AsyncClient = request.app.state.forebay
@@ -43,12 +56,10 @@ Forebay = Annotated[AsyncClient, Depends(forebay)]
 @app.post("/label")
 async def label(body: Text, client: Forebay) -> dict[str, str]:
     """Wait for the label of a text: nobody looks at a page for longer than ten seconds."""
+    request = Classify(text=body.text, labels=["billing", "login", "delivery"])
     try:
-        request = Classify(text=body.text, labels=["billing", "login", "delivery"])
         answer = await client.run(request, timeout=10)
-    except InvalidJob as error:
-        raise HTTPException(422, str(error)) from None
-    except (ForebayError, TimeoutError) as error:
+    except TimeoutError as error:
         raise HTTPException(503, str(error)) from None
     return {"label": answer.content.label, "lane": str(answer.lane)}
 

@@ -67,7 +67,8 @@ def test_fastapi_service_answers_now_and_later(fleet, example):
             pass
         assert got == {"state": "done", "text": "It is wet."}
         assert web.get("/summaries/nothing").status_code == 404
-        assert web.post("/label", json={"text": ""}).status_code == 422
+        for path in ("/label", "/summaries"):
+            assert web.post(path, json={"text": ""}).status_code == 422
         fleet.fail(Classify, ModelRefused)
         assert web.post("/label", json={"text": "x"}).status_code == 503
         fleet.fail(Summarize, ModelRefused)

@@ -8,6 +8,12 @@ from starlette.responses import HTMLResponse
 
 _FILES = "/static-offline-docs"  # where fastapi-offline serves what the page needs
 _HEAD = """<meta name="color-scheme" content="light dark">
+<style>
+/* A word of code is no higher than its line. A phone has no room for the column of links: it is
+   empty. */
+.swagger-ui .markdown code, .swagger-ui .renderedMarkdown code { padding: 0 4px; }
+@media (max-width: 600px) { .swagger-ui .response-col_links { display: none; } }
+</style>
 <script>
 const dark = matchMedia('(prefers-color-scheme: dark)');
 const follow = () => document.documentElement.classList.toggle('dark-mode', dark.matches);

@@ -66,8 +66,18 @@ def test_the_page_of_the_documentation_is_light_or_dark_as_the_system_is(
     darker, lighter = (ground, text) if dark else (text, ground)
     assert darker < 0.3
     assert lighter > 0.7
+    tab.click(".opblock-summary-control")
+    tab.until("document.querySelectorAll('.opblock.is-open .renderedMarkdown code').length > 2")
+    assert tab.run(HIGH_WORDS) == []
     assert tab.run("document.documentElement.scrollWidth <= innerWidth")
     tab.close()
+
+
+#: The words of code that are higher than their lines.
+HIGH_WORDS = """[...document.querySelectorAll('.opblock.is-open .renderedMarkdown p code')].filter(
+  word => word.getClientRects()[0].height >
+    parseFloat(getComputedStyle(word.closest('p')).fontSize) * 1.3
+).map(word => word.innerText)"""
 
 
 GROUND_AND_TEXT = (("html", "backgroundColor"), (".info .title", "color"))

@@ -7,7 +7,9 @@ import json
 import jsonschema_rs
 import pytest
 
+from forebay.producers.gateway.asking.chats import Chat
 from forebay.producers.gateway.asking.tools import Call, Tool, chosen
+from forebay.producers.gateway.batch_work.line_format import told_tools, tools_told
 from forebay.producers.gateway.errors import InvalidRequest
 
 POINT = {
@@ -122,3 +124,15 @@ def test_a_text_in_the_form_says_calls_or_an_answer():
     assert reply('{"answer": {"a": 1}}') == ('{"a": 1}', ())
     for text in ("no JSON", "[1]", '{"tool_calls": [{"name": 1}]}'):
         assert reply(text).calls == ()
+
+
+@pytest.mark.parametrize("begun", ["", "Let me "])
+def test_a_line_of_a_batch_keeps_the_form_of_its_answer(begun):
+    """The answer is read when the request is gone; lines of earlier releases say less."""
+    turns = [("user", "Hi."), *([("assistant", begun)] if begun else [])]
+    chat = Chat(messages=turns, tools=tools())
+    told = json.loads(json.dumps(tools_told(chat)))
+    text = 'see."}' if begun else '{"answer": "see."}'
+    assert told_tools(told).reply(text) == chat.form.reply(text) == ("see.", ())
+    assert told_tools({"tools": True}).reply('{"answer": "x"}').text == "x"
+    assert told_tools(tools_told(Chat(messages=turns))) is None
