@@ -43,6 +43,7 @@ _COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer
 _LIBRARY_WORDS = re.compile(r"Input should be (?:a valid )?([a-z]+ ?[a-z ]*)(?:, unable to .*)?")
 _NO_COMMAND = re.compile(r"No such command '(.*)'\.", re.DOTALL)
 _EXTRA = re.compile(r"Got unexpected extra argument\(s\) \((.*)\)", re.DOTALL)
+_EXTRA_TO_INSTALL = re.compile(r"install the extra `(\w+)`")
 _TYPES = {"integer": "a whole number", "number": "a number"}
 
 
@@ -258,6 +259,8 @@ def _hint(error: ForebayError) -> str:
     """Return what to look at next, to be appended to the message."""
     if isinstance(error, Unavailable):
         return "; `forebay doctor` says where"
+    if extra := _EXTRA_TO_INSTALL.search(error.message):
+        return f"; in the folder of Forebay, that is: pip install '.[{extra[1]}]'"
     if isinstance(error, UnknownJob) and error.message.startswith("no such job"):
         return (
             "; an answer is kept for FOREBAY_RETENTION_S seconds (default: a day), and only the "

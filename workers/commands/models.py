@@ -48,7 +48,7 @@ hub (REVISION is a branch, tag or commit), or any of its GGUF files:
 An interrupted download goes on where it was. A folder that is pinned in models.lock must have the
 digests of its pin. HF_TOKEN is the token for gated and private models, HF_ENDPOINT names a mirror,
 FOREBAY_MODELS another folder than ~/.local/share/forebay/models; https_proxy and no_proxy are
-honoured. Needs: pip install 'forebay[models]'
+honoured. Needs the extra `models`.
 """
 
 Name = Annotated[str, argument("NAME", "Of the catalogue, OWNER/REPO[@REVISION], or hf:...")]

@@ -31,7 +31,7 @@ try:
     from huggingface_hub.hf_api import RepoFile
     from huggingface_hub.utils.tqdm import silent_tqdm
 except ImportError:
-    message = "is not installed: pip install 'forebay[models]'"
+    message = "is not installed: install the extra `models`"
     raise Misconfigured(message, field="huggingface_hub") from None
 
 HUB_URL = "https://huggingface.co"

@@ -90,6 +90,6 @@ def parquet_module() -> ModuleType:
         from forebay.producers.bulk.outputs import parquet  # noqa: PLC0415 - an extra
     except ImportError:
         raise Misconfigured(
-            "Parquet needs pyarrow (the extra `parquet`): pip install pyarrow", field="format"
+            "Parquet needs pyarrow: install the extra `parquet`", field="format"
         ) from None
     return parquet

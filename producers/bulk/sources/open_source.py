@@ -169,7 +169,7 @@ def _parquet(path: Path) -> Source:
         from forebay.producers.bulk.sources.parquet import ParquetSource  # noqa: PLC0415 - an extra
     except ImportError:
         raise Misconfigured(
-            "needs pyarrow (the extra `parquet`): pip install pyarrow", field=shown(path)
+            "needs pyarrow: install the extra `parquet`", field=shown(path)
         ) from None
     return ParquetSource(path)
 

@@ -46,7 +46,8 @@ def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
     if as_json:
         display.document(document(take()))
         return
-    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED)
+    told = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    console = Console(width=None if told else PIPED)
     now = take()
     if not console.is_terminal:
         console.print(screen(now, None, console.width))

@@ -74,7 +74,7 @@ def test_a_missing_extra_is_one_error_that_names_it(modules, args, module):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"forebay: misconfigured: router: needs the module {module}, which is missing or broken: "
-        "install the extra `router`\n"
+        "install the extra `router`; in the folder of Forebay, that is: pip install '.[router]'\n"
     )
 
 
@@ -97,7 +97,7 @@ def test_a_command_that_cannot_be_imported_breaks_no_other(forebay, monkeypatch)
     assert code == 2
     assert err == (
         "forebay: misconfigured: broken: needs the module no_such_module, which is missing or "
-        "broken: install the extra `gpu`\n"
+        "broken: install the extra `gpu`; in the folder of Forebay, that is: pip install '.[gpu]'\n"
     )
 
 

@@ -249,7 +249,7 @@ print(CliRunner().invoke(models.app, ["verify"]).exit_code)
     command = [sys.executable, "-c", script, "pull", NAME, "--sha256", DIGEST, "--yes"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
-        "huggingface_hub: is not installed: pip install 'forebay[models]'", "0",
+        "huggingface_hub: is not installed: install the extra `models`", "0",
     ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from forebay.workers.engines.openai.address import FIELD, ServerAddress
 try:
     import httpx2
 except ImportError:
-    message = "the openai engine needs a package: pip install 'forebay[openai]'"
+    message = "the openai engine needs a package: install the extra `openai`"
     raise Unavailable(message) from None
 
 _CONNECT_S = 10.0

@@ -131,5 +131,5 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch):
 
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
     monkeypatch.setattr(builtins, "__import__", without_pyarrow)
-    with pytest.raises(Misconfigured, match=r"rows\.parquet: needs pyarrow .+ pip install"):
+    with pytest.raises(Misconfigured, match=r"rows\.parquet: needs pyarrow: install the extra"):
         open_source(tmp_path / "rows.parquet")

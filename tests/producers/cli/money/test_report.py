@@ -148,7 +148,10 @@ def test_a_page_without_matplotlib_names_the_extra(forebay, jobs, monkeypatch, t
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, _, err = forebay("report", "--html", str(tmp_path / "x.html"))
     assert code == 2
-    assert "install the extra `report`" in err
+    assert (
+        "install the extra `report`; in the folder of Forebay, that is: pip install '.[report]'"
+        in err
+    )
 
 
 @pytest.mark.browser

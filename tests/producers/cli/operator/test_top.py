@@ -72,7 +72,7 @@ def test_in_a_pipe_no_id_is_cut_off(busy, shell, ledger):
     ledger.create([Job(tenant=tenant, request=Summarize(text="text"))])
     while claim := ledger.claim("route"):
         ledger.settle(claim, Receipt(**claim.record.heading(), status="failed", error="too_long"))
-    _, out, _ = shell("status")
+    _, out, _ = shell("status", COLUMNS="")
     assert re.search(tenant + r"\.[0-9a-f]{32} .+ route\n", out)
     assert max(map(len, out.splitlines())) <= 120
 
