@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from forebay.producers.gateway.asking.tools import Call, ToolName, arguments_of, result, said
 from forebay.producers.gateway.errors import InvalidRequest
-from forebay.producers.gateway.openai.chat_tools import Function, FunctionName
+from forebay.producers.gateway.openai.chat_tools import Function, FunctionName, Typed
 from forebay.producers.gateway.wire import AnyPartsText, Body, Ignored
 
 MAX_ITEMS = 200
@@ -60,16 +60,12 @@ class InputReasoning(Body):
     status: Ignored = None
 
 
-class FunctionTool(Function):
+class FunctionTool(Function, Typed):
     """A tool of the caller's."""
 
-    type: Literal["function"]
 
-
-class NamedFunction(FunctionName):
+class NamedFunction(FunctionName, Typed):
     """The only tool that the model may call, and must."""
-
-    type: Literal["function"]
 
 
 def _items(value: Any) -> Any:
