@@ -12,6 +12,12 @@ from forebay.producers.gateway.wire import Body, Ignored
 ToolMode = Literal["none", "auto", "required"]
 
 
+class Typed(Body):
+    """The field that tells a function from tools of other types. It is checked first."""
+
+    type: Literal["function"]
+
+
 class Function(Body):
     """What a tool of the caller's does, and the schema of its arguments."""
 
@@ -25,10 +31,9 @@ class Function(Body):
         return Tool.of(self.name, self.description, self.parameters)
 
 
-class FunctionTool(Body):
+class FunctionTool(Typed):
     """A tool of the caller's."""
 
-    type: Literal["function"]
     function: Function
 
 
@@ -38,10 +43,9 @@ class FunctionName(Body):
     name: str
 
 
-class NamedFunction(Body):
+class NamedFunction(Typed):
     """The only tool that the model may call, and must."""
 
-    type: Literal["function"]
     function: FunctionName
 
 

@@ -17,7 +17,7 @@ from forebay.producers.gateway.asking.tools import (
     said,
 )
 from forebay.producers.gateway.errors import InvalidRequest
-from forebay.producers.gateway.openai.chat_tools import Function, FunctionName
+from forebay.producers.gateway.openai.chat_tools import Function, FunctionName, Typed
 from forebay.producers.gateway.wire import AnyPartsText, Body, Ignored
 
 MAX_ITEMS = 200
@@ -67,16 +67,12 @@ class InputReasoning(Body):
     status: Ignored = None
 
 
-class FunctionTool(Function):
+class FunctionTool(Function, Typed):
     """A tool of the caller's."""
 
-    type: Literal["function"]
 
-
-class NamedFunction(FunctionName):
+class NamedFunction(FunctionName, Typed):
     """The only tool that the model may call, and must."""
-
-    type: Literal["function"]
 
 
 def _items(value: Any) -> Any:

@@ -14,6 +14,7 @@ from forebay.routing.errors import Misconfigured
 from forebay.workers.commands.router import app
 from forebay.workers.training.data import dataset
 from forebay.workers.training.data.ranking_metrics import NAMES
+from forebay.workers.training.evaluation import evaluation
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +25,12 @@ def outcome(number, model, *, right):
     """Return a row of outcomes. The right answer is the prompt's number; models err apart."""
     wrong = {"small": f"{number + 7}", "other": f"{number + 9}"}
     return f"q{number}", model, float(right), f"${number}.0" if right else wrong[model]
+
+
+@pytest.fixture(autouse=True)
+def fewer_rounds(monkeypatch):
+    """Draw a tenth of the samples of which an interval is made: they take most of the time."""
+    monkeypatch.setattr(evaluation, "BOOTSTRAP_ROUNDS", 100)
 
 
 @pytest.fixture
