@@ -14,6 +14,7 @@ import redis as redis_py
 from hypothesis import settings
 
 from file_marks import excluded_by, in_a_folder_of_fleets, marks_of_file
+from forebay.routing.policy import policy_file
 from local.fleet import Fleet
 
 # Tests do not depend on the caller's settings and have no real credentials. On a GPU machine
@@ -102,6 +103,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("no_cover")
         if in_a_folder_of_fleets(item.path) and item.get_closest_marker("slow"):
             item.add_marker("fleets")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def policies_apply_at_once() -> None:
+    """Have this process see a new policy file at its next job; workers see it within moments."""
+    policy_file.LOOK_EVERY_S = 0.0
 
 
 @pytest.fixture(scope="session", autouse=True)
