@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import queue
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
+from forebay.routing.base import Kind
 from forebay.routing.errors import InvalidJob
 from forebay.routing.ledger.claim import Claim
 from forebay.workers.cascade.answerer import Ended
@@ -55,39 +55,41 @@ class SideBySide:
 
     def work(self, claims: Sequence[Claim]) -> Iterator[Worked]:
         """Yield the outcomes of all jobs, together those that are ready at the same time."""
-        ready: _Ready = queue.SimpleQueue()
-        with ExitStack() as leases:
-            opened = [(claim, attempt(partial(self._open, leases), claim)) for claim in claims]
-            begun = [one for _, one in opened if isinstance(one, _Begun)]
-            self._begin(begun, ready)
-            ended = [(claim, one) for claim, one in opened if not isinstance(one, _Begun)]
-            if ended:
-                yield ended
-            left = len(begun)
-            while left:
-                if worked := self._finished(ready):
-                    left -= len(worked)
-                    yield worked
+        try:
+            for worked in self._groups(claims):
+                self._leases.release(claim for claim, _ in worked)
+                yield worked
+        finally:
+            self._leases.release(claims)
 
     def close(self) -> None:
         """Begin with no more jobs aside."""
         self._aside.shutdown(wait=False, cancel_futures=True)
 
-    def _open(self, leases: ExitStack, claim: Claim) -> _Begun | Outcome:
-        """Open a job; return its outcome if there is nothing to answer."""
+    def _groups(self, claims: Sequence[Claim]) -> Iterator[Worked]:
+        ready: _Ready = queue.SimpleQueue()
+        opened = [(claim, attempt(self._open, claim)) for claim in claims]
+        begun = [one for _, one in opened if isinstance(one, _Begun)]
+        self._begin(begun, ready)
+        ended = [(claim, one) for claim, one in opened if not isinstance(one, _Begun)]
+        if ended:
+            yield ended
+        left = len(begun)
+        while left:
+            if worked := self._finished(ready):
+                left -= len(worked)
+                yield worked
+
+    def _open(self, claim: Claim) -> _Begun | Outcome:
+        """Open a job, and have its lease renewed; return its outcome if nothing is to be done."""
         opened = self._open_one(claim)
         if not isinstance(opened, Attempt):
             return opened
-        one = _Begun(opened, self._steps.second_opinions.open(opened))
-        leases.enter_context(one.lease)
-        one.lease.enter_context(self._leases.holding(claim, partial(self._cancel, opened)))
-        if one.waits:
-            return one
-        recalled = self._steps.recall(opened)
-        if recalled is not None:
-            one.lease.close()
-            return recalled
-        return one
+        second = self._steps.second_opinions.open(opened)
+        waits = second.possible or opened.suspect or opened.job.stream
+        self._leases.hold(claim, partial(self._cancel, opened))
+        recalled = None if waits else self._steps.recall(opened)
+        return recalled or _Begun(opened, second, waits)
 
     def _cancel(self, lost: Attempt) -> None:
         pool.cancel(lost.prompt_id)
@@ -96,18 +98,23 @@ class SideBySide:
     def _begin(self, begun: Sequence[_Begun], ready: _Ready) -> None:
         """Begin all jobs: in the batch, by vectors, or aside."""
         light = self._steps.answerer.light_kinds
+        batch: list[_Begun] = []
+        by_vectors: defaultdict[Kind, list[_Begun]] = defaultdict(list)
         for one in begun:
+            kind = one.attempt.job.kind
             if one.waits:
                 self._go_aside(one, ready, partial(self._alone, one.attempt))
-        together = [one for one in begun if not one.waits]
-        self._begin_batch([one for one in together if one.attempt.job.kind not in light], ready)
-        for kind in light:
-            same = [one for one in together if one.attempt.job.kind == kind]
+            else:
+                (by_vectors[kind] if kind in light else batch).append(one)
+        self._begin_batch(batch, ready)
+        for same in by_vectors.values():
             for one, pending in zip(same, self._by_vectors(same), strict=True):
                 ready.put((one, pending))
 
     def _begin_batch(self, begun: Sequence[_Begun], ready: _Ready) -> None:
         """Begin jobs that need a slot of the batch, with one write to the engine's process."""
+        if not begun:
+            return
         by_id = {one.attempt.prompt_id: one for one in begun}
         prompts: list[Prompt] = []
         for prompt_id, one in by_id.items():
@@ -127,7 +134,7 @@ class SideBySide:
         """Answer jobs of one kind in one call, or each in its own if a job breaks the call."""
         at_once, jobs = self._steps.answerer.at_once, [one.attempt.job for one in same]
         try:
-            raws = at_once(jobs) if jobs else []
+            raws = at_once(jobs)
         except Exception:  # noqa: BLE001 - the call of the job that breaks it raises it again
             return [PendingAnswer(partial(_only, partial(at_once, [job]))) for job in jobs]
         return [_known(raw) for raw in raws]
@@ -145,8 +152,6 @@ class SideBySide:
             elif stage is not None:
                 ended.append((one, stage))
         ended += self._decided(doubted)
-        for one, _ in ended:
-            one.lease.close()
         return [(one.attempt.claim, outcome) for one, outcome in ended]
 
     def _doubted(
@@ -195,18 +200,16 @@ class SideBySide:
         self._aside.submit(lambda: ready.put((one, attempt(lambda _: steps(), one.attempt.claim))))
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A job that is worked; its lease is renewed until it is closed."""
+class _Begun(NamedTuple):
+    """A job that is worked.
+
+    Attributes:
+        waits: the job would keep others waiting.
+    """
 
     attempt: Attempt
     second: SecondOpinion
-    lease: ExitStack = field(default_factory=ExitStack)
-
-    @property
-    def waits(self) -> bool:
-        """True if the job would keep others waiting."""
-        return self.second.possible or self.attempt.suspect or self.attempt.job.stream
+    waits: bool
 
 
 #: Answers that are there, and outcomes of jobs that went aside.
