@@ -68,7 +68,8 @@ class InFlight:
         self._reserved: set[str] = set()  # tokens of the claims that the reserve holds
         self._going_back: set[str] = set()  # tokens of the claims whose jobs go back
         self._claiming = 0  # threads that have asked Redis for jobs, and have no answer yet
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._filled, self._changed = threading.Condition(lock), threading.Condition(lock)
         self.s_between_ends = 0.0
         self._ended_at = 0.0
 
@@ -111,7 +112,8 @@ class InFlight:
         with self._changed:
             for claim in claims:
                 self._claims[claim.token], self._began[claim.token] = claim, now
-            self._changed.notify_all()
+            if self._full():  # nobody else waits for more claims
+                self._filled.notify_all()
 
     def release(self, claims: Sequence[Claim]) -> None:
         """Count claims as ended, except those that have ended already."""
@@ -177,8 +179,8 @@ class InFlight:
 
         A drained process is never filled: it takes no job, whoever asks for it.
         """
-        with self._changed:
-            return self._changed.wait_for(lambda: self._full() and not self.drained, within_s)
+        with self._filled:
+            return self._filled.wait_for(lambda: self._full() and not self.drained, within_s)
 
     def room(self, least: int, within_s: float) -> int:
         """Wait until so many slots are free, but no longer than this; return how many are."""

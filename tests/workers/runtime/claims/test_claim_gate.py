@@ -97,3 +97,27 @@ def test_a_thread_that_waits_while_the_worker_drains_claims_nothing(monkeypatch,
     with in_flight.holding(claim("one")):
         setattr(in_flight, state, True)
         assert most(ClaimGate(in_flight, 16)) == 0
+
+
+def test_a_claim_wakes_who_waits_for_full_slots_only_once_they_are_full():
+    """A worker has many such threads, and claims hundreds of times a second."""
+    looks = []
+
+    class Watched(InFlight):
+        def _full(self):
+            if threading.current_thread() is waiter:
+                looks.append(len(self.claims()))
+            return super()._full()
+
+    in_flight = Watched(2)
+    waiter = threading.Thread(target=in_flight.filled, args=(10,))
+    waiter.start()
+    while not looks:
+        time.sleep(0.001)
+    for number in range(20):
+        in_flight.hold([claim(number)])
+        time.sleep(0.001)  # in which a thread that was woken looks
+        in_flight.release([claim(number)])
+    in_flight.hold([claim("one"), claim("two")])
+    waiter.join()
+    assert looks == [0, 2]
