@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, Literal
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
 from typing_extensions import TypeVar
 
-from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind, is_none, is_one, made
+from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind, is_none, is_one, without
 from forebay.routing.lanes import Lane
 from forebay.routing.questions.decisions import Decisions
 
@@ -262,8 +262,7 @@ class Answer(Receipt, Generic[ContentT_co]):
     @property
     def receipt(self) -> Receipt:
         """The same without the content."""
-        own = {name: self.__dict__[name] for name in Receipt.__pydantic_fields__}
-        return made(Receipt, **own)  # frozen, and checked when the answer was made
+        return without("content", self, Receipt)
 
 
 JobState = Literal["waiting", "running", "done", "failed", "cancelled", "expired"]

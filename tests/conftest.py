@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from file_marks import excluded_by, in_a_folder_of_fleets, marks_of_file
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.policy import policy_file
 from forebay.routing.settings import Settings
 from ledger_jobs import BELL
 from local.fleet import Fleet
@@ -105,6 +106,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("no_cover")
         if in_a_folder_of_fleets(item.path) and item.get_closest_marker("slow"):
             item.add_marker("fleets")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def policies_apply_at_once() -> None:
+    """Have this process see a new policy file at its next job; workers see it within moments."""
+    policy_file.LOOK_EVERY_S = 0.0
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -38,7 +38,8 @@ def job_counts(group: JobGroup, **numbers: int) -> dict[str, int]:
 
     `rows` says how many of the jobs are rows of bulks.
     """
-    return {_name("job", *group, what): int(number) for what, number in numbers.items() if number}
+    names = _names(group)
+    return {names[what]: int(number) for what, number in numbers.items() if number}
 
 
 def up_count(tenant: str, kind: str, reason: str) -> str:
@@ -80,6 +81,21 @@ def of_all_tenants(counts: Mapping[str, int]) -> Counter[str]:
             case ["job", *_, "degraded" | "cached" as quality]:
                 sums[quality] += number
     return sums
+
+
+class _Names(dict[str, str]):
+    """The names of the counts of a group, by what is counted."""
+
+    def __init__(self, group: JobGroup) -> None:
+        super().__init__()
+        self._group = group
+
+    def __missing__(self, what: str) -> str:
+        name = self[what] = _name("job", *self._group, what)
+        return name
+
+
+_names = lru_cache(maxsize=1024)(_Names)
 
 
 # Most jobs are counted under the same few names.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from forebay.routing.base import FrozenModel, changed
+from forebay.routing.base import FrozenModel, changed, made
 from forebay.routing.jobs import Check, Classification, Content, Decisions, Doubt, Job, Verdict
 from forebay.routing.policy.egress import cannot_go, may_go, must_stay
 from forebay.routing.policy.frontier_state import FrontierState, Pace
@@ -91,7 +91,7 @@ def should_escalate(
     doubt = doubt and _compared(job, doubt, rules, state.pace)
     doubts = () if faults or doubt is None else _doubts(doubt, state.pace)
     if not faults and not doubts:
-        return NextStep(step="keep", doubt=doubt) if doubt else _KEPT
+        return made(NextStep, step="keep", doubt=doubt) if doubt else _KEPT
     stays = must_stay(job, policy, state)
     if stays is not None and not faults:
         # Doubtful, but there is no better answer: keep it, marked as unsure.
@@ -164,7 +164,7 @@ def _differs(doubt: Doubt) -> bool:
 
 def _faults(content: Content | None, checks: Sequence[Check]) -> tuple[str, ...]:
     """Return the reason codes of the checks that failed, and of a missing answer."""
-    faults = tuple(fault(check.name) for check in checks if not check.passed)
+    faults = tuple([fault(check.name) for check in checks if not check.passed])
     return faults if content else (*faults, Reason.NO_ANSWER)
 
 

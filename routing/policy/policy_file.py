@@ -10,6 +10,7 @@ import json
 import logging
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
@@ -43,6 +44,7 @@ from forebay.routing.policy.tables import (
 )
 
 DEFAULT_MODEL = "anthropic.claude-haiku-5-5"
+LOOK_EVERY_S = 0.05  # at the dates of the file: each job asks for the policy several times
 
 _log = logging.getLogger(__name__)
 
@@ -205,14 +207,21 @@ class PolicyFile:
         self._path = path
         self._stamp = toml.stamp(path)
         self._policy = Policy.load(path)
+        self._look_at = 0.0  # by the monotonic clock
 
     def current(self) -> Policy:
-        """Return the policy in force, after a cheap check of the file's dates."""
+        """Return the policy in force: that of the file as of `LOOK_EVERY_S` ago at most."""
+        now = monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY_S
+            self._look()
+        return self._policy
+
+    def _look(self) -> None:
         stamp = toml.stamp(self._path)
         if stamp != self._stamp:
             self._stamp = stamp
             self._reload()
-        return self._policy
 
     def _reload(self) -> None:
         try:

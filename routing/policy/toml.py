@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tomllib
 from collections.abc import Callable, Sequence
@@ -31,7 +30,7 @@ T = TypeVar("T", bound=BaseModel)
 def stamp(path: Path | None) -> tuple[int, ...]:
     """Return what changes when the file changes; empty if there is no file."""
     try:
-        stat = os.stat(path) if path else None  # noqa: PTH116 - a job asks three times
+        stat = path.stat() if path else None
     except OSError:
         return ()
     return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else ()

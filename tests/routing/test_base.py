@@ -18,6 +18,7 @@ from forebay.routing.base import (
     explain,
     first_error,
     made,
+    without,
 )
 from forebay.routing.errors import ForebayError, InvalidJob, TooLong
 from forebay.routing.jobs import Classification, Extract, parse_job, parse_request
@@ -274,3 +275,18 @@ def test_a_model_made_of_valid_values_is_that_of_its_constructor():
     assert model == expected
     assert model.model_dump_json() == expected.model_dump_json()
     assert model.model_fields_set == expected.model_fields_set
+
+
+def test_a_model_without_one_of_its_fields_is_that_of_the_other_class():
+    class Outer(BaseModel):
+        name: str
+        size: int = 1
+
+    class Whole(Outer):
+        content: str
+
+    whole = Whole(name="a", content="secret")
+    rest = without("content", whole, Outer)
+    assert (rest, rest.model_fields_set) == (Outer(name="a"), {"name"})
+    assert rest.model_dump_json() == Outer(name="a").model_dump_json()
+    assert whole.content == "secret"

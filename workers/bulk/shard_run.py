@@ -36,7 +36,7 @@ class ShardRun:
     def __init__(self, claim: Claim, shard: Shard, lost: threading.Event) -> None:
         self.shard = shard
         self.claim = claim
-        self._of_rows = replace(claim, record=replace(claim.record, verdict=None))  # no router's
+        self._of_rows = replace(claim, record=claim.record._replace(verdict=None))  # no router's
         self._lost = lost
         kept = kept_results(claim, len(shard.rows))
         self._outcomes: list[RowOutcome | None] = [self._judged(each) for each in kept]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from forebay.routing.base import made
 from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import Answer
 from forebay.routing.learning.audit_sampling import AuditSampler
@@ -52,8 +53,13 @@ def answer_of(decided: DecidedAnswer) -> Answer | None:
     if best.content is None:
         return None
     record = decided.attempt.claim.record
-    generations = [decided.first, *(each.raw for each in (opinion.all if opinion else ()))]
-    return Answer(
+    generations = (
+        [decided.first, *(each.raw for each in opinion.all)] if opinion else [decided.first]
+    )
+    tokens = [(raw.tokens_in, raw.tokens_cached, raw.tokens_out) for raw in generations]
+    tokens_in, tokens_cached, tokens_out = map(sum, zip(*tokens, strict=True))
+    return made(
+        Answer,
         **record.heading() | {"doubt": step.doubt},
         status="done",
         lane="local",
@@ -61,9 +67,9 @@ def answer_of(decided: DecidedAnswer) -> Answer | None:
         degraded=decided.attempt.degraded or step.step != "keep",
         model=best.raw.model,
         revision=best.raw.revision,
-        tokens_in=sum(raw.tokens_in for raw in generations),
-        tokens_cached=sum(raw.tokens_cached for raw in generations),
-        tokens_out=sum(raw.tokens_out for raw in generations),
+        tokens_in=tokens_in,
+        tokens_cached=tokens_cached,
+        tokens_out=tokens_out,
         checks=(*best.checks, *(opinion.checks if opinion else ())),
         content=best.content,
     )

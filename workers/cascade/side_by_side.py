@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import queue
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import suppress
 from functools import partial
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
+from forebay.routing.base import Kind
 from forebay.routing.errors import InvalidJob
 from forebay.routing.ledger.claim import Claim
 from forebay.workers.cascade.answerer import Ended
@@ -60,45 +61,46 @@ class SideBySide:
 
         The jobs that go first are begun first, and finished by themselves once they are ready.
         """
+        try:
+            for worked in self._groups(claims):
+                self._leases.release(claim for claim, _ in worked)
+                yield worked
+        finally:
+            self._leases.release(claims)
+
+    def close(self) -> None:
+        """Begin with no more jobs aside."""
+        self._aside.shutdown(wait=False, cancel_futures=True)
+
+    def _groups(self, claims: Sequence[Claim]) -> Iterator[Worked]:
         batch = _Batch(lone=len(claims) == 1)
-        with ExitStack() as leases, right_of_way.working(claims) as (first, others):
+        with right_of_way.working(claims) as (first, others):
             with right_of_way.computing(first=bool(first)):
-                begin = [self._opened(leases, claim, first=True) for claim in first]
+                go_first = partial(self._open, first=True)
+                begin = [(claim, attempt(go_first, claim)) for claim in first]
                 yield from self._started(begin, batch)
                 while batch.left and batch.answered_within(AT_ONCE_S):
                     yield from self._finished(batch)
             begin = []
             for claim in others:
                 right_of_way.give_way()
-                begin.append(self._opened(leases, claim, first=False))
+                begin.append((claim, attempt(partial(self._open, first=False), claim)))
                 if batch.later or not batch.ready.empty():
                     yield from self._finished(batch)
             yield from self._started(begin, batch)
             while batch.left:
                 yield from self._finished(batch)
 
-    def close(self) -> None:
-        """Begin with no more jobs aside."""
-        self._aside.shutdown(wait=False, cancel_futures=True)
-
-    def _opened(self, leases: ExitStack, claim: Claim, *, first: bool) -> _Opened:
-        return claim, attempt(partial(self._open, leases, first=first), claim)
-
-    def _open(self, leases: ExitStack, claim: Claim, *, first: bool) -> _Begun | Outcome:
-        """Open a job; return its outcome if there is nothing to answer."""
+    def _open(self, claim: Claim, *, first: bool) -> _Begun | Outcome:
+        """Open a job, and have its lease renewed; return its outcome if nothing is to be done."""
         opened = self._open_one(claim)
         if not isinstance(opened, Attempt):
             return opened
-        one = _Begun(opened, self._steps.second_opinions.open(opened), first)
-        leases.enter_context(one.lease)
-        one.lease.enter_context(self._leases.holding(claim, partial(self._cancel, opened)))
-        if one.waits:
-            return one
-        recalled = self._steps.recall(opened)
-        if recalled is not None:
-            one.lease.close()
-            return recalled
-        return one
+        second = self._steps.second_opinions.open(opened)
+        waits = second.possible or opened.suspect or opened.job.stream
+        self._leases.hold(claim, partial(self._cancel, opened))
+        recalled = None if waits else self._steps.recall(opened)
+        return recalled or _Begun(opened, second, waits, first)
 
     def _cancel(self, lost: Attempt) -> None:
         pool.cancel(lost.prompt_id)
@@ -115,18 +117,22 @@ class SideBySide:
     def _begin(self, begun: Sequence[_Begun], batch: _Batch) -> None:
         """Begin all jobs: in the batch, by vectors, or aside."""
         light = self._steps.answerer.light_kinds
+        slow: list[_Begun] = []
+        by_vectors: defaultdict[Kind, list[_Begun]] = defaultdict(list)
         for one in begun:
+            kind = one.attempt.job.kind
             if one.waits:
                 self._go_aside(one, batch, partial(self._alone, one.attempt))
-        together = [one for one in begun if not one.waits]
-        slow = [one for one in together if one.attempt.job.kind not in light]
+            else:
+                (by_vectors[kind] if kind in light else slow).append(one)
         self._begin_batch(slow, batch.ready)
-        for kind in light:
-            if same := [one for one in together if one.attempt.job.kind == kind]:
-                batch.later.append(partial(self._by_vectors, same, batch.ready))
+        for same in by_vectors.values():
+            batch.later.append(partial(self._by_vectors, same, batch.ready))
 
     def _begin_batch(self, begun: Sequence[_Begun], ready: _Ready) -> None:
         """Begin jobs that need a slot of the batch, with one write to the engine's process."""
+        if not begun:
+            return
         by_id = {one.attempt.prompt_id: one for one in begun}
         prompts: list[Prompt] = []
         for prompt_id, one in by_id.items():
@@ -174,8 +180,6 @@ class SideBySide:
             elif stage is not None:
                 ended.append((one, stage))
         ended += self._decided(doubted)
-        for one, _ in ended:
-            one.lease.close()
         return [(one.attempt.claim, outcome) for one, outcome in ended]
 
     def _doubted(
@@ -224,19 +228,18 @@ class SideBySide:
         put_off(lambda: batch.ready.put((one, attempt(lambda _: steps(), one.attempt.claim))))
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A job that is worked; its lease is renewed until it is closed."""
+class _Begun(NamedTuple):
+    """A job that is worked.
+
+    Attributes:
+        waits: the job would keep others waiting.
+        first: it goes before the jobs of a tenant with many in work.
+    """
 
     attempt: Attempt
     second: SecondOpinion
+    waits: bool
     first: bool
-    lease: ExitStack = field(default_factory=ExitStack)
-
-    @property
-    def waits(self) -> bool:
-        """True if the job would keep others waiting."""
-        return self.second.possible or self.attempt.suspect or self.attempt.job.stream
 
 
 #: An answer that is there, or the outcome of a job that went aside.
@@ -263,11 +266,9 @@ class _Batch:
 
     def answered_within(self, seconds: float) -> bool:
         """Wait for an answer; return False if that takes longer."""
-        try:
+        with suppress(queue.Empty):
             self.ready.put(self.ready.get(timeout=seconds))
-        except queue.Empty:
-            return False
-        return True
+        return not self.ready.empty()
 
     def next(self) -> list[_Answered]:
         """Wait for an answer; return it with others: of jobs that go first, if there are any."""

@@ -45,20 +45,20 @@ class RawAnswer(NamedTuple):
         return (f"{Reason.IN_PARTS}:{self.parts}",) if self.parts > 1 else ()
 
 
-@dataclass(frozen=True, slots=True)
-class PendingAnswer:
+class PendingAnswer(NamedTuple):
     """An answer that has been begun. Calling it waits for the answer and returns it.
 
     Attributes:
+        finish: does so.
         generation: what the engine is doing, if it has begun and has not ended.
     """
 
-    _finish: Callable[[], RawAnswer]
+    finish: Callable[[], RawAnswer]
     generation: Future[Completion] | None = None
 
     def __call__(self) -> RawAnswer:
         """Wait for the answer and return it."""
-        return self._finish()
+        return self.finish()
 
 
 class CheckedAnswer(NamedTuple):

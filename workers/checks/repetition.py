@@ -32,13 +32,8 @@ def repeats_itself(text: str) -> bool:
         _has_rounds(words, MIN_WORDS)
         or _is_mostly_repeated(words)
         or any(_has_rounds(word, LONG_WORD_CHARS) for word in words if len(word) > LONG_WORD_CHARS)
-        or _has_rounds("".join(filter(_is_unspaced, text)), MIN_UNSPACED_CHARS)
+        or _has_rounds(_UNSPACED.findall(text), MIN_UNSPACED_CHARS)
     )
-
-
-def _is_unspaced(char: str) -> bool:
-    """Return whether a letter is of a script that puts no spaces between words."""
-    return _UNSPACED.match(char) is not None
 
 
 def _has_rounds(items: Sequence[str], min_items: int) -> bool:

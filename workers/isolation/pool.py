@@ -38,6 +38,23 @@ class Scope:
     process: IsolatedProcess | None = None
 
 
+class _Block:
+    """A block of a thread whose calls `Pool.cancel` of a key stops. Each job enters some."""
+
+    __slots__ = ("_key", "_pool", "_scope")
+
+    def __init__(self, pool: Pool, key: str) -> None:
+        self._pool, self._key = pool, key
+
+    def __enter__(self) -> None:
+        """Let the calls be stopped from now on."""
+        self._scope = self._pool.enter(self._key)
+
+    def __exit__(self, *_: object) -> None:
+        """Let no call be stopped any more."""
+        self._pool.leave(self._key, self._scope)
+
+
 class Pool:
     """Warm processes, and the scopes of the jobs that use them. Safe to share between threads."""
 
@@ -62,21 +79,26 @@ class Pool:
             return result
         raise value if ending == "raised" else RuntimeError(value)
 
-    @contextmanager
-    def cancellable(self, key: str) -> Iterator[None]:
+    def cancellable(self, key: str) -> AbstractContextManager[None]:
         """Let `cancel` of this key stop the calls of this thread in this block.
 
         The key begins with the tenant and a dot, as the id of a job does.
         """
-        self._current.tenant = key.partition(".")[0]
-        scope = self._scopes[key] = self._current.scope = Scope(self._tenant())
-        try:
-            yield
-        finally:
-            self._current.scope = None
-            self._current.tenant = ""
-            if self._scopes.get(key) is scope:
-                del self._scopes[key]
+        return _Block(self, key)
+
+    def enter(self, key: str) -> Scope:
+        """Have the calls of this thread belong to a new scope, until the thread leaves it."""
+        current = self._current
+        current.tenant = key.partition(".")[0]
+        scope = self._scopes[key] = current.scope = Scope(current.tenant)
+        return scope
+
+    def leave(self, key: str, scope: Scope) -> None:
+        """Leave a scope that this thread has entered."""
+        self._current.scope = None
+        self._current.tenant = ""
+        if self._scopes.get(key) is scope:
+            del self._scopes[key]
 
     @contextmanager
     def shielded(self) -> Iterator[None]:

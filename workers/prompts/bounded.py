@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from forebay.routing.base import changed
 from forebay.routing.errors import BadAnswer, EngineBusy, Expired, InvalidJob, Lost
 from forebay.routing.jobs import Content, Extract, Generation, Job
 from forebay.workers.engines.engine import Completion, Ending, EngineInfo, Prompt
@@ -100,7 +101,7 @@ def content_of(job: Job, completion: Completion) -> tuple[Content | None, Ending
         return None, completion.finish
     if isinstance(content, Generation):
         told = {"logprobs": completion.token_logprobs, "stop_sequence": completion.stop_sequence}
-        content = content.model_copy(update=told)
+        content = changed(content, **told)
     return content, completion.finish
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from forebay.routing.base import made
 from forebay.routing.jobs import Generate
 from forebay.workers.engines.engine import Constraint, JsonSchema, Pattern, Turn
 
@@ -30,7 +31,7 @@ def local_turns(request: Generate) -> list[Turn]:
 
     Templates and frontier services answer a user. A local engine enforces the form of the answer.
     """
-    turns = [Turn(role=message.role, content=message.content) for message in request.messages]
+    turns = [made(Turn, role=one.role, content=one.content) for one in request.messages]
     speakers = [turn.role for turn in turns if turn.role != "system"]
     if turns[-1].role == "system" and speakers[-1:] != ["user"]:
         turns[-1] = Turn(role="user", content=turns[-1].content)

@@ -83,9 +83,10 @@ def parse_answer(
         case Extract():
             return _extraction(text)
         case Summarize() as request:
-            return Summary(text=_summary(without_thoughts(text), request.max_words, finish))
+            summary = _summary(without_thoughts(text), request.max_words, finish)
+            return made(Summary, text=summary)
         case Generate() as request:
-            return Generation(text=_generated(request, text), finish=finish)
+            return made(Generation, text=_generated(request, text), finish=finish)
         case _:
             raise BadAnswer("no text answers a job of this kind")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from forebay.routing.base import Kind
+from forebay.routing.base import Kind, made
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Classify, Decide, Generate, Job, Summarize
 from forebay.routing.requests import AnyRequest
@@ -142,7 +142,8 @@ def _prompt(
     job: Job, prompt_id: str, turns: list[Turn], max_tokens: int, constraint: Constraint | None
 ) -> Prompt:
     chat = job.request if isinstance(job.request, Generate) else None
-    return Prompt(
+    return made(
+        Prompt,
         id=prompt_id,
         messages=tuple(turns),
         max_tokens=max_tokens,

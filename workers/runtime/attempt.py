@@ -37,7 +37,7 @@ class Attempt:
 
     def judged(self, verdict: Verdict | None) -> Self:
         """Return the attempt with another verdict on its job."""
-        record = replace(self.claim.record, verdict=verdict)
+        record = self.claim.record._replace(verdict=verdict)
         return replace(self, claim=replace(self.claim, record=record))
 
     def having_spent(self, nusd: int) -> Self:

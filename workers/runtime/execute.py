@@ -30,7 +30,7 @@ from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outco
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MAX_JOBS_PER_DOORBELL = 200
+MAX_JOBS_PER_DOORBELL = 1_000
 SHARDS_NAMED = 2  # in the result of a doorbell: each still holds the results of its rows
 PASS_ON_S = 0.05  # after which a drained worker passes a doorbell on
 QUICK_S = 0.3  # after working for longer, a worker waits for the next doorbell

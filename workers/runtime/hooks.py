@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Iterable
+from typing import Protocol
 
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.record import Record
@@ -41,28 +41,25 @@ class Observer(JobHook, Protocol):
         """
 
 
-HookT = TypeVar("HookT", bound=JobHook)
-
-
 def notify_started(hooks: Iterable[JobHook], claim: Claim) -> None:
     """Tell every hook that a job was claimed."""
-    _notify(hooks, lambda hook: hook.started(claim))
+    _notify(hooks, "started", claim)
 
 
 def notify_finished(hooks: Iterable[JobHook], claim: Claim, recorded: Recorded) -> None:
     """Tell every hook what became of a job."""
-    _notify(hooks, lambda hook: hook.finished(claim, recorded))
+    _notify(hooks, "finished", claim, recorded)
 
 
 def notify_swept(hooks: Iterable[Observer], record: Record) -> None:
     """Tell every hook what a sweep did to a job."""
-    _notify(hooks, lambda hook: hook.swept(record))
+    _notify(hooks, "swept", record)
 
 
-def _notify(hooks: Iterable[HookT], tell: Callable[[HookT], None]) -> None:
+def _notify(hooks: Iterable[JobHook], method: str, *of: object) -> None:
     for hook in hooks:
         try:
-            tell(hook)
+            getattr(hook, method)(*of)
         except Exception as error:  # noqa: BLE001 - an observer must not break the job or the sweep
             _log_defect(hook, error)
 

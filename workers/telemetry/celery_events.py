@@ -147,9 +147,13 @@ def _origin(replay_of: str | None) -> dict[str, str]:
 
 def receipt_text(receipt: Receipt) -> str:
     """Return what a monitor shows of a receipt, as JSON without what is empty."""
-    shown = {name: value for name, value in zip(SHOWN, _shown(receipt), strict=True) if value}
-    return _as_json({"reasons": receipt.reasons, **shown})
+    return _shown_text(receipt.reasons, *_shown(receipt))
 
 
 _shown = attrgetter(*SHOWN)
-_as_json = json.JSONEncoder().encode
+
+
+@lru_cache(maxsize=1024)  # many receipts say the same: a worker knows no times of the ledger
+def _shown_text(reasons: tuple[str, ...], *values: object) -> str:
+    shown = {name: value for name, value in zip(SHOWN, values, strict=True) if value}
+    return json.dumps({"reasons": reasons, **shown})

@@ -8,6 +8,7 @@ import pytest
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Job
+from forebay.routing.policy import policy_file
 from forebay.routing.policy.batch_table import BatchPolicy
 from forebay.routing.policy.policy_file import Fleet, Policy, PolicyFile, TenantPolicy
 
@@ -189,7 +190,19 @@ def change(path, text):
     os.utime(path, ns=(before + 1_000_000_000, before + 1_000_000_000))
 
 
-def test_a_new_version_of_the_file_applies_at_once(tmp_path):
+def test_the_dates_of_the_file_are_looked_at_once_in_a_while(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(policy_file, "monotonic", lambda: now[0])
+    monkeypatch.setattr(policy_file, "LOOK_EVERY_S", 0.05)
+    file = PolicyFile(path := written(tmp_path, "[defaults]\nforce_deny = false\n"))
+    assert not file.current().defaults.force_deny
+    change(path, "[defaults]\nforce_deny = true\n")
+    assert not file.current().defaults.force_deny
+    now[0] += 0.05
+    assert file.current().defaults.force_deny
+
+
+def test_a_new_version_of_the_file_applies_at_the_next_look(tmp_path):
     path = written(tmp_path, "[defaults]\nforce_deny = false\n")
     file = PolicyFile(path)
     assert not file.current().defaults.force_deny

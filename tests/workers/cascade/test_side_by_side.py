@@ -127,7 +127,7 @@ def test_a_job_that_is_damaged_or_lost_does_not_stop_the_others(lanes):
 
 def test_a_job_that_an_engine_died_with_is_answered_all_the_same(lanes):
     claims = claimed(lanes, [say("yes")] * 3)
-    record = replace(claims[1].record, error=EngineDied.code)
+    record = claims[1].record._replace(error=EngineDied.code)
     outcomes, _ = together(lanes, [claims[0], replace(claims[1], record=record), claims[2]])
     assert all(isinstance(outcome, Answered) for outcome in outcomes)
 

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import redis
 
-from forebay.routing.base import changed
+from forebay.routing.base import changed, made
 from forebay.routing.jobs import Classification, Content, Decisions, Doubt, Generation, Job
 from forebay.routing.learning.agreement_rates import AgreementRates
 from forebay.routing.learning.calibration import Calibration, Calibrations
@@ -46,7 +46,8 @@ class Doubter:
         model = self._models.now()
         known = self._with_rate(evidence(compared), compared, model.usual_rate)
         several = known.agreements if len(known.agreements) > 1 else None
-        doubt = Doubt(
+        doubt = made(
+            Doubt,
             probability=model.probability(known),
             agreement=fmean(known.agreements) if known.agreements else None,
             agreements=several,

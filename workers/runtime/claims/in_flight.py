@@ -68,7 +68,7 @@ class InFlight:
         self._reserved: set[str] = set()  # tokens of the claims that the reserve holds
         self._going_back: set[str] = set()  # tokens of the claims whose jobs go back
         self._claiming = 0  # threads that have asked Redis for jobs, and have no answer yet
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         # Whoever waits for room is not woken by each claim, nor whoever waits until there is none.
         self._filling, self._freeing = (threading.Condition(self._lock) for _ in range(2))
         self.s_between_ends = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from forebay.routing.errors import ForebayError
@@ -39,15 +39,24 @@ class Leases:
     @contextmanager
     def holding(self, claim: Claim, on_lost: Callable[[], None]) -> Iterator[None]:
         """Renew the claim as long as this block runs."""
+        self.hold(claim, on_lost)
+        try:
+            yield
+        finally:
+            self.release([claim])
+
+    def hold(self, claim: Claim, on_lost: Callable[[], None]) -> None:
+        """Renew the claim until it is released."""
         with self._lock:
             self._held[claim.token] = claim, on_lost
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True, name="leases")
                 self._thread.start()
-        try:
-            yield
-        finally:
-            with self._lock:
+
+    def release(self, claims: Iterable[Claim]) -> None:
+        """Renew these claims no longer, as far as they are held."""
+        with self._lock:
+            for claim in claims:
                 self._held.pop(claim.token, None)
 
     def close(self) -> None:

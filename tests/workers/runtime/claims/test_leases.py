@@ -51,3 +51,16 @@ def test_a_look_writes_nothing_and_a_lease_is_renewed_in_time(ledger, redis, hol
         redis.zadd("fb:leases", {mine: 1})
         holding._let_lost_go()
         assert redis.zscore("fb:leases", mine) >= ends
+
+
+def test_claims_that_are_released_together_are_not_looked_at_again(ledger, holding):
+    jobs, lost = put(ledger, job(), job(), job()), []
+    claims = [ledger.claim("route") for _ in jobs]
+    for claim in claims:
+        holding.hold(claim, lambda claim=claim: lost.append(claim.id))
+    holding.release(claims[:2])
+    holding.release(claims[:2])  # a second time does nothing
+    for each in jobs:
+        ledger.cancel(each)
+    holding._let_lost_go()
+    assert lost == [claims[2].id]
