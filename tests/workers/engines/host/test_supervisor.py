@@ -169,8 +169,15 @@ def test_embeddings_and_errors_cross_the_pipe_unchanged(engine):
 def test_a_stopped_process_that_has_work_is_killed(engine):
     pid = engine_pid()
     os.kill(pid, signal.SIGSTOP)
+    until(lambda: stopped(pid))
     assert isinstance(engine.submit(prompt("hello")).exception(10), EngineDied)
     assert gone(pid)
+
+
+def stopped(pid: int) -> bool:
+    """Return whether each thread of a process has stopped: the last one may still work."""
+    threads = [psutil.Process(thread.id) for thread in psutil.Process(pid).threads()]
+    return all(thread.status() == psutil.STATUS_STOPPED for thread in threads)
 
 
 def test_close_ends_a_stopped_process(monkeypatch):
