@@ -97,7 +97,7 @@ def test_a_deleted_completion_is_gone_with_all_its_jobs(openai_client, served, r
 def test_a_stream_is_stored_once_it_has_ended(openai_client, run):
     chunks = list(complete(openai_client, stream=True, metadata={"run": run}))
     found = until(lambda: openai_client.chat.completions.retrieve(chunks[0].id))
-    assert found.choices[0].message.content == "Hello there."
+    assert found.choices[0].message.content == "ada: Hello there."
 
 
 def test_what_is_not_stored_cannot_be_retrieved(openai_client):
