@@ -27,7 +27,7 @@ from forebay.workers.runtime.execute import Worked, attempt
 from forebay.workers.runtime.outcomes import Outcome
 
 AT_ONCE_S = 0.005  # that jobs which go first wait for their answers before others go on
-JOBS_AT_ONCE = 16  # whose outcomes are recorded together: a few milliseconds of work
+JOBS_AT_ONCE = 32  # whose outcomes are recorded together: some milliseconds of work
 
 #: Returns the attempt at a job, or its outcome if there is nothing to answer.
 Open = Callable[[Claim], Attempt | Outcome]
