@@ -49,8 +49,8 @@ class ClaimGate:
         If there is room for few of the jobs that are quick, more is there in a moment.
         """
         in_flight = self._in_flight
-        if most > 1:
-            in_flight.room(most // 2, SOON_S)
+        if few := min(most, in_flight.slots) // 4:
+            in_flight.room(few, SOON_S)
         while not (in_flight.closed or in_flight.drained):
             if room := in_flight.room(1, CLOSED_S):
                 return room

@@ -76,6 +76,15 @@ def test_no_more_jobs_are_claimed_than_there_are_free_slots(clock):
         assert most(ClaimGate(in_flight, 16)) == 2
 
 
+@pytest.mark.parametrize("slots", [1, 3, 8, 40])
+def test_nobody_waits_for_more_room_than_a_worker_has(clock, monkeypatch, slots):
+    in_flight, waits = InFlight(slots), []
+    work(in_flight, clock, 20, 0.001)
+    monkeypatch.setattr(in_flight._freeing, "wait", lambda within_s=None: waits.append(within_s))
+    assert most(ClaimGate(in_flight, 32)) == min(slots, 32)
+    assert waits == []
+
+
 def test_a_thread_waits_for_a_slot_and_its_successor_for_the_turn():
     in_flight, counts = InFlight(1), []
     gate = ClaimGate(in_flight, 16)
