@@ -44,7 +44,7 @@ from forebay.routing.settings import Settings  # noqa: E402
 from local.fleet import Fleet  # noqa: E402 - found by the line above
 from local.process import Process  # noqa: E402
 
-THREADS = "32"
+THREADS = "32"  # or slots of the batch: jobs at once, everywhere
 PEERS = ("rq", "huey", "dramatiq", "arq", "taskiq", "docket")
 WAKE = "fb:wake:default:bench"  # each job's end is written there; its length counts them
 ASK = Generate(messages=[Message(role="user", content="[[echo: say=ok]] hello")], max_tokens=4)
@@ -154,7 +154,7 @@ def _forebay(fleet: Fleet, jobs: int, egress: Egress) -> Cost:
                 forebay._ledger.create(made[start : start + 500], WAKE)  # as `map` does
     env = {"FOREBAY_METRICS_PORT": "0", "FOREBAY_POLICY_FILE": str(policy)}
     procs = {part: fleet.start(part, **env) for part in ("router", "sweeper")}
-    procs["local"] = fleet.start("local", **env, FOREBAY_ENGINE="echo", FOREBAY_SLOTS="16")
+    procs["local"] = fleet.start("local", **env, FOREBAY_ENGINE="echo", FOREBAY_SLOTS=THREADS)
     drained = _drained(client, lambda: client.xlen(WAKE), jobs, procs)
     for proc in procs.values():
         fleet.kill(proc)
