@@ -12,6 +12,7 @@ from forebay import (
     Score,
 )
 from forebay.routing.questions.decisions import answer_to
+from patience import until_cached
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +62,7 @@ def test_decisions_that_do_not_fit_the_questions_are_a_bad_answer(fleet, client)
 
 def test_an_exact_earlier_answer_is_returned_from_the_cache(client):
     first = client.run(REQUEST, cache=True)
+    until_cached(client, first)
     again = client.run(REQUEST, cache=True)
     assert again.cached
     assert again.content == first.content

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from forebay.producers.client import Client
 from forebay.routing.diagnostics import Finding, Probe, examine
+from forebay.routing.jobs import Answer
 
 T = TypeVar("T")
 
@@ -27,6 +29,11 @@ def until(condition: Callable[[], T], within_s: float = 45.0) -> T:
         assert time.monotonic() - began < within_s * slowdown(), "did not happen in time"
         time.sleep(0.01)
     return value
+
+
+def until_cached(client: Client, answer: Answer) -> None:
+    """Wait until an answer is in the cache: the worker puts it there once it is on the ledger."""
+    until(lambda: client._ledger.redis.exists(f"fb:cached:{answer.id}"))
 
 
 def examined(probes: Iterable[Probe]) -> list[Finding]:

@@ -38,7 +38,7 @@ from forebay import (
 )
 from forebay.routing.settings import Settings
 from local.fleet import Fleet
-from patience import until
+from patience import until, until_cached
 
 pytestmark = pytest.mark.slow
 
@@ -322,6 +322,7 @@ def test_submitting_twice_under_one_key_makes_one_job(echo):
 def test_an_earlier_answer_to_the_same_request_is_reused_if_you_allow_it(echo):
     """`cache=True` accepts the answer to an equal earlier request. Each job has its own id."""
     first = echo.run(ask("what was it again"), cache=True, timeout=PATIENCE_S)
+    until_cached(echo, first)
     second = echo.run(ask("what was it again"), cache=True, timeout=PATIENCE_S)
     assert (first.cached, second.cached) == (False, True)
     assert second.content == first.content
