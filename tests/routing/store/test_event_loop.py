@@ -8,10 +8,8 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
 
 import pytest
-from redis import asyncio as async_redis
 from redis.exceptions import NoScriptError
 
 from forebay.routing.store.event_loop import (
@@ -26,7 +24,8 @@ from forebay.routing.store.event_loop import (
     run_blocking,
     wait_for,
 )
-from forebay.routing.store.on_loop.loop_redis import MAX_CONNECTIONS, LoopRedis
+from forebay.routing.store.on_loop.loop_redis import MAX_CONNECTIONS
+from loop_client import on_loop
 
 
 async def later(value, error=None):
@@ -240,14 +239,6 @@ def test_items_pass_from_async_iterables_and_to_them():
 
 
 # --- Redis ---------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def on_loop(redis_url, **options):
-    async with async_redis.Redis.from_url(redis_url, **options) as client:
-        blocking = LoopRedis(client)
-        yield blocking
-        await blocking.close_lines()
 
 
 def with_redis(redis_url, blocking):

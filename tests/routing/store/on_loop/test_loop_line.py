@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError
 
 from forebay.routing.store.event_loop import run_blocking
 from forebay.routing.store.on_loop.loop_line import LoopLine
-from forebay.routing.store.on_loop.loop_redis import LoopRedis
+from loop_client import on_loop
 
 
 @asynccontextmanager
@@ -24,14 +24,6 @@ async def line_of(redis_url, **options):
         await line.open()
         yield line
         await line.close()
-
-
-@asynccontextmanager
-async def client_of(redis_url, **options):
-    async with async_redis.Redis.from_url(redis_url, **options) as client:
-        blocking = LoopRedis(client)
-        yield blocking
-        await blocking.close_lines()
 
 
 def connections(redis):
@@ -51,7 +43,7 @@ def kill_others(redis):
 
 def test_each_command_gets_its_own_reply_and_all_share_one_connection(redis, redis_url):
     async def main():
-        async with client_of(redis_url) as client:
+        async with on_loop(redis_url) as client:
             gets = [run_blocking(client.get, str(number)) for number in range(300)]
             return await asyncio.gather(*gets)
 
@@ -90,7 +82,7 @@ def test_a_command_whose_task_was_cancelled_takes_no_other_commands_reply(redis,
 
 def test_a_command_that_lost_its_connection_runs_over_another(redis, redis_url):
     async def main():
-        async with client_of(redis_url) as client:
+        async with on_loop(redis_url) as client:
             await run_blocking(client.get, "a")
             kill_others(redis)
             return await asyncio.gather(*(run_blocking(client.get, "a") for _ in range(20)))
@@ -101,7 +93,7 @@ def test_a_command_that_lost_its_connection_runs_over_another(redis, redis_url):
 
 def test_a_wait_that_lost_its_connection_begins_again_and_hears_of_the_entry(redis, redis_url):
     async def main():
-        async with client_of(redis_url) as client:
+        async with on_loop(redis_url) as client:
             read = asyncio.create_task(run_blocking(client.xread, {"stream": "0"}, block=4000))
             await asyncio.to_thread(until_blocked, redis, 1)
             kill_others(redis)
@@ -115,7 +107,7 @@ def test_a_wait_that_lost_its_connection_begins_again_and_hears_of_the_entry(red
 
 def test_two_waits_at_once_do_not_wait_for_each_other(redis, redis_url):
     async def main():
-        async with client_of(redis_url) as client:
+        async with on_loop(redis_url) as client:
             first = asyncio.create_task(run_blocking(client.xread, {"a": "0"}, block=4000))
             second = asyncio.create_task(run_blocking(client.xread, {"b": "0"}, block=4000))
             await asyncio.to_thread(until_blocked, redis, 2)
@@ -158,7 +150,7 @@ def test_commands_behind_one_that_has_no_reply_in_time_may_be_tried_elsewhere(re
 
 def test_a_primary_that_became_a_replica_ends_the_connection(redis, redis_url):
     async def main():
-        async with client_of(redis_url) as client:
+        async with on_loop(redis_url) as client:
             await run_blocking(client.get, "a")
             before = connections(redis)
             redis.replicaof("127.0.0.1", 1)  # of nobody who answers: it refuses to write
