@@ -1,7 +1,7 @@
 """Take the pictures of README.md and docs/ anew, in a real Chromium (`make pictures`).
 
-A fleet with the packaged model and the mock of Bedrock works the demo's samples for some minutes.
-One tenant's budget is too small, and one tenant's content may not leave.
+A fleet with the packaged model and the mock of Bedrock works the demo's samples for some minutes,
+and a bulk beside them. One tenant's budget is too small, and one tenant's content may not leave.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import io
 import itertools
 import os
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,6 +34,7 @@ PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 PARTS = ("mock_bedrock", "router", "local", "sweeper", "bedrock", "flower", "gateway")
 TENANTS = ("support", "sales", "people")
 LIVE_S = 4.0  # until the parts of a page that change have come
+BULK_ROWS = 2_000
 MAX_HEIGHT = 1_500  # of a picture of a whole page
 POLICY = """
 [fleet]
@@ -58,7 +61,24 @@ def busy_fleet(folder: Path, seconds: float, rate: float) -> Iterator[tuple[Flee
             fleet.start(part)
         fleet.wait_ready()
         os.environ |= {"FOREBAY_REDIS_URL": fleet.url, "FOREBAY_POLICY_FILE": str(policy)}
-        yield fleet, work(seconds, rate)
+        with summaries(folder):
+            yield fleet, work(seconds, rate)
+
+
+@contextmanager
+def summaries(folder: Path) -> Iterator[None]:
+    """Have `forebay bulk run` summarize the rows of a file meanwhile."""
+    mails = folder / "mails.csv"
+    text = "The parcel came wet and torn, and nobody answered the phone when I called about order"
+    mails.write_text("body\n" + "".join(f"{text} {n}.\n" for n in range(BULK_ROWS)))
+    forebay = Path(sys.executable).with_name("forebay")
+    options = f"--kind summarize --text-field body --tenant support --out {folder / 'short.csv'}"
+    command = [forebay, "bulk", "run", mails, *options.split()]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as bulk:
+        try:
+            yield
+        finally:
+            bulk.terminate()
 
 
 def work(seconds: float, rate: float) -> str:

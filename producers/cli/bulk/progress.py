@@ -15,6 +15,7 @@ from forebay.producers.bulk.running.progress import Progress
 from forebay.producers.bulk.sample import Estimate
 from forebay.routing.bulk.bulks import ENDED
 from forebay.routing.errors import counted
+from forebay.routing.overview.percentage import percentage
 
 LINE_EVERY_S = 5.0  # in a pipe
 MAX_EXAMPLE_CHARS = 120  # of an answer that fails a check
@@ -52,12 +53,12 @@ def live(note: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
 def line(progress: Progress) -> str:
     """Return progress in one line of about 100 characters."""
     total = "" if progress.total is None else f" of {progress.total:,}"
-    share = "" if progress.share is None else f" ({progress.share:.0%})"
+    share = "" if progress.share is None else f" ({percentage(progress.share)})"
     rate = f" · {progress.rows_per_s:,.0f} rows/s" if progress.rows_per_s else ""
     left = f" · {span(progress.left_s)} left" if progress.left_s else ""
     state = "" if progress.state == "running" else f"{progress.state}: "
     rows = f"{state}{progress.over:,}{total} rows{share}"
-    again = "" if progress.rereading is None else f" · {progress.rereading:.0%} read again"
+    again = "" if progress.rereading is None else f" · {percentage(progress.rereading)} read again"
     return f"{rows}{again}{rate}{left}{_ahead(progress)}{_ends(progress)}{_money(progress)}"
 
 
@@ -95,7 +96,7 @@ def estimate_lines(found: Estimate) -> Iterator[str]:
         "local": found.local, "Bedrock": found.bedrock, "degraded": found.degraded,
         "failed": found.failed,
     }  # fmt: skip
-    yield "shares: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    yield "shares: " + ", ".join(f"{name} {percentage(share, 1)}" for name, share in shares.items())
     for name, number in found.checks.items():
         yield f"fails the check {name}: {number:,}"
         for row in found.examples[name]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.producers.cli import display
 from forebay.routing.errors import counted
+from forebay.routing.overview.percentage import percentage
 
 if TYPE_CHECKING:
     from forebay.routing.books.targets.targets import Target
@@ -72,5 +73,5 @@ def headlines(found: UsageReport) -> dict[str, str]:
     if found.mock_nusd:
         shown["billed by the mock, no money"] = f"${found.mock_nusd / 1e9:,.4f}"
     if found.agreement is not None:
-        shown[f"of {found.audits.total():,} audits agreed"] = f"{found.agreement:.1%}"
+        shown[f"of {found.audits.total():,} audits agreed"] = percentage(found.agreement, 1)
     return shown

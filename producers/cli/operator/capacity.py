@@ -16,6 +16,7 @@ from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import open_reader
 from forebay.producers.cli.operator.spans import Since, moment
 from forebay.producers.cli.options import Json, option, ungrouped
+from forebay.routing.overview.percentage import percentage
 
 if TYPE_CHECKING:
     from forebay.routing.capacity.sizing import Load, Size, Target
@@ -224,7 +225,7 @@ def _print(load: Load, came: str, of_jobs: str, target: Target, found: list[Size
 def _row(size: Size, share: float) -> tuple[str, ...]:
     queue = size.queue
     return (
-        f"{size.workers}", f"{queue.slots}", f"{queue.busy:.0%}", f"{queue.waits:.0%}",
+        f"{size.workers}", f"{queue.slots}", percentage(queue.busy), percentage(queue.waits),
         _seconds(queue.wait_s(0.5)), _seconds(queue.wait_s(share)), "yes" if size.meets else "no",
         _rate(size.most_rate),
     )  # fmt: skip

@@ -20,6 +20,7 @@ from forebay.producers.cli.operator.readers import open_readers
 from forebay.routing.base import NANO
 from forebay.routing.overview.adding_up import added_snapshots, of_each
 from forebay.routing.overview.all_jobs import ranked
+from forebay.routing.overview.percentage import percentage
 from forebay.routing.overview.snapshot import QueueLine, Snapshot, Snapshots
 from forebay.routing.overview.waiting import CLASSES
 from forebay.routing.overview.workers import SeenWorker, emptied_at
@@ -103,7 +104,7 @@ def document(now: Snapshot) -> dict[str, Any]:
 def _head(now: Snapshot) -> Text:
     """Return the line that says how the fleet is as a whole, and one of what is paused."""
     clock = datetime.fromtimestamp(now.at_ms / 1000, UTC).strftime("%H:%M:%SZ")
-    memory = "no limit" if now.memory is None else f"{now.memory:.0%}"
+    memory = "no limit" if now.memory is None else percentage(now.memory)
     sweepers = sum(len(line.workers) for line in now.queues if line.queue == "sweep")
     parts = [
         ("forebay", "bold"), (clock, ""), (f"memory {memory}", ""),

@@ -11,6 +11,7 @@ import typer
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Job
+from forebay.routing.overview.percentage import percentage
 from forebay.routing.settings import read
 from forebay.workers.commands.drift import comparison
 from forebay.workers.commands.drift.panel import panel_digest, read_panel
@@ -116,9 +117,9 @@ def _report(found: Comparison, pinned: Run, *, as_json: bool) -> None:
 
 def _cells(found: KindDrift) -> tuple[str, ...]:
     surer = "unknown" if found.surer is None else f"{found.surer:+.3f}"
-    passed = f"{found.passed_before:.0%} to {found.passed:.0%}"
+    passed = f"{percentage(found.passed_before)} to {percentage(found.passed)}"
     moved = f"moved: {found.moved}" if found.moved else ""
     return (
-        found.kind, str(found.jobs), f"{found.exact:.0%}", f"{found.agreement:.2f}", passed,
+        found.kind, str(found.jobs), percentage(found.exact), f"{found.agreement:.2f}", passed,
         surer, moved,
     )  # fmt: skip

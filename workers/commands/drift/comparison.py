@@ -11,6 +11,7 @@ from statistics import fmean
 from forebay.routing.base import KINDS, Kind
 from forebay.routing.errors import ForebayError, InvalidJob
 from forebay.routing.jobs import Classification, Decisions, Job
+from forebay.routing.overview.percentage import percentage
 from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.stages import PendingAnswer
@@ -100,7 +101,8 @@ def _moves(found: KindDrift) -> Iterator[str]:
     if found.agreement < MIN_AGREEMENT[found.kind]:
         yield f"agreement {found.agreement:.2f}, less than {MIN_AGREEMENT[found.kind]:.2f}"
     if found.passed < found.passed_before - MAX_FEWER_PASSED:
-        yield f"{found.passed:.0%} passed their checks, {found.passed_before:.0%} before"
+        now, before = percentage(found.passed), percentage(found.passed_before)
+        yield f"{now} passed their checks, {before} before"
     if found.surer is not None and abs(found.surer) > MAX_SHIFT:
         yield f"probabilities shifted by {found.surer:+.2f}"
 

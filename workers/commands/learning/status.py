@@ -22,6 +22,7 @@ from forebay.routing.learning.versions import Models
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.overview.pacing_report import EVERYBODY, Account, PacingReport
+from forebay.routing.overview.percentage import percentage
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.tables import PacePolicy
 from forebay.routing.scoring.doubt_model import DoubtModel
@@ -262,7 +263,7 @@ def _error(value: float | None) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "none" if share is None else f"{share:.1%}"
+    return "none" if share is None else percentage(share, 1)
 
 
 __all__ = ["status"]

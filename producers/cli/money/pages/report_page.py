@@ -11,6 +11,7 @@ from forebay.producers.cli.money.pages import plots
 from forebay.producers.cli.money.report_figures import TOP, cells, header, headlines
 from forebay.routing.books.targets.targets import Target
 from forebay.routing.books.usage_report import MOCK, NO_ANSWER, Sums, UsageReport
+from forebay.routing.overview.percentage import percentage
 from forebay.routing.reasons import meaning
 
 LANES = ("local", "bedrock", NO_ANSWER, MOCK)
@@ -29,7 +30,7 @@ def page(found: UsageReport, targets: Sequence[Target], tenant: str | None) -> s
     )
     figures = {"jobs": f"{jobs:,}"}
     if jobs:
-        figures["answered in the building"] = f"{local / jobs:.1%}"
+        figures["answered in the building"] = percentage(local / jobs, 1)
     rows = [(name, *cells(found, sums)) for name, sums in sorted(found.groups.items())]
     heads = tuple(name.capitalize() for name in (found.by, *header(found)))
     return html.document(
@@ -120,7 +121,7 @@ def _ranked(counts: dict[str, int]) -> list[tuple[str, str, str]]:
 
 
 def _percent(share: float | None) -> str:
-    return "none" if share is None else f"{share:.1%}"
+    return "none" if share is None else percentage(share, 1)
 
 
 def _minute(second: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from forebay.routing.base import NANO
+from forebay.routing.overview.percentage import percentage
 
 MIN_CENTS = 10  # dollars from which on two places are enough
 LEAST = 0.0001  # dollars that four places can say
@@ -39,7 +40,7 @@ def percent(share: float | None) -> str:
     """Return a share as a percentage; a dash if it is not known."""
     if share is None:
         return "-"
-    return f"{share:.0%}" if share in {0.0, 1.0} or share >= 0.1 else f"{share:.1%}"  # noqa: PLR2004 - below ten percent a place counts
+    return percentage(share, 0 if 0.1 <= share <= 0.99 or share in {0.0, 1.0} else 1)  # noqa: PLR2004 - a place counts near the ends
 
 
 def span(seconds: float) -> str:

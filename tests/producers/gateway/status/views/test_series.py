@@ -33,5 +33,18 @@ def test_before_the_first_sample_nothing_is_known():
     assert not series([minute(n) for n in range(5)], 1)["known"]
 
 
+def test_charts_begin_where_history_begins_and_have_ten_points_at_least():
+    young = [minute(n) for n in range(58)] + [minute(58, {}), minute(59, {})]
+    assert series(young, 1)["time"] == [60 * n for n in range(50, 60)]
+    older = [minute(n) for n in range(20)] + [minute(n, {}) for n in range(20, 60)]
+    assert series(older, 1)["time"] == [60 * n for n in range(20, 60)]
+    assert len(series([minute(n) for n in range(60)], 1)["time"]) == 60
+
+
+def test_a_gap_in_the_history_stays():
+    minutes = [minute(0, {})] + [minute(n) for n in range(1, 59)] + [minute(59, {})]
+    assert len(series(minutes, 1)["time"]) == 60
+
+
 def test_every_range_has_about_as_many_points():
     assert {60, 120, 144} == {minutes // step for minutes, step in RANGES.values()}
