@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 sys.path.insert(0, str(Path(__file__).parent))
 
-from overhead import bare  # noqa: E402
+from figures import add_figures  # noqa: E402 - found by the line above
+from overhead import bare  # noqa: E402 - likewise
 
 from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.jobs import Classify  # noqa: E402
@@ -49,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--singles", type=int, default=3_000, help="rows that are jobs or tasks")
+    parser.add_argument("--json", type=Path, help="a file to add the figures to")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, Fleet(Path(name) / "fleet") as fleet:
         folder = Path(name)
@@ -91,6 +93,13 @@ def main() -> None:
     print(f"an interactive job: {_quantiles(alone)} alone, {_quantiles(beside)} beside the bulk")
     slower = (_p95(beside) - STEP_S) / _p95(alone)
     print(f"p95 beside, less one step of the batch, is {slower:.2f} x p95 alone")
+    figures = {
+        "rows": {"bulk": per_bulk, "map": per_map, "celery": celery.drain},
+        "cpu_us": {"bulk": row_us, "map": job_us, "celery": no_op_us},
+        "queued_bytes": queued,
+        "most_mb": {label: max(series) / MB for label, series in memory.items()},
+    }
+    add_figures(options.json, "bulk", figures)
 
 
 @contextmanager
