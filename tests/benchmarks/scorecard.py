@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from bars import BENCHMARKS, PEERS, Bar, Benchmark, shown
 
 HERE = Path(__file__).resolve().parent
 LIMIT_S = 600.0  # of a benchmark, on a machine that is busy
+STOP_S = 60.0  # that it may take to stop what it started
 FAILED = "FAILED"
 
 
@@ -80,6 +82,9 @@ def _failed(benchmark: Benchmark, path: Path) -> str | None:
             status = process.wait(LIMIT_S)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)  # so that it stops its fleet
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+            process.kill()
             return f"took more than {LIMIT_S:.0f} s"
     return f"ended with exit status {status}" if status else None
 
