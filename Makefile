@@ -22,7 +22,7 @@ PYTHON ?= $(shell \
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 .PHONY: demo
 demo: $(INSTALLED) ## Run real jobs of all kinds through every lane and print a table (OUT=demo.json: also as JSON)
@@ -134,8 +134,8 @@ bench: $(READY) ## Measure the speed of all parts in short, beside their bars (A
 # Peers have environments of their own: their needs are not ours. `make bench` measures those that are there.
 PEERS := queues litellm ray curator
 
-.PHONY: bench-peers
-bench-peers: $(PEERS:%=.peers/%/installed) ## Install what benchmarks measure beside Forebay: other queues, LiteLLM, Ray Data, curator (2.4 GB)
+.PHONY: peers
+peers: $(PEERS:%=.peers/%/installed) ## Install what benchmarks measure beside Forebay: other queues, LiteLLM, Ray Data, curator (2.4 GB)
 
 .peers/%/installed: tests/benchmarks/locks/%.txt
 	@"$(PYTHON)" -m venv --clear .peers/$*

@@ -76,7 +76,7 @@ def _p95(waits: list[list[float]]) -> float:
 
 CELERY = "bare Celery"
 QUEUES = ("rq", "huey", "arq")
-#: What is left out where `make bench-peers` did not run.
+#: What is left out where `make peers` did not run.
 PEERS = {*QUEUES, "LiteLLM"}
 BENCHMARKS = (
     Benchmark(

@@ -86,10 +86,7 @@ def main() -> None:
     by_part = ", ".join(f"{name} {s / options.rows * 1e6:.0f}" for name, s in of_bulk.items())
     print(f"CPU us of a row by process, the start of the client included: {by_part}")
     print(f"a queued row takes {queued:.0f} bytes of Redis")
-    for label, series in memory.items():
-        tenths = [series[max(1, len(series) * part // 10)] / MB for part in range(10)]
-        told = " ".join(f"{value:.0f}" for value in [*tenths, series[-1] / MB])
-        print(f"{label:10} MB over time: {told}; at most {max(series) / MB:.0f}")
+    _print_memory(memory)
     print(f"an interactive job: {_quantiles(alone)} alone, {_quantiles(beside)} beside the bulk")
     slower = (_p95(beside) - STEP_S) / _p95(alone)
     print(f"p95 beside, less one step of the batch, is {slower:.2f} x p95 alone")
@@ -100,6 +97,13 @@ def main() -> None:
         "most_mb": {label: max(series) / MB for label, series in memory.items()},
     }
     add_figures(options.json, "bulk", figures)
+
+
+def _print_memory(memory: dict[str, list[float]]) -> None:
+    for label, series in memory.items():
+        tenths = [series[max(1, len(series) * part // 10)] / MB for part in range(10)]
+        told = " ".join(f"{value:.0f}" for value in [*tenths, series[-1] / MB])
+        print(f"{label:10} MB over time: {told}; at most {max(series) / MB:.0f}")
 
 
 @contextmanager

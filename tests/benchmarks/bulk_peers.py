@@ -1,6 +1,6 @@
 """Measure a bulk beside Ray Data and curator over the same rows and the same local engine.
 
-Run `make bench-peers`, then `python tests/benchmarks/bulk_peers.py`. The peers have environments of
+Run `make peers`, then `python tests/benchmarks/bulk_peers.py`. The peers have environments of
 their own, which `--ray-python` and `--curator-python` replace; one without it is left out. The
 engine is llama.cpp's own HTTP server with the packaged model: Forebay's local worker speaks to it
 (`FOREBAY_ENGINE=openai`), and so do the others, with as many requests at once: Ray Data by an async
@@ -145,7 +145,7 @@ def main() -> None:
 
 def _has(python: str | None, peer: str) -> bool:
     if python is None:
-        print(f"{NAMES[peer]} is left out: make bench-peers")
+        print(f"{NAMES[peer]} is left out: make peers")
         return False
     found = subprocess.run([python, "-c", NEEDS[peer]], capture_output=True, check=False)
     if found.returncode:

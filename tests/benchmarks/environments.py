@@ -1,4 +1,4 @@
-"""The environments of what benchmarks measure beside Forebay; `make bench-peers` makes them."""
+"""The environments of what benchmarks measure beside Forebay; `make peers` makes them."""
 
 from __future__ import annotations
 

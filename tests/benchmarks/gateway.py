@@ -3,7 +3,7 @@
 Run `python tests/benchmarks/gateway.py --seconds 4`. One run measures, on one machine and with one
 load generator: a bare ASGI application that echoes (the floor that uvicorn sets); the gateway with
 a job on the ledger for each chat, answered by the echo engine; the same with answers from the
-cache; streams; and LiteLLM's proxy with a mock model, if `make bench-peers` has installed it or
+cache; streams; and LiteLLM's proxy with a mock model, if `make peers` has installed it or
 `--litellm PYTHON` names a Python that has `litellm[proxy]`. The columns of the ratio compare each
 with the floor and with LiteLLM. The column of processor time is that of all processes behind the
 server for one request: the whole fleet, if there is a job. It hardly depends on what else the

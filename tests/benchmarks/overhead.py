@@ -2,7 +2,7 @@
 
 Run `make bench-overhead`, or `python tests/benchmarks/overhead.py --jobs 5000 --runs 3`. All run in
 one run on one Redis. The queues carry a task that does nothing but count itself: bare Celery, and,
-in an environment of their own (`make bench-peers`), rq, huey, arq, taskiq, docket and dramatiq.
+in an environment of their own (`make peers`), rq, huey, arq, taskiq, docket and dramatiq.
 Forebay answers a job with the echo engine in its own process, with everything on: leases, policy,
 checks, receipts, a wake-up for each job, logs, Celery events and metrics. A job of two hops gets a
 verdict besides.
@@ -83,7 +83,7 @@ def main() -> None:
                 rows.setdefault(name, []).append(_peer(fleet, python, name, options.jobs))
     _print(rows, options)
     if options.peers and not others:
-        print("other queues are left out: make bench-peers")
+        print("other queues are left out: make peers")
 
 
 def _print(rows: dict[str, list[Cost]], options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ runs in a process of its own, one after the other, and prints its own tables; `b
 with their short forms. At the end stands one table: the benchmark, the figure, its bar, and whether
 it was met. A bar that is missed is no error: on a busy machine many are. A benchmark that fails is
 one: the others still run, and the program ends with exit status 1. Bars beside a peer that is not
-installed (`make bench-peers`) are left out.
+installed (`make peers`) are left out.
 """
 
 from __future__ import annotations
