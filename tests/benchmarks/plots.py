@@ -140,6 +140,7 @@ def _interactive(axes: Any, took: dict[str, dict[str, list[float]]]) -> None:
             label = f"{kind}, median" if at == 0 else None
             axes.plot(median(ms), at, "|", markersize=18, label=label, **style)
     axes.set(xscale="log", xlabel="ms", yticks=range(len(took)), yticklabels=took)
+    axes.margins(y=0.15)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.15), ncols=2)
 
 
