@@ -98,6 +98,16 @@ def test_every_benchmark_takes_the_options_of_its_short_form(bars, tmp_path):
     assert {line.partition(" error: ")[2] for line in said} == {"unrecognized arguments: --unknown"}
 
 
+def test_a_peer_is_measured_if_its_environment_is_complete(bars, tmp_path, monkeypatch):
+    import environments  # noqa: PLC0415 - found by the path above
+
+    monkeypatch.setattr(environments, "PEERS", tmp_path)
+    (tmp_path / "litellm").mkdir()
+    assert environments.python_of("litellm") is None
+    (tmp_path / "litellm" / "installed").touch()
+    assert environments.python_of("litellm") == str(tmp_path / "litellm" / "bin" / "python")
+
+
 def test_the_results_begin_with_every_bar(bars):
     """A bar that is changed is changed in both, and no row of the page is held to nothing."""
     first = (FOLDER / "RESULTS.md").read_text().partition("\n## ")[0]
