@@ -22,7 +22,7 @@ PYTHON ?= $(shell \
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 .PHONY: demo
 demo: $(INSTALLED) ## Run real jobs of all kinds through every lane and print a table (OUT=demo.json: also as JSON)
@@ -128,8 +128,32 @@ test-gpu: ## Build, test and measure on a GPU machine with torch (STAGE: one of 
 	@$(GPU_PYTHON) tests/gpu/run.py $(or $(STAGE),all)
 
 .PHONY: bench
-bench: $(READY) ## Measure what the ledger costs, beside bare Celery (ARGS: --jobs, --runs)
+bench: $(READY) ## Measure the speed of all parts in short, beside their bars (ARGS: names of benchmarks, --json FILE; ten minutes)
+	@$(PY) tests/benchmarks/scorecard.py $(ARGS)
+
+# Peers have environments of their own: their needs are not ours. `make bench` measures those that are there.
+PEERS := queues litellm ray curator
+
+.PHONY: peers
+peers: $(PEERS:%=.peers/%/installed) ## Install what benchmarks measure beside Forebay: other queues, LiteLLM, Ray Data, curator (2.4 GB)
+
+.peers/%/installed: tests/benchmarks/locks/%.txt
+	@"$(PYTHON)" -m venv --clear .peers/$*
+	@.peers/$*/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --no-deps \
+		--requirement $<
+	@touch $@
+
+.PHONY: bench-overhead
+bench-overhead: $(READY) .peers/queues/installed ## Measure what the ledger costs, beside bare Celery and other queues (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/overhead.py $(ARGS)
+
+.PHONY: bench-gateway
+bench-gateway: $(READY) .peers/litellm/installed ## Measure the gateway beside a bare server and LiteLLM's proxy (ARGS: --seconds, --connections)
+	@$(PY) tests/benchmarks/gateway.py $(ARGS)
+
+.PHONY: bench-bulk-peers
+bench-bulk-peers: $(READY) .peers/ray/installed .peers/curator/installed ## Measure a bulk beside Ray Data and curator (ARGS: --rows, --slices)
+	@$(PY) tests/benchmarks/bulk_peers.py $(ARGS)
 
 # A million jobs take minutes: ARGS="--most 1000000 --backlog 200000".
 .PHONY: bench-depth
@@ -214,10 +238,19 @@ lock: ## Choose all versions anew and write them with hashes into deploy/require
 		--generate-hashes --no-annotate --constraint "$$folder/run.txt" --extra cpu --extra gpu --extra metrics \
 		--extra encryption --output-file deploy/requirements/gpu.txt pyproject.toml "$$folder/gpu.txt"
 
+.PHONY: lock-peers
+lock-peers: ## Choose all versions of the peers anew and write them with hashes into tests/benchmarks/locks
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	"$(PYTHON)" -m venv "$$folder"; "$$folder/bin/pip" install --quiet uv; \
+	for peer in $(PEERS); do \
+		"$$folder/bin/uv" --quiet pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+			--no-header --output-file "tests/benchmarks/locks/$$peer.txt" "tests/benchmarks/locks/$$peer.in"; \
+	done
+
 .PHONY: clean
 clean: ## Stop the fleet and delete .venv, its jobs, logs and caches
 	@test ! -x $(PY) || $(DEPLOY) local.background down
-	@rm -rf .venv .check .instructor .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+	@rm -rf .venv .check .instructor .peers .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Only wheels are installed, so no compiler is needed. The locks name every package, so pip resolves

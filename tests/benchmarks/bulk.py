@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 sys.path.insert(0, str(Path(__file__).parent))
 
-from overhead import bare  # noqa: E402
+from figures import add_figures  # noqa: E402 - found by the line above
+from overhead import bare  # noqa: E402 - likewise
 
 from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.jobs import Classify  # noqa: E402
@@ -49,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--singles", type=int, default=3_000, help="rows that are jobs or tasks")
+    parser.add_argument("--json", type=Path, help="a file to add the figures to")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, Fleet(Path(name) / "fleet") as fleet:
         folder = Path(name)
@@ -84,13 +86,24 @@ def main() -> None:
     by_part = ", ".join(f"{name} {s / options.rows * 1e6:.0f}" for name, s in of_bulk.items())
     print(f"CPU us of a row by process, the start of the client included: {by_part}")
     print(f"a queued row takes {queued:.0f} bytes of Redis")
+    _print_memory(memory)
+    print(f"an interactive job: {_quantiles(alone)} alone, {_quantiles(beside)} beside the bulk")
+    slower = (_p95(beside) - STEP_S) / _p95(alone)
+    print(f"p95 beside, less one step of the batch, is {slower:.2f} x p95 alone")
+    figures = {
+        "rows": {"bulk": per_bulk, "map": per_map, "celery": celery.drain},
+        "cpu_us": {"bulk": row_us, "map": job_us, "celery": no_op_us},
+        "queued_bytes": queued,
+        "most_mb": {label: max(series) / MB for label, series in memory.items()},
+    }
+    add_figures(options.json, "bulk", figures)
+
+
+def _print_memory(memory: dict[str, list[float]]) -> None:
     for label, series in memory.items():
         tenths = [series[max(1, len(series) * part // 10)] / MB for part in range(10)]
         told = " ".join(f"{value:.0f}" for value in [*tenths, series[-1] / MB])
         print(f"{label:10} MB over time: {told}; at most {max(series) / MB:.0f}")
-    print(f"an interactive job: {_quantiles(alone)} alone, {_quantiles(beside)} beside the bulk")
-    slower = (_p95(beside) - STEP_S) / _p95(alone)
-    print(f"p95 beside, less one step of the batch, is {slower:.2f} x p95 alone")
 
 
 @contextmanager

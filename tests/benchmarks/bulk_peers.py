@@ -1,12 +1,11 @@
 """Measure a bulk beside Ray Data and curator over the same rows and the same local engine.
 
-Run `python tests/benchmarks/bulk_peers.py --ray-python PYTHON --curator-python PYTHON`: the first
-has `ray[data]` and `openai`, the second `bespokelabs-curator` (any environments; they are no
-dependencies of Forebay, and a peer without one is left out). The engine is llama.cpp's own HTTP
-server with the packaged model: Forebay's local worker speaks to it (`FOREBAY_ENGINE=openai`), and
-so do the others, with as many requests at once: Ray Data by an async actor, curator by its OpenAI
-backend, without an account. All answer slices of the rows in turns. It prints rows a second, their
-ratios, and how many lines of code a user writes for each.
+Run `make peers`, then `python tests/benchmarks/bulk_peers.py`. The peers have environments of
+their own, which `--ray-python` and `--curator-python` replace; one without it is left out. The
+engine is llama.cpp's own HTTP server with the packaged model: Forebay's local worker speaks to it
+(`FOREBAY_ENGINE=openai`), and so do the others, with as many requests at once: Ray Data by an async
+actor, curator by its OpenAI backend, without an account. All answer slices of the rows in turns. It
+prints rows a second, their ratios, and how many lines of code a user writes for each.
 
 curator counts tokens by a table that it downloads; litellm, which it needs anyway, brings a copy.
 """
@@ -29,6 +28,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
+
+from environments import python_of  # noqa: E402 - the program beside this one
 
 from local.fleet import Fleet  # noqa: E402 - found by the line above
 
@@ -102,8 +103,8 @@ TEXTS = {"forebay": FOREBAY, "ray": RAY, "curator": CURATOR}
 def main() -> None:
     """Print a line for each slice, and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--ray-python", default=sys.executable)
-    parser.add_argument("--curator-python", default=sys.executable)
+    parser.add_argument("--ray-python", default=python_of("ray"))
+    parser.add_argument("--curator-python", default=python_of("curator"))
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--slices", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=16, help="of an answer, at most")
@@ -142,7 +143,10 @@ def main() -> None:
     print(f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
-def _has(python: str, peer: str) -> bool:
+def _has(python: str | None, peer: str) -> bool:
+    if python is None:
+        print(f"{NAMES[peer]} is left out: make peers")
+        return False
     found = subprocess.run([python, "-c", NEEDS[peer]], capture_output=True, check=False)
     if found.returncode:
         print(f"left out: {python} cannot {NEEDS[peer]}")

@@ -27,6 +27,8 @@ import redis
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("src", "deploy", "tests/support", "tests/benchmarks")]
 
+from figures import add_figures  # noqa: E402 - the program beside this one
+
 from forebay.producers.async_client import AsyncClient  # noqa: E402
 from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.errors import ForebayError  # noqa: E402
@@ -45,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=20_000, help="that are submitted in a run")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="a file to add the figures to")
     parser.add_argument("--work-on", metavar="URL", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work_on:
@@ -54,16 +57,18 @@ def main() -> None:
         fleet.start_redis()
         load = os.getloadavg()[0]
         print(f"medians of {options.runs} runs, {os.cpu_count()} cores, load {load:.1f}")
-        submits(fleet.url, options.jobs, options.runs)
+        rates = submits(fleet.url, options.jobs, options.runs)
         with working(fleet.url):
-            asyncio.run(loops(fleet.url, options.runs))
+            lags = asyncio.run(loops(fleet.url, options.runs))
+    add_figures(options.json, "clients", {"submits": rates, "loops": lags})
 
 
 # --- submits -------------------------------------------------------------------------------------
 
 
-def submits(url: str, jobs: int, runs: int) -> None:
-    """Print how many jobs each way submits in a second, and its ratio to Celery's."""
+def submits(url: str, jobs: int, runs: int) -> dict[str, dict[str, float]]:
+    """Print and return how many jobs each way submits in a second, beside Celery's."""
+    figures: dict[str, dict[str, float]] = {}
     server = redis.Redis.from_url(url)
     with Client(settings=Settings(redis_url=url)) as client:
         pairs = [
@@ -83,6 +88,8 @@ def submits(url: str, jobs: int, runs: int) -> None:
             )
             server.flushdb()  # the workers to come have nothing to do yet
             print(f"{name:18} {celery:8.0f} {forebay:8.0f} {forebay / celery:6.2f} {cpu:11.0f}")
+            figures[name] = {"celery": celery, "forebay": forebay, "cpu_us": cpu}
+    return figures
 
 
 def celery_one_by_one(url: str) -> Callable[[int], None]:
@@ -143,8 +150,8 @@ def _rate(submit: Callable[[int], None], count: int) -> tuple[float, float]:
 # --- event loops ---------------------------------------------------------------------------------
 
 
-async def loops(url: str, runs: int) -> None:
-    """Print how late a task of an event loop is while others wait for answers on it."""
+async def loops(url: str, runs: int) -> dict[str, list[float]]:
+    """Print and return how late a task of an event loop is while others wait for answers on it."""
     settings = Settings(redis_url=url)
     alone: list[float] = []
     ours: list[float] = []
@@ -175,6 +182,10 @@ async def loops(url: str, runs: int) -> None:
         f"\n{WAITERS} waiters of AsyncClient: {waiting[0]} threads and "
         f"{waiting[1]} connections more"
     )
+    return {
+        name: statistics.quantiles(lags, n=100)
+        for name, lags in (("alone", alone), ("maps", ours), ("threads", threads))
+    }
 
 
 @asynccontextmanager

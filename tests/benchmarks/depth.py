@@ -9,7 +9,7 @@ prints how long the jobs of one tenant take from submit to answer: alone, beside
 jobs queued and beside a tenant with many. The three take turns in one run. The engine answers at
 once, unless `--delay 0.02 --tokens 8` gives its tokens a time. Beside the times stands the CPU that
 the worker took meanwhile, which hardly depends on what else the machine does. `--json FILE` adds
-the first table to a file, and draws its plot beside it.
+the first and the third to a file.
 """
 
 from __future__ import annotations
@@ -69,14 +69,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help=f"turns of {ROUND} jobs each")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds of a token")
     parser.add_argument("--tokens", type=int, default=1, help="of an answer")
-    parser.add_argument("--json", type=Path, help="a file to add the first table to")
+    parser.add_argument("--json", type=Path, help="a file to add the figures to")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}")
     with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
         fleet.start_redis(maxmemory="8gb")
-        add_figures(options.json, "depth", _depths(_ledger(fleet), options.most))
+        depths = _depths(_ledger(fleet), options.most)
         _tenants(_ledger(fleet), options.tenants)
-        _beside_a_backlog(fleet, options, _question(options.delay, options.tokens))
+        waits = _beside_a_backlog(fleet, options, _question(options.delay, options.tokens))
+    add_figures(options.json, "depth", {"depths": depths, "waits": waits})
 
 
 def _ledger(fleet: Fleet) -> Ledger:
@@ -210,8 +211,10 @@ def _question(delay_s: float, tokens: int) -> Generate:
     return Generate(messages=[Message(role="user", content=text)])
 
 
-def _beside_a_backlog(fleet: Fleet, options: argparse.Namespace, ask: Generate) -> None:
-    """Print how long a tenant's jobs take beside short and long queues of another tenant."""
+def _beside_a_backlog(
+    fleet: Fleet, options: argparse.Namespace, ask: Generate
+) -> dict[str, list[Wait]]:
+    """Print and return how long a tenant's jobs take beside short and long queues of another."""
     ledger = _ledger(fleet)
     policy = fleet.folder / "policy.toml"
     policy.write_text("[defaults.second_opinion]\ngenerate = 0.0\n")
@@ -235,6 +238,7 @@ def _beside_a_backlog(fleet: Fleet, options: argparse.Namespace, ask: Generate) 
                 pause.hset("fb:paused", f"tenant:{name}", "benchmark")
                 time.sleep(1.0)
     _print_waits(took, options.backlog)
+    return took
 
 
 def _print_waits(took: dict[str, list[Wait]], backlog: int) -> None:

@@ -3,10 +3,11 @@
 Run `python tests/benchmarks/gateway.py --seconds 4`. One run measures, on one machine and with one
 load generator: a bare ASGI application that echoes (the floor that uvicorn sets); the gateway with
 a job on the ledger for each chat, answered by the echo engine; the same with answers from the
-cache; streams; and LiteLLM's proxy with a mock model, if `--litellm PYTHON` names a Python that has
-`litellm[proxy]`. The columns of the ratio compare each with the floor and with LiteLLM. The column
-of processor time is that of all processes behind the server for one request: the whole fleet, if
-there is a job. It hardly depends on what else the machine does.
+cache; streams; and LiteLLM's proxy with a mock model, if `make peers` has installed it or
+`--litellm PYTHON` names a Python that has `litellm[proxy]`. The columns of the ratio compare each
+with the floor and with LiteLLM. The column of processor time is that of all processes behind the
+server for one request: the whole fleet, if there is a job. It hardly depends on what else the
+machine does.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ import uvloop
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
+
+from environments import python_of  # noqa: E402 - beside this program
+from figures import add_figures  # noqa: E402 - likewise
 
 from local.fleet import Fleet, free_port  # noqa: E402 - found by the line above
 from local.process import Process  # noqa: E402
@@ -79,8 +83,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--processes", default="1", help="of the gateway and of the floor")
-    parser.add_argument("--litellm", metavar="PYTHON", help="a Python with litellm[proxy]")
+    parser.add_argument("--litellm", metavar="PYTHON", default=python_of("litellm"))
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
+    parser.add_argument("--json", type=Path, help="a file to add the figures to")
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -88,8 +93,8 @@ def main() -> None:
         targets = _targets(fleet, options, stack)
         print(f"{options.seconds:g} s each, {options.processes} process(es)", end=", ")
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-        for connections in options.connections:
-            _table(targets, connections, options.seconds)
+        tables = {each: _table(targets, each, options.seconds) for each in options.connections}
+    add_figures(options.json, "gateway", tables)
 
 
 def _targets(fleet: Fleet, options: argparse.Namespace, stack: ExitStack) -> list[Target]:
@@ -148,7 +153,8 @@ def _open(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _table(targets: list[Target], connections: int, seconds: float) -> None:
+def _table(targets: list[Target], connections: int, seconds: float) -> dict[str, dict[str, float]]:
+    """Print and return what each target did."""
     rows = {target.name: _measure(target, connections, seconds) for target in targets}
     floor, other = rows["bare ASGI"], rows.get("LiteLLM")
     print(f"\n{connections} connection(s)")
@@ -160,6 +166,7 @@ def _table(targets: list[Target], connections: int, seconds: float) -> None:
             f"{name:16} {row.rate:8.0f} {row.p50_ms:8.2f} {row.p99_ms:8.2f} {row.cpu_ms:8.2f} "
             f"{row.rate / floor.rate:9.3f} {ratio}"
         )
+    return {name: row._asdict() for name, row in rows.items()}
 
 
 def _measure(target: Target, connections: int, seconds: float) -> Measured:

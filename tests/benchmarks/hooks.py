@@ -5,15 +5,14 @@ microseconds a job, and the ratio of the CPU time that all workers take for a jo
 that without any, as measured in the same run. Traces are measured over jobs of which the default
 share is sampled, and over jobs that all are.
 
-`python tests/benchmarks/hooks.py --jobs 20000`, or `--short` for less than a minute; `--json`
-prints one JSON document.
+`python tests/benchmarks/hooks.py --jobs 20000`, or `--short` for less than a minute; `--json FILE`
+adds the figures to a file.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import logging
 import os
 import statistics
@@ -26,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 
+from figures import add_figures  # noqa: E402 - the program beside this one
 from opentelemetry import trace  # noqa: E402
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: E402
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider  # noqa: E402
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--drained", type=int, default=3_000, help="jobs of the drain beside it")
     parser.add_argument("--short", action="store_true", help="5,000 jobs, 3 runs, 1,000 drained")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--json", type=Path, help="a file to add the figures to")
     options = parser.parse_args()
     if options.short:
         options.jobs, options.runs, options.drained = 5_000, 3, 1_000
@@ -86,15 +86,13 @@ def main() -> None:
             costs[name] = _cost_us(_traced(ratio), options.jobs, options.runs)
     costs["log, metrics, traces"] = sum(costs[name] for name in ("log", "metrics", "traces"))
     shares = {name: cost / worker_ms / 1_000 for name, cost in costs.items()}
-    if options.json:
-        rows = {name: {"us": cost, "share": shares[name]} for name, cost in costs.items()}
-        print(json.dumps({"worker_ms": worker_ms, "hooks": rows}))
-        return
     print(f"CPU time of each hook a job of two hops, medians of {options.runs} runs")
     for name, cost in costs.items():
         print(
             f"{name:20} {cost:6.1f} us  ratio to none {1 + shares[name]:.3f} ({worker_ms:.2f} ms)"
         )
+    rows = {name: {"us": cost, "share": shares[name]} for name, cost in costs.items()}
+    add_figures(options.json, "hooks", rows)
 
 
 def _record_spans() -> None:

@@ -25,6 +25,8 @@ import redis
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 
+from figures import add_figures  # noqa: E402 - the program beside this one
+
 from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.jobs import Classify, Generate, Message  # noqa: E402
 from forebay.routing.requests import Request  # noqa: E402
@@ -44,6 +46,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=40, help="interactive jobs of each kind")
     parser.add_argument("--load", type=int, default=200, help="bulk jobs, or rows")
     parser.add_argument("--reserved", default="0.25", help="FOREBAY_RESERVED")
+    parser.add_argument("--json", type=Path, help="a file to add the figures to, in seconds")
     parser.add_argument("--loads", nargs="*", default=[], help="of the table; all by default")
     options = parser.parse_args()
     env = {
@@ -74,6 +77,7 @@ def main() -> None:
     print(f"{options.engine}, {options.jobs} jobs of each kind, load of the machine {load:.1f}")
     for kind in ("classify", "32 tokens"):
         _print(kind, {label: times[kind] for label, times in took.items()})
+    add_figures(options.json, "interactive", took)
 
 
 Load = Callable[[Fleet, Path, int], "contextmanager[None]"]  # type: ignore[type-arg]  # a factory

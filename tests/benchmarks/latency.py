@@ -12,13 +12,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from statistics import quantiles
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "src"), str(HERE.parents[1] / "deploy")]
 
-from overhead import ASK, STAYS  # noqa: E402 - found by the line above
+from figures import add_figures  # noqa: E402 - found by the line above
+from overhead import ASK, STAYS  # noqa: E402 - likewise
 
 from forebay.producers.client import Client  # noqa: E402 - likewise
 from forebay.routing.base import Egress  # noqa: E402 - likewise
@@ -35,7 +36,9 @@ def main() -> None:
     """Print the milliseconds of one hop and of two."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=300)
+    parser.add_argument("--json", type=Path, help="a file to add the hundredths to, in ms")
     options = parser.parse_args()
+    figures: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
         fleet.start_redis()
         policy = fleet.folder / "policy.toml"
@@ -48,10 +51,13 @@ def main() -> None:
         print(f"{'ms':10} {'waited p50':>11} {'p99':>6} {'answered p50':>13} {'p99':>6}")
         for name, egress in HOPS.items():
             waited, answered = asked(fleet.url, egress, options.jobs)
+            cuts = {"waited": quantiles(waited, n=100), "answered": quantiles(answered, n=100)}
             print(
-                f"{name:10} {_share(waited, 0.5):11.1f} {_share(waited, 0.99):6.1f} "
-                f"{_share(answered, 0.5):13.1f} {_share(answered, 0.99):6.1f}"
+                f"{name:10} {cuts['waited'][49]:11.1f} {cuts['waited'][98]:6.1f} "
+                f"{cuts['answered'][49]:13.1f} {cuts['answered'][98]:6.1f}"
             )
+            figures[name] = cuts
+    add_figures(options.json, "latency", figures)
 
 
 def asked(url: str, egress: Egress, jobs: int) -> tuple[list[float], list[float]]:
@@ -65,11 +71,6 @@ def asked(url: str, egress: Egress, jobs: int) -> tuple[list[float], list[float]
             waited.append(1e3 * answer.queued_s)
             time.sleep(PAUSE_S)
     return waited[WARM:], answered[WARM:]
-
-
-def _share(values: Sequence[float], share: float) -> float:
-    """Return the value that this share of the values does not exceed."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ mock of Bedrock, and through the gateway to the local lane; or only the ways tha
 The metrics of all workers are read all the while, and Flower looks on. Prints for each process the
 resident size, its slope in KiB for each 1,000 jobs with the 95 % interval, and how many files and
 threads it had at the begin and at the end, of the way that loads it most. The first fifth of a way
-is left out: caches fill and pools grow to their size. `--json FILE` adds the figures to a file, and
-draws the plot.
+is left out: caches fill and pools grow to their size. `--json FILE` adds the figures to a file.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--json", type=Path, help="a file to add the figures to")
     options = parser.parse_args()
-    every, taken = max(1, options.jobs // options.samples), Samples()
+    every, taken = max(1, options.jobs // options.samples), {}
     with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
         parts = _started(fleet)
         print(f"{options.jobs:,} jobs each way, {os.cpu_count()} cores")
@@ -92,19 +91,20 @@ def main() -> None:
         for way in options.ways:
             samples = _run(fleet, parts, way, options.jobs, every)
             for name, each in samples.items():
-                _print_row(name, each)
+                taken[name] = {"samples": each, "slope": _print_row(name, each)}
             print(f"{way}: load {os.getloadavg()[0]:.0f}", flush=True)
-            taken |= samples
     add_figures(options.json, "memory", taken)
 
 
-def _print_row(name: str, samples: list[Sample]) -> None:
+def _print_row(name: str, samples: list[Sample]) -> Slope:
+    """Print what a process did; return its slope."""
     late = [each for each in samples if each.jobs >= WARM * samples[-1].jobs]
     slope, first, last = slope_of(late), late[0], late[-1]
     print(
         f"{name:10} {last.kib / 1024:6.0f} {slope.value:10.1f} ± {slope.margin:<7.1f} "
         f"{first.files:4} {last.files:4} {first.threads:4} {last.threads:4}"
     )
+    return slope
 
 
 def _started(fleet: Fleet) -> dict[str, Process]:

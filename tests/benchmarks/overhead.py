@@ -1,13 +1,14 @@
 """Measure what a job costs: jobs per second and CPU through the fleet, beside bare queues.
 
-Run `make bench`, or `python tests/benchmarks/overhead.py --jobs 5000 --runs 3`. All run in one run
-on one Redis. The queues carry a task that does nothing but count itself: bare Celery, and rq, huey,
-arq, taskiq, docket and dramatiq in an environment of their own. Forebay answers a job with the echo
-engine in its own process, with everything on: leases, policy, checks, receipts, a wake-up for each
-job, logs, Celery events and metrics. A job of two hops gets a verdict besides.
+Run `make bench-overhead`, or `python tests/benchmarks/overhead.py --jobs 5000 --runs 3`. All run in
+one run on one Redis. The queues carry a task that does nothing but count itself: bare Celery, and,
+in an environment of their own (`make peers`), rq, huey, arq, taskiq, docket and dramatiq.
+Forebay answers a job with the echo engine in its own process, with everything on: leases, policy,
+checks, receipts, a wake-up for each job, logs, Celery events and metrics. A job of two hops gets a
+verdict besides.
 
-The ratio is the cost on top of Celery, which is small beside a job of 100 ms on a GPU.
-`--json FILE` adds the medians to a file, and draws the plot beside it.
+The ratio is the cost on top of Celery, which is small beside a job of 100 ms on a GPU. `--json
+FILE` adds the medians to a file.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -33,7 +33,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 
-from figures import add_figures  # noqa: E402 - the program beside this one
+from environments import python_of  # noqa: E402 - beside this program
+from figures import add_figures  # noqa: E402 - likewise
 
 from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.base import Egress  # noqa: E402
@@ -66,14 +67,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=5_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--no-peers", action="store_true", help="Celery and Forebay alone")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=PEERS, help="other queues")
     parser.add_argument("--json", type=Path, help="a file to add the medians to")
     options = parser.parse_args()
     rows: dict[str, list[Cost]] = {}
     with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
         fleet.start_redis()
-        others = [] if options.no_peers else PEERS
-        python = _environment(Path(folder) / "peers") if others else None
+        python = python_of("queues")
+        others = options.peers if python else ()
         for _ in range(options.runs):
             rows.setdefault("bare Celery", []).append(bare(fleet, options.jobs))
             rows.setdefault("Forebay, one hop", []).append(_forebay(fleet, options.jobs, "deny"))
@@ -81,6 +82,8 @@ def main() -> None:
             for name in others:
                 rows.setdefault(name, []).append(_peer(fleet, python, name, options.jobs))
     _print(rows, options)
+    if options.peers and not others:
+        print("other queues are left out: make peers")
 
 
 def _print(rows: dict[str, list[Cost]], options: argparse.Namespace) -> None:
@@ -161,11 +164,11 @@ def _forebay(fleet: Fleet, jobs: int, egress: Egress) -> Cost:
     return Cost(jobs / submitted[0], *drained)
 
 
-def _peer(fleet: Fleet, python: Path | None, name: str, jobs: int) -> Cost:
+def _peer(fleet: Fleet, python: str, name: str, jobs: int) -> Cost:
     """Return what a task of another queue costs."""
     client = _emptied(fleet)
     env = {**os.environ, "FOREBAY_REDIS_URL": fleet.url, "PYTHONPATH": str(HERE)}
-    command = [str(python), str(HERE / "peers.py"), name]
+    command = [python, str(HERE / "peers.py"), name]
     with _timed() as submitted:
         subprocess.run([*command, "submit", str(jobs)], env=env, check=True)
     worker = Process(
@@ -179,15 +182,6 @@ def _peer(fleet: Fleet, python: Path | None, name: str, jobs: int) -> Cost:
     drained = _drained(client, partial(_counted, client), jobs, {"worker": worker})
     worker.kill_group()
     return Cost(jobs / submitted[0], *drained)
-
-
-def _environment(folder: Path) -> Path:
-    """Make the environment of the other queues, and return its Python."""
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    install = ["-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
-    subprocess.run([python, *install, "-r", HERE / "peers.txt"], check=True)
-    return python
 
 
 # --- measuring ------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The same task that does nothing on other queues: `python peers.py QUEUE submit|work [JOBS]`.
 
-It runs in an environment of its own, which `overhead.py` makes from `peers.txt`. A worker has 32
+It runs in an environment of its own, which `make peers` makes. A worker has 32
 threads or coroutines in one process, as bare Celery and Forebay's local worker have; rq works one
 job at a time, with its `SimpleWorker`, which does not fork.
 """

@@ -4,7 +4,7 @@ Run `python tests/benchmarks/scaling.py`. The echo engine takes 20 ms for each s
 a card would, so this machine's cores are not the limit. Each tenant has more jobs queued than the
 workers can do in the time that is measured. Prints jobs a second for 1, 2 and 4 workers, the ratio
 to a fleet that is exactly so much faster than one worker, and the largest deviation of a tenant
-from its equal share. `--json FILE` adds the figures to a file, and draws the plot.
+from its equal share. `--json FILE` adds the figures to a file.
 """
 
 from __future__ import annotations

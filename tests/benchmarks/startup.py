@@ -26,6 +26,8 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 
+from figures import add_figures  # noqa: E402 - the program beside this one
+
 from local.fleet import Fleet  # noqa: E402 - found by the line above
 
 ROOMS = ("routing", "workers", "producers", "deploy")
@@ -37,18 +39,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--commands", action="store_true", help="no worker and no fleet")
+    parser.add_argument("--json", type=Path, help="a file to add the wall times to, in ms")
     options = parser.parse_args()
     _compile()
+    walls: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name, Fleet(Path(name) / "fleet") as fleet:
         fleet.start_redis()
         print(f"medians of {options.runs} runs; load of the machine {os.getloadavg()[0]:.1f}")
         print(f"{'':28} {'wall ms':>9} {'CPU ms':>9}")
         for label, command in _commands().items():
-            _print(label, [_run(command, fleet.url) for _ in range(options.runs)])
-        if options.commands:
-            return
-        _print("router worker ready", [_router(fleet) for _ in range(3)])
-        _print("fleet of `make up` ready", [_whole(fleet)])
+            walls[label] = _print(label, [_run(command, fleet.url) for _ in range(options.runs)])
+        if not options.commands:
+            walls["router"] = _print("router worker ready", [_router(fleet) for _ in range(3)])
+            walls["make up"] = _print("fleet of `make up` ready", [_whole(fleet)])
+    add_figures(options.json, "startup", walls)
 
 
 def _compile() -> None:
@@ -69,9 +73,11 @@ def _commands() -> dict[str, Sequence[str]]:
     }
 
 
-def _print(label: str, runs: Sequence[tuple[float, float]]) -> None:
+def _print(label: str, runs: Sequence[tuple[float, float]]) -> float:
+    """Print the medians of the runs; return the wall time's, in ms."""
     wall, cpu = (statistics.median(column) for column in zip(*runs, strict=True))
     print(f"{label:28} {wall * 1e3:9.0f} {cpu * 1e3:9.0f}", flush=True)
+    return wall * 1e3
 
 
 def _run(command: Sequence[str], url: str) -> tuple[float, float]:

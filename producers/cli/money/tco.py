@@ -23,7 +23,7 @@ HELP = """Say what tokens cost on your own machine, and when it pays.
       --tokens-per-s 20000 --utilisation 0.9 --output-share 0.1
 
 Tokens are those of prompts and answers together. `forebay report` says how many you have a day, and
-`make bench` or the workers' metrics how many a second your machine makes.
+`make test-gpu STAGE=bench` or the workers' metrics how many a second your machine makes.
 """
 
 Hardware = Annotated[float, option("--hardware", "USD", "Price of the machine.")]
