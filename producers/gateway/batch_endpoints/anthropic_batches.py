@@ -27,7 +27,7 @@ from forebay.producers.gateway.batches.batch import Batch, Terms
 from forebay.producers.gateway.documents import documented
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body, read, respond
-from forebay.routing.errors import UnknownJob
+from forebay.routing.errors import NotFound
 
 MAX_LISTED = 1_000
 JSONL = "application/x-jsonl"
@@ -102,7 +102,7 @@ async def create_message_batch(request: Request) -> Response:
     await by.spend(0)
     raw = await request.body()
     batch = await by.gateway.on_thread(_made, by, raw)
-    return respond(_shown(batch, request), by.headers)
+    return respond(_shown(batch), by.headers)
 
 
 @router.get("", **_documented(None, MessageBatchList))
@@ -118,14 +118,14 @@ async def list_message_batches(
         page_of_batches, by, "anthropic", "msgbatch_", after=after_id, limit=limit,
         before=before_id,
     )  # fmt: skip
-    return respond(page.bare([_shown(batch, request) for batch in page.items]), {})
+    return respond(page.bare([_shown(batch) for batch in page.items]), {})
 
 
 @router.get("/{batch_id}", **_documented(None, MessageBatchObject))
 async def get_message_batch(request: Request, batch_id: str) -> Response:
     """Return a batch."""
     by = await caller(request, "read")
-    return respond(_shown(await _found(by, batch_id), request), {})
+    return respond(_shown(await _found(by, batch_id)), {})
 
 
 @router.get("/{batch_id}/results", **_documented(None, None, media=[JSONL]))
@@ -134,7 +134,9 @@ async def get_message_batch_results(request: Request, batch_id: str) -> Response
     by = await caller(request, "read")
     batch = await _found(by, batch_id)
     if not batch.output_file:
-        raise InvalidRequest("has no results: it has not ended, or has no requests", field="id")
+        raise InvalidRequest(
+            "has no results: it has not ended, or has no requests", field="batch_id"
+        )
     path = await by.gateway.on_thread(by.gateway.files.content, by.tenant, batch.output_file)
     check_range(request, path.stat().st_size)
     return FileResponse(path, media_type=JSONL)
@@ -146,7 +148,7 @@ async def cancel_message_batch(request: Request, batch_id: str) -> Response:
     by = await caller(request, "submit")
     batch = await _found(by, batch_id)
     batch = await by.gateway.on_thread(by.gateway.batches.cancel, batch)
-    return respond(_shown(batch, request), {})
+    return respond(_shown(batch), {})
 
 
 @router.delete("/{batch_id}", **_documented(None, DeletedMessageBatch))
@@ -155,7 +157,7 @@ async def delete_message_batch(request: Request, batch_id: str) -> Response:
     by = await caller(request, "admin")
     batch = await _found(by, batch_id)
     if not batch.ended:
-        raise InvalidRequest("has not ended: cancel it first", field="id")
+        raise InvalidRequest("has not ended: cancel it first", field="batch_id")
     await by.gateway.on_thread(_delete, by, batch)
     return respond({"id": batch_id, "type": "message_batch_deleted"}, {})
 
@@ -197,16 +199,20 @@ def _delete(by: Caller, batch: Batch) -> None:
 async def _found(by: Caller, given: str) -> Batch:
     match = _ID.fullmatch(given)
     if not match:
-        raise UnknownJob("is not the id of a batch", field="id")
+        raise NotFound("is not the id of a batch", field="batch_id")
     own_id = f"{by.tenant}.{match[1]}"
     return await by.gateway.on_thread(by.gateway.batches.get, own_id, "anthropic")
 
 
-def _shown(batch: Batch, request: Request) -> MessageBatchObject:
-    """Return a batch as Anthropic's clients read it."""
+def _shown(batch: Batch) -> MessageBatchObject:
+    """Return a batch as Anthropic's clients read it.
+
+    The URL of its results names no host: behind a proxy, that is another one than is known here,
+    and clients send their key to it. They take the path from their own address of the gateway.
+    """
     batch_id = f"msgbatch_{batch.id.partition('.')[2]}"
     ended = batch.failed_at or batch.cancelled_at or batch.expired_at or batch.completed_at
-    url = str(request.base_url).rstrip("/") + f"{router.prefix}/{batch_id}/results"
+    url = f"{router.prefix}/{batch_id}/results"
     going = "canceling" if batch.cancelling_at else "in_progress"
     return {
         "id": batch_id, "type": "message_batch",

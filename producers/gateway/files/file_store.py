@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from forebay.producers.gateway.errors import BodyTooLarge
-from forebay.routing.errors import Misconfigured, Unavailable, UnknownJob
+from forebay.routing.errors import Misconfigured, NotFound, Unavailable
 
 FILE_ID = re.compile(r"file-[0-9a-f]{32}")
 ABANDONED_S = 86_400  # after which an upload that never ended is removed
@@ -123,15 +123,15 @@ class FileStore:
         """Return a file of a tenant.
 
         Raises:
-            UnknownJob: There is no such file of this tenant here.
+            NotFound: There is no such file of this tenant here.
         """
         file = self._read(self._path(tenant, file_id, _RECORD)) if _is_id(file_id) else None
         if file is None:
-            raise UnknownJob("there is no such file of this tenant here", field="file_id")
+            raise NotFound("there is no such file of this tenant here", field="file_id")
         return file
 
     def content(self, tenant: str, file_id: str) -> Path:
-        """Return where the content of a file is. Raises `UnknownJob`."""
+        """Return where the content of a file is. Raises `NotFound`."""
         self.get(tenant, file_id)
         return self._path(tenant, file_id, _CONTENT)
 
@@ -142,7 +142,7 @@ class FileStore:
         return sorted(files, key=lambda file: (file.created, file.id), reverse=True)
 
     def delete(self, tenant: str, file_id: str) -> None:
-        """Delete a file of a tenant. Raises `UnknownJob`."""
+        """Delete a file of a tenant. Raises `NotFound`."""
         self.get(tenant, file_id)
         self._path(tenant, file_id, _RECORD).unlink(missing_ok=True)
         self._path(tenant, file_id, _CONTENT).unlink(missing_ok=True)

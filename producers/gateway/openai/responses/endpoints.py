@@ -32,7 +32,7 @@ from forebay.producers.gateway.openai.responses.request import ResponsesRequest
 from forebay.producers.gateway.openai.responses.store import keep, kept
 from forebay.producers.gateway.openai.responses.stream import streamed
 from forebay.producers.gateway.wire import read, respond
-from forebay.routing.errors import ForebayError, UnknownJob
+from forebay.routing.errors import ForebayError, NotFound, UnknownJob
 from forebay.routing.jobs import Job, JobStatus
 
 MAX_ITEMS_LISTED = 100
@@ -147,7 +147,7 @@ async def list_input_items(
     await _status(by, job_id)
     body = await kept(by, job_id)
     if body is None:
-        raise UnknownJob(_NO_INPUT, field="response_id")
+        raise NotFound(_NO_INPUT, field="response_id")
     items = input_items(job_id, body)
     if order == "desc":
         items.reverse()
@@ -171,7 +171,7 @@ async def delete_response(request: Request, response_id: str) -> Response:
     by = await caller(request, "admin")
     job_id = reply.job_id_of(response_id, by.tenant)
     if not await by.gateway.client(by.tenant).forget(job_id):
-        raise UnknownJob("there is no such response", field="response_id")
+        raise NotFound("there is no such response", field="response_id")
     return respond({"id": response_id, "object": "response", "deleted": True}, {})
 
 
@@ -235,8 +235,8 @@ async def _current(by: Caller, job_id: str) -> ResponseObject:
 
 
 async def _status(by: Caller, job_id: str) -> JobStatus:
-    """Return where the job of a response is. Raises `UnknownJob`."""
+    """Return where the job of a response is. Raises `NotFound`."""
     try:
         return await by.gateway.client(by.tenant).status(job_id)
     except UnknownJob:
-        raise UnknownJob("there is no such response", field="response_id") from None
+        raise NotFound("there is no such response", field="response_id") from None

@@ -16,7 +16,7 @@ from forebay.producers.gateway.asking.token_usage import TokenUsage, token_usage
 from forebay.producers.gateway.asking.tools import Call, Tools
 from forebay.producers.gateway.errors import fault_of
 from forebay.producers.gateway.openai.replies import ChosenLogprob, scored
-from forebay.routing.errors import ForebayError, UnknownJob
+from forebay.routing.errors import ForebayError, NotFound
 from forebay.routing.jobs import Answer, JobStatus
 from forebay.routing.receipts import TokenLogprob
 
@@ -104,11 +104,11 @@ def job_id_of(given: str, tenant: str) -> str:
     """Return the id of the job that a response stands for.
 
     Raises:
-        UnknownJob: The text is no id of a response.
+        NotFound: The text is no id of a response.
     """
     match = _ID.fullmatch(given)
     if not match:
-        raise UnknownJob("is not the id of a response", field="response_id")
+        raise NotFound("is not the id of a response", field="response_id")
     return f"{tenant}.{match[1]}"
 
 
