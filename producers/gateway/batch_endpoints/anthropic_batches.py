@@ -19,6 +19,7 @@ from forebay.producers.gateway.batch_endpoints.files import check_range
 from forebay.producers.gateway.batch_endpoints.making import (
     WINDOW,
     BatchOptions,
+    begun,
     checked_window,
     page_of_batches,
 )
@@ -168,17 +169,17 @@ def _made(by: Caller, raw: bytes) -> Batch:
     _check_ids(body)
     own = body.forebay or BatchOptions()
     gateway.files.check_room(by.tenant, len(raw))
-    batch_id = gateway.batches.new_id(by.tenant)
     endpoint = MessageLines.endpoint
-    with (gateway.files.batch_folder(batch_id) / INPUT).open("wb") as file:
-        for one in body.requests:
-            line = {"custom_id": one.custom_id, "url": endpoint, "body": one.params}
-            file.write(to_json(line) + b"\n")
     terms = Terms(
         family="anthropic", endpoint=endpoint, window=WINDOW, expires=checked_window(WINDOW),
         egress=own.egress, max_usd=own.max_usd, max_cost_usd=own.max_cost_usd,
     )  # fmt: skip
-    return gateway.batches.create(batch_id, gateway.files.id, terms)
+    with begun(by) as (batch_id, folder):
+        with (folder / INPUT).open("wb") as file:
+            for one in body.requests:
+                line = {"custom_id": one.custom_id, "url": endpoint, "body": one.params}
+                file.write(to_json(line) + b"\n")
+        return gateway.batches.create(batch_id, gateway.files.id, terms)
 
 
 def _check_ids(body: MessageBatchRequest) -> None:

@@ -219,7 +219,10 @@ def _shown(by: Caller, batch: Batch) -> dict[str, Any]:
     else:
         progress = progress_of(record, None, jobs_ahead(ledger))
     problem = batch.errors[0] if batch.errors else None
-    return {**asdict(progress), "problem": problem, "retries": batch.terms.retries or None}
+    return {
+        **asdict(progress), "source": batch.terms.input_file, "out": f"/bulks/{batch.id}/results",
+        "problem": problem, "retries": batch.terms.retries or None,
+    }  # fmt: skip
 
 
 def _results(by: Caller, batch: Batch, name: str) -> Path:

@@ -59,7 +59,7 @@ class Workbench:
 
         Raises:
             LetGo: This process is to stop; the batch goes on where it was left.
-            ForebayError: The batch cannot go on now.
+            ForebayError: The batch cannot go on now, such as with a full disk.
         """
         batch = self.store.find(batch_id)
         if batch is None:
@@ -67,8 +67,9 @@ class Workbench:
             return True
         ended: Batch | None = batch
         if not batch.ended:
-            bulk = batch.terms.family == "bulk"
-            ended = self._work_bulk(batch, still) if bulk else self._work_batch(batch, still)
+            work = self._work_bulk if batch.terms.family == "bulk" else self._work_batch
+            with self.files.writing():
+                ended = work(batch, still)
         if ended:
             self.on_end(ended)
             self.store.close(batch_id)

@@ -70,11 +70,29 @@ class FileStore:
         """
         if not self._id:
             path = self._folder(self._root) / "store-id"
-            with _writing(self._root), suppress(FileExistsError):
+            with self.writing(), suppress(FileExistsError):
                 self._write(path, secrets.token_hex(8).encode(), replace=False)
-            with _writing(self._root):
+            with self.writing():
                 self._id = path.read_text()
         return self._id
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn errors of the disk into ours in this block.
+
+        Raises:
+            Unavailable: The disk is full, or broken.
+            Misconfigured: The folder cannot be written.
+        """
+        try:
+            yield
+        except (FileExistsError, FileNotFoundError):
+            raise
+        except PermissionError as error:
+            raise _unusable(self._root, error) from None
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else "failed"
+            raise Unavailable(f"the disk of the gateway's files fails: {reason}") from None
 
     def batch_folder(self, batch_id: str) -> Path:
         """Return the folder in which a batch or a bulk is worked; it is made if it is not there."""
@@ -112,7 +130,7 @@ class FileStore:
             file_id or f"file-{secrets.token_hex(16)}", name, purpose, content.stat().st_size,
             now, now + (keep_s or self._keep_s),
         )  # fmt: skip
-        with _writing(self._root):
+        with self.writing():
             path = self._path(tenant, file.id, _CONTENT)
             path.unlink(missing_ok=True)
             os.link(content, path)
@@ -209,17 +227,3 @@ def _unusable(root: Path, error: OSError) -> Misconfigured:
     return Misconfigured(
         f"the folder {root} cannot be written: {reason}", field="FOREBAY_GATEWAY_FILES"
     )
-
-
-@contextmanager
-def _writing(root: Path) -> Iterator[None]:
-    """Turn errors of the disk into ours."""
-    try:
-        yield
-    except FileExistsError:
-        raise
-    except PermissionError as error:
-        raise _unusable(root, error) from None
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "failed"
-        raise Unavailable(f"the disk of the gateway's files fails: {reason}") from None
