@@ -141,17 +141,10 @@ class Telling:
         """
         end = time.monotonic() + self.caller.gateway.settings.gateway_wait_s
         while not future.done() and (left := end - time.monotonic()) > 0:
-            piece = asyncio.ensure_future(self._pieces.get())
-            either: list[asyncio.Future[Any]] = [piece, future]
-            within = min(QUIET_S, left)
-            await asyncio.wait(either, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-            if piece.done():
-                if (part := spoken.hear(piece.result())).text:
-                    yield part
-            else:
-                piece.cancel()
-                if not future.done():
-                    yield Part()
+            piece = await self._pieces.next(future, min(QUIET_S, left))
+            part = spoken.hear(piece) if piece else Part()
+            if part.text or (piece is None and not future.done()):
+                yield part
 
     def close(self) -> None:
         """End the stream: settle its tokens, and cancel the job of a client that went away.

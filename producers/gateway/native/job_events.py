@@ -42,15 +42,9 @@ async def events(by: Caller, status: JobStatus) -> AsyncIterator[bytes]:
 async def _until(future: asyncio.Future[Any], pieces: Pieces) -> AsyncIterator[Piece | None]:
     """Yield pieces until the job has ended; `None` as a sign of life."""
     while not (future.done() and pieces.empty()):
-        piece = asyncio.ensure_future(pieces.get())
-        either: list[asyncio.Future[Any]] = [piece, future]
-        await asyncio.wait(either, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED)
-        if piece.done():
-            yield piece.result()
-            continue
-        piece.cancel()
-        if not future.done():
-            yield None
+        piece = await pieces.next(future, QUIET_S)
+        if piece or not future.done():
+            yield piece
 
 
 def _text(piece: Piece) -> bytes:

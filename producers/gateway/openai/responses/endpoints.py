@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -77,7 +78,7 @@ async def create_response(request: Request) -> Response:
 
     A `completion_window` of hours makes a background response a bulk job with that deadline.
     """
-    by = await caller(request, "submit")
+    begun, by = time.time(), await caller(request, "submit")
     body = read(ResponsesRequest, await request.body())
     body.check()
     wanted, before = await asked_of(by, body.model), await conversation(by, body)
@@ -95,7 +96,8 @@ async def create_response(request: Request) -> Response:
         await keep(by, answer.id, body)
     elif answer.id == job.id:  # otherwise it is the answer of an earlier job
         by.gateway.later(by.gateway.client(by.tenant).forget(answer.id))
-    response = reply.answered(reply.empty(answer.id, body.model), answer, chat.form)
+    empty = reply.empty(answer.id, body.model, created=begun)
+    response = reply.answered(empty, answer, chat.form)
     return respond(with_asked(response, body), {**by.headers, **origin.headers([answer])})
 
 

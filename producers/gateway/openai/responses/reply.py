@@ -112,10 +112,12 @@ def job_id_of(given: str, tenant: str) -> str:
     return f"{tenant}.{match[1]}"
 
 
-def empty(job_id: str, model: str, state: ResponseState = "queued") -> ResponseObject:
-    """Return a response without an answer."""
+def empty(
+    job_id: str, model: str, state: ResponseState = "queued", *, created: float | None = None
+) -> ResponseObject:
+    """Return a response without an answer; `created` is now unless it is given."""
     return {
-        "id": response_id(job_id), "object": "response", "created_at": int(time.time()),
+        "id": response_id(job_id), "object": "response", "created_at": int(created or time.time()),
         "status": state, "background": None, "error": None, "incomplete_details": None,
         "instructions": None, "metadata": {}, "model": model, "output": [],
         "parallel_tool_calls": False, "tool_choice": "none", "tools": [], "usage": None,
@@ -149,8 +151,7 @@ def failed(base: ResponseObject, error: ForebayError) -> ResponseObject:
 
 def waiting(status: JobStatus, model: str) -> ResponseObject:
     """Return the response of a job in this state."""
-    created = int(time.time() - status.age_s)
-    return {**empty(status.id, model, _STATES[status.state]), "created_at": created}
+    return empty(status.id, model, _STATES[status.state], created=status.created)
 
 
 def output(
