@@ -16,6 +16,7 @@ from forebay.producers.results import Result, answer_of, late
 from forebay.routing.errors import ForebayError, ResultTimeout
 from forebay.routing.jobs import Answer, Embed, Generate, Job
 
+RESULT_S = 30.0  # how long reading the answer of an ended job may take
 CHARS_PER_TOKEN = 4  # about, in English; the estimate that a limit counts until there is an answer
 USUAL_TOKENS_OUT = 256  # of an answer whose length the caller does not limit
 

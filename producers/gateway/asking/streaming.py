@@ -27,6 +27,7 @@ from forebay.routing.jobs import Answer, Generate, Job
 #: Of a stream of events: no cache keeps it, and no proxy holds it back.
 EVENT_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 QUIET_S = 15.0  # without text, a sign of life goes out, so that no proxy cuts the connection
+ALIVE = b": waiting\n\n"
 
 
 class StreamEnd(origin.Origin):
@@ -216,9 +217,8 @@ class EventStream(StreamingResponse):
     """
 
     def __init__(self, tellings: Sequence[Telling], events: AsyncIterator[bytes]) -> None:
-        headers = {
-            **tellings[0].caller.headers, **EVENT_HEADERS, "forebay-job-id": tellings[0].job_id,
-        }  # fmt: skip
+        job_ids = ",".join(telling.job_id for telling in tellings)
+        headers = {**tellings[0].caller.headers, **EVENT_HEADERS, "forebay-job-id": job_ids}
         super().__init__(events, headers=headers, media_type="text/event-stream")
         self._tellings = tellings
 

@@ -9,13 +9,11 @@ from typing import Any
 from pydantic_core import to_json
 
 from forebay.producers.gateway.access import Caller
-from forebay.producers.gateway.asking.streaming import QUIET_S
+from forebay.producers.gateway.asking.streaming import ALIVE, QUIET_S
 from forebay.producers.gateway.native.job_view import view
 from forebay.producers.gateway.text_reader import Pieces
 from forebay.routing.jobs import JobStatus
 from forebay.routing.store.text_stream import Piece
-
-ALIVE = b": waiting\n\n"
 
 
 async def events(by: Caller, status: JobStatus) -> AsyncIterator[bytes]:

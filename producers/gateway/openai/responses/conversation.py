@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from forebay.producers.gateway.access import Caller
+from forebay.producers.gateway.asking.asking import RESULT_S
 from forebay.producers.gateway.asking.chats import reply_of
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.openai.responses import reply
@@ -83,7 +84,7 @@ async def _earlier(by: Caller, response_id: str) -> tuple[ResponsesRequest, Answ
     if status.state != "done":
         words = f"leads to a response that is {reply.waiting(status, '')['status']}"
         raise InvalidRequest(f"{words}: it has no answer", field=FIELD)
-    return asked, await client.result(job_id, timeout=reply.RESULT_S)
+    return asked, await client.result(job_id, timeout=RESULT_S)
 
 
 def _output(response_id: str, asked: ResponsesRequest, answer: Answer[Any]) -> list[Item]:

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.asking import origin
-from forebay.producers.gateway.asking.asking import ask, estimate_in, submit
+from forebay.producers.gateway.asking.asking import RESULT_S, ask, estimate_in, submit
 from forebay.producers.gateway.asking.chats import jobs, text_of
 from forebay.producers.gateway.asking.model_names import asked_of
 from forebay.producers.gateway.asking.streaming import EVENT_HEADERS, Telling
@@ -227,7 +227,7 @@ async def _current(by: Caller, job_id: str) -> ResponseObject:
     if status.receipt is None:
         return response
     try:
-        answer = await by.gateway.client(by.tenant).result(job_id, timeout=reply.RESULT_S)
+        answer = await by.gateway.client(by.tenant).result(job_id, timeout=RESULT_S)
         tools = body.form_of_answer() if body else form_of(text_of(answer.content))
         return reply.answered(response, answer, tools)
     except ForebayError as error:

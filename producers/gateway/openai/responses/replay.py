@@ -14,9 +14,8 @@ from typing import Any
 from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.asking.chats import reply_of, tokens_of
 from forebay.producers.gateway.asking.spoken import Part, Spoken
-from forebay.producers.gateway.asking.streaming import QUIET_S, Told
+from forebay.producers.gateway.asking.streaming import ALIVE, QUIET_S, Told
 from forebay.producers.gateway.asking.tools import Tools
-from forebay.producers.gateway.openai.chat_stream import ALIVE
 from forebay.producers.gateway.openai.responses.reply import ResponseObject, failed
 from forebay.producers.gateway.openai.responses.stream import Events
 from forebay.producers.gateway.text_reader import Pieces

@@ -20,7 +20,6 @@ from forebay.routing.errors import ForebayError, NotFound
 from forebay.routing.jobs import Answer, JobStatus
 from forebay.routing.receipts import TokenLogprob
 
-RESULT_S = 30.0  # how long reading the answer of an ended job may take
 _ID = re.compile(r"resp_([0-9a-f]{32})")
 ResponseState = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 _STATES: dict[str, ResponseState] = {
