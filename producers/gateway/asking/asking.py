@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -47,8 +48,23 @@ async def submit(caller: Caller, job: Job) -> str:
         RateLimited: The key has used up its minute.
         ForebayError: The job was refused.
     """
-    await caller.spend(estimate(job))
-    return await caller.gateway.client(caller.tenant).submit(job)
+    async with charged(caller, estimate(job)):
+        return await caller.gateway.client(caller.tenant).submit(job)
+
+
+@asynccontextmanager
+async def charged(caller: Caller, tokens: int) -> AsyncIterator[None]:
+    """Take a request and its tokens from the limits of the key; a refused job takes no tokens.
+
+    Raises:
+        RateLimited: The key has used up its minute.
+    """
+    await caller.spend(tokens)
+    try:
+        yield
+    except ForebayError:
+        caller.give_back(tokens)
+        raise
 
 
 async def ask(

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.asking import origin
-from forebay.producers.gateway.asking.asking import estimate
+from forebay.producers.gateway.asking.asking import charged, estimate
 from forebay.producers.gateway.asking.chats import reply_of, tokens_of
 from forebay.producers.gateway.asking.spoken import Part, Spoken
 from forebay.producers.gateway.asking.tools import Call, Tools
@@ -105,8 +105,8 @@ class Telling:
     async def begin(self) -> None:
         """Submit the job. Raises what `begin_all` raises."""
         gateway = self.caller.gateway
-        await self.caller.spend(estimate(self.job))
-        self.job_id, self._future = await gateway.begin(self.job)
+        async with charged(self.caller, estimate(self.job)):
+            self.job_id, self._future = await gateway.begin(self.job)
         self._pieces = self._open.enter_context(gateway.reading(self.job_id))
 
     async def parts(self) -> AsyncIterator[Part | Told]:
