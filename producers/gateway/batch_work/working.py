@@ -98,11 +98,16 @@ class Workbench:
         )  # fmt: skip
 
     def _answer_rows(self, batch: Batch, folder: Path, still: Still) -> None:
-        """Answer the rows, all or until somebody cancels the batch."""
-        bulks = Bulks(self.ledger)
-        if bulks.state(batch.id) in ENDED or self._cancelled(batch.id):
+        """Answer the rows, all or until somebody cancels the batch.
+
+        Rows that another process has put on the ledger are cancelled there, and their answers
+        collected.
+        """
+        bulks, results = Bulks(self.ledger), folder / RESULTS
+        unbegun = self._cancelled(batch.id) and not _has_begun(results, batch.id)
+        if bulks.state(batch.id) in ENDED or unbegun:
             return
-        with self._run(batch, folder / RESULTS, folder / ROWS, {"key": "key"}) as run:
+        with self._run(batch, results, folder / ROWS, {"key": "key"}) as run:
             for _ in run.steps():
                 still()
                 self._note_progress(batch, run)
