@@ -25,6 +25,8 @@ FILE_ID = re.compile(r"file-[0-9a-f]{32}")
 ABANDONED_S = 86_400  # after which an upload that never ended is removed
 _RECORD = ".json"
 _CONTENT = ".content"
+#: In a tenant's folder: its files, and the inputs of batches and bulks, which outlive a file.
+_UPLOADED = (f"files/*{_CONTENT}", "batches/*/input*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,14 @@ class FileStore:
         return self._folder(self._root / "incoming")
 
     def check_room(self, tenant: str, wanted: int = 0) -> None:
-        """Raise `BodyTooLarge` if the files of the tenant would take too many bytes."""
-        taken = sum(file.bytes for file in self.list(tenant))
+        """Raise `BodyTooLarge` if what the tenant has uploaded would take too many bytes."""
+        sizes: dict[int, int] = {}  # a file, and the link to it in a batch's folder, take room once
+        for pattern in _UPLOADED:
+            for path in (self._root / tenant).glob(pattern):
+                with suppress(FileNotFoundError):  # it was deleted meanwhile
+                    found = path.stat()
+                    sizes[found.st_ino] = found.st_size
+        taken = sum(sizes.values())
         if taken + wanted > self._max_bytes:
             words = f"finds no room: the tenant's files take {taken:,} of {self._max_bytes:,} bytes"
             raise BodyTooLarge(f"{words}; delete some", field="file")
