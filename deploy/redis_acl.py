@@ -58,6 +58,10 @@ OWN_WAITING = (
     "(+exists +zcard +zrank +zrem ~fb:waiting:*:{})",
 )
 
+#: What a producer's scripts run to keep the answers so far of a shard that it cancels: they turn a
+#: draft into the answer, and nothing else.
+OWN_CUT_SHORT = "(+strlen +rename %RW~fb:draft:{}.* %W~fb:answer:{}.*)"
+
 #: Commands that a producer's scripts run on keys which all tenants share, and on the tenant's
 #: fence, which only an operator writes (see `fence.py`).
 SHARED = (
@@ -112,7 +116,7 @@ def producer(tenant: str) -> str:
     """Return the rules of a tenant's producers."""
     keys = " ".join(f"~{key}" for key in OWN_KEYS)
     families = (f"({commands} ~{key})" for key, commands in OWN_KEYS.items() if commands)
-    selectors = " ".join((*families, *OWN_WAITING, *SHARED))
+    selectors = " ".join((*families, *OWN_WAITING, OWN_CUT_SHORT, *SHARED))
     return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {selectors}".replace("{}", tenant)
 
 
@@ -123,7 +127,7 @@ GATEWAY = (
     f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:* ~fb:spend:from:*) "
     "(+hmget +hset +pexpire ~fb:rate:*) (+get ~fb:cache-secret) (+zrangebyscore ~fb:models:*) "
     "(+mget ~fb:cache:*) (+set +getrange ~fb:asked:*) "
-    "(+get +set +del ~fb:lease:*) (+hset +hgetall +exists +expire +del ~fb:batch:*) "
+    "(+get +set +del ~fb:lease:*) (+hget +hset +hgetall +expire +del ~fb:batch:*) "
     "(+zadd +zrem +zrange +zrevrange +zremrangebyscore +expire ~fb:batches:*) "
     "(+zadd +zrem +zrange +zremrangebyrank +expire ~fb:completions:*) "
     "(+hset +hget +hgetall +hdel +smembers +sadd +srem ~fb:webhooks*) "

@@ -8,6 +8,7 @@
     │   ├── EgressDenied      egress_denied     the content may not leave the building
     │   ├── BudgetExceeded    budget_exceeded   the budget does not cover the call
     │   ├── UnknownJob        unknown_job       no such job, or another tenant's
+    │   │   └── NotFound      not_found         no such file, batch, bulk, key, webhook, ...
     │   └── Misconfigured     misconfigured     a setting, or a file of settings, is wrong
     │       ├── NoModel       no_model_allowed  the policy allows no model on Bedrock
     │       └── NoPrice       no_price          the policy names a model without a price
@@ -102,6 +103,12 @@ class UnknownJob(CallerError):
     """There is no such job: it was never submitted, is forgotten, or is another tenant's."""
 
     code = "unknown_job"
+
+
+class NotFound(UnknownJob):
+    """There is no such thing: it was never there, was deleted, or is another tenant's."""
+
+    code = "not_found"
 
 
 class Misconfigured(CallerError):

@@ -280,6 +280,7 @@ class JobStatus(FrozenModel):
         served: a live worker serves the queue. A job in a queue that nobody serves waits in vain.
         attempts: how often the job was tried in its present hop so far.
         age_s: seconds since the job was submitted.
+        created: when that was, in seconds since 1970.
         error: the code of the error after which the job is tried again, until it ends.
         receipt: the receipt, once the job has ended.
     """
@@ -294,5 +295,6 @@ class JobStatus(FrozenModel):
     served: bool = True
     attempts: int = 0
     age_s: float = 0.0
+    created: float = 0.0
     error: str | None = None
     receipt: Receipt | None = None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from forebay.routing.errors import InvalidJob, UnknownJob
+from forebay.routing.errors import InvalidJob, NotFound
 from forebay.routing.jobs import owner
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class BulkMethods:
                 `InvalidJob` there. Or the file that was the input, if it has been moved.
 
         Raises:
-            UnknownJob: There is no such bulk of this tenant.
+            NotFound: There is no such bulk of this tenant.
             InvalidJob: It has ended, its input has changed, or its folder is gone. Or another
                 process feeds it: then it goes on there if it was paused, and the error has its id.
             Unavailable: Redis cannot be reached.
@@ -137,7 +137,7 @@ class BulkMethods:
             which: the id of the bulk, its output or its folder.
 
         Raises:
-            UnknownJob: There is no such bulk of this tenant.
+            NotFound: There is no such bulk of this tenant.
             InvalidJob: No row failed or is degraded, the bulk has not ended, the input has changed,
                 or the output cannot be read.
             Unavailable: Redis cannot be reached.
@@ -167,7 +167,7 @@ class BulkMethods:
             which: the id of the bulk, its output or its folder.
 
         Raises:
-            UnknownJob: There is no such bulk of this tenant.
+            NotFound: There is no such bulk of this tenant.
         """
         from forebay.producers.bulk.handle import progress_of
         from forebay.routing.bulk.bulks import Bulks, jobs_ahead
@@ -187,7 +187,7 @@ class BulkMethods:
             state: the new state.
 
         Raises:
-            UnknownJob: There is no such bulk of this tenant.
+            NotFound: There is no such bulk of this tenant.
             InvalidJob: The bulk has ended, or there is no such state.
         """
         from forebay.routing.bulk.bulks import Bulks
@@ -215,4 +215,4 @@ class BulkMethods:
     def _check_own(self, bulk_id: str) -> None:
         self._access.check_open()
         if owner(bulk_id) != self.tenant:
-            raise UnknownJob("no such bulk of this tenant; see `forebay bulk list`", field="id")
+            raise NotFound("no such bulk of this tenant; see `forebay bulk list`", field="id")

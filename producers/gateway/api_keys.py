@@ -18,8 +18,9 @@ import redis
 from pydantic import Field, StringConstraints
 
 from forebay.routing.base import FrozenModel, Tenant
-from forebay.routing.errors import InvalidJob, Misconfigured, UnknownJob
+from forebay.routing.errors import InvalidJob, Misconfigured, NotFound
 from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.scripts import set_fields
 
 #: `submit` puts jobs on and waits for their answers, `read` reads jobs and the tenant, `admin`
 #: erases jobs and replays dead ones, `operator` sees the fleet and all tenants on the status page.
@@ -132,7 +133,8 @@ class KeyStore:
         except InvalidJob as error:
             field = (error.field or "key").partition(".")[0]
             raise Misconfigured(error.message, field=field) from None
-        self._write(key)
+        with reaching_redis():
+            self._redis.hset(HASH, key.id, key.model_dump_json())
         return key, _token(key_id, secret)
 
     def find(self, key_id: str) -> ApiKey | None:
@@ -152,14 +154,16 @@ class KeyStore:
         """Give a key a new secret; the present secret works for `overlap` longer.
 
         Raises:
-            UnknownJob: There is no such key.
+            NotFound: There is no such key.
         """
         key, secret = self._known(key_id), secrets.token_urlsafe(32)
         until = datetime.now(UTC) + overlap if overlap else None
         old = key.digest if overlap else None
         update = {"digest": digest_of(secret), "old_digest": old, "old_until": until}
         rotated = key.model_copy(update=update)
-        self._write(rotated)
+        with reaching_redis():
+            if not set_fields(self._redis, HASH, key_id, {key_id: rotated.model_dump_json()}):
+                raise _unknown()
         return rotated, _token(key_id, secret)
 
     def revoke(self, key_id: str) -> bool:
@@ -170,12 +174,12 @@ class KeyStore:
     def _known(self, key_id: str) -> ApiKey:
         key = self.find(key_id)
         if key is None:
-            raise UnknownJob("no such key; `forebay keys list` shows all", field="id")
+            raise _unknown()
         return key
 
-    def _write(self, key: ApiKey) -> None:
-        with reaching_redis():
-            self._redis.hset(HASH, key.id, key.model_dump_json())
+
+def _unknown() -> NotFound:
+    return NotFound("no such key; `forebay keys list` shows all", field="id")
 
 
 def _token(key_id: str, secret: str) -> str:

@@ -116,6 +116,7 @@ _STATUS = {
     forebay.EgressDenied.code: 403,
     forebay.BudgetExceeded.code: 402,
     forebay.UnknownJob.code: 404,
+    forebay.NotFound.code: 404,
     forebay.Misconfigured.code: 503,
     forebay.NoModel.code: 503,
     forebay.NoPrice.code: 503,

@@ -28,7 +28,8 @@ class GatewaySettings(EnvironmentSettings):
             both.
         gateway_max_file: bytes of the largest file.
         gateway_max_batch_body: bytes of the largest body of `POST /v1/messages/batches`.
-        gateway_max_files: bytes of all files of one tenant together.
+        gateway_max_files: bytes of all files of one tenant together, with the inputs of its batches
+            and bulks.
         gateway_keep_files_s: how long a file, or what is left of a bulk, is kept.
         gateway_batches_at_once: batches and bulks that one process works at a time.
         gateway_webhook_networks: networks that webhooks may be called in, although they are not

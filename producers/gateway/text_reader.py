@@ -36,6 +36,16 @@ class Pieces(asyncio.Queue[Piece]):
 
     _queue: deque[Piece]
 
+    async def next(self, end: asyncio.Future[Any], within_s: float) -> Piece | None:
+        """Return the next piece; `None` if there is none at the end, or none comes in time."""
+        piece = asyncio.ensure_future(self.get())
+        either: list[asyncio.Future[Any]] = [piece, end]
+        try:
+            await asyncio.wait(either, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+            return piece.result() if piece.done() else None
+        finally:
+            piece.cancel()
+
     def _put(self, item: Piece) -> None:
         _join(self._queue, item)
 

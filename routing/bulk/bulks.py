@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from forebay.routing.errors import InvalidJob, UnknownJob
+from forebay.routing.errors import InvalidJob, NotFound
 from forebay.routing.jobs import owner
 from forebay.routing.lanes import BEDROCK, SHARDS
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import fields_of, stored
 from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.store.connection import clock_of, decoded, reaching_redis, text_of
+from forebay.routing.store.scripts import set_fields
 
 KEEP_S = 30 * 86_400  # how long a bulk is remembered
 
@@ -100,9 +101,9 @@ class Bulks:
     def update(self, bulk_id: str, **fields: Any) -> None:
         """Set fields of a bulk that is known; its state also while memory is full."""
         state = fields.pop("state", None)
-        with reaching_redis():
-            if fields and self._redis.exists(f"fb:bulk:{bulk_id}"):
-                self._redis.hset(f"fb:bulk:{bulk_id}", mapping=cast("Any", fields))
+        if fields:
+            with reaching_redis():
+                set_fields(self._redis, f"fb:bulk:{bulk_id}", "created", fields)
         if state is not None:
             self._transitions.run("bulk_state", bulk_id, state)
 
@@ -116,7 +117,7 @@ class Bulks:
         """Change the state of a bulk, and return its record.
 
         Raises:
-            UnknownJob: There is no such bulk.
+            NotFound: There is no such bulk.
             InvalidJob: The bulk has ended.
         """
         record = self.get(bulk_id)
@@ -134,12 +135,12 @@ class Bulks:
         """Return the record of a bulk.
 
         Raises:
-            UnknownJob: There is no such bulk.
+            NotFound: There is no such bulk.
             InvalidJob: Its record is damaged.
         """
         (fields, _), *_ = stored(self._transitions, [bulk_id], family="bulk")
         if not fields:
-            raise UnknownJob("no such bulk; see `forebay bulk list`", field="id")
+            raise NotFound("no such bulk; see `forebay bulk list`", field="id")
         with reaching_redis():
             now = clock_of(self._redis)
         try:
@@ -154,7 +155,7 @@ class Bulks:
         for bulk_id in reversed(ids):
             try:
                 records.append(self.get(text_of(bulk_id)))
-            except (UnknownJob, InvalidJob):
+            except (NotFound, InvalidJob):
                 continue
         return records
 

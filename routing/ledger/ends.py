@@ -8,8 +8,7 @@ from __future__ import annotations
 import redis
 
 from forebay.routing.store.connection import reaching_redis
-
-MAX_ENDS_UNTOLD = 200_000  # of one tenant that wait; the oldest are dropped
+from forebay.routing.store.scripts import run
 
 
 def listening_key(tenant: str) -> str:
@@ -34,8 +33,5 @@ def tell_end(client: redis.Redis, own_id: str, state: str, *, what: str) -> None
     Raises:
         Unavailable: Redis cannot be reached.
     """
-    tenant = own_id.partition(".")[0]
     with reaching_redis():
-        if client.exists(listening_key(tenant)):
-            entry = {"id": own_id, "state": state, "what": what}
-            client.xadd(ends_key(tenant), entry, maxlen=MAX_ENDS_UNTOLD, approximate=True)  # type: ignore[arg-type]  # keys and values are texts
+        run(client, "tell_end", own_id, state, what)

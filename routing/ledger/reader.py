@@ -82,7 +82,7 @@ class LedgerReader:
             id=job_id, kind=record.kind, state=record.state, hop=record.hop, queue=record.queue,
             position=None if position < 0 else position, depth=depth,
             served=ended or workers > 0, attempts=record.attempts,
-            age_s=max(0.0, now - record.created / 1000),
+            age_s=max(0.0, now - record.created / 1000), created=record.created / 1000,
             error=None if ended else record.error or None,
             receipt=record.to_receipt() if ended else None,
         )  # fmt: skip

@@ -736,13 +736,17 @@ local function finish(id, job, state, retention_ms, ...)
   take_out(deadlines_key(tenant_of(id)), id)
   local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
   local draft, audit = 'fb:draft:' .. id, job.audit_of ~= ''
+  local failed, cut_short = state == 'failed' and not audit, job.rows > 0 and state ~= 'done'
   -- An error if its tenant put no string there.
-  local draft_bytes = state == 'failed' and not audit and redis.pcall('STRLEN', draft)
-  local promoted = type(draft_bytes) == 'number' and draft_bytes > 0
-  if promoted then
-    state = 'done' -- a draft is better than no answer; a local draft is read as a degraded answer
+  local draft_bytes = (failed or cut_short) and redis.pcall('STRLEN', draft)
+  local kept = type(draft_bytes) == 'number' and draft_bytes > 0
+  local promoted = kept and failed
+  if kept then -- the draft of a shard holds the answers so far of its rows
     redis.call('RENAME', draft, 'fb:answer:' .. id)
     redis.call('PEXPIRE', 'fb:answer:' .. id, retention_ms)
+  end
+  if promoted then
+    state = 'done' -- a draft is better than no answer; a local draft is read as a degraded answer
   end
   redis.call('HSET', key, 'state', state, 'ended', now, 'worked_ms', worked, 'token', '',
     'promoted', promoted and '1' or '', ...)
@@ -753,7 +757,7 @@ local function finish(id, job, state, retention_ms, ...)
     index_dead(id, now, retention_ms)
   else
     redis.call('DEL', draft, 'fb:content:' .. id)
-    hold(id, job, RECORD_BYTES + math.max(0, job.asked) + (promoted and draft_bytes or 0))
+    hold(id, job, RECORD_BYTES + math.max(0, job.asked) + (kept and draft_bytes or 0))
   end
   if job.asked > 0 then
     redis.call('PEXPIRE', 'fb:asked:' .. id, retention_ms)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,6 +108,15 @@ def with_scripts(client: redis.Redis, call: Callable[[], T]) -> T:
 def run(client: redis.Redis, name: str, *args: Any) -> Any:
     """Run a script once, and return its reply; see `with_scripts`."""
     return with_scripts(client, lambda: client.evalsha(digest(name), 0, *args))
+
+
+def set_fields(client: redis.Redis, key: str, there: str, fields: Mapping[str, Any]) -> bool:
+    """Set fields of a record if it has the field `there`; return `False` if it has not.
+
+    In one step: a record that was deleted meanwhile does not come back.
+    """
+    pairs = (part for pair in fields.items() for part in pair)
+    return bool(run(client, "set_fields", key, there, *pairs))
 
 
 def run_all(client: redis.Redis, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:

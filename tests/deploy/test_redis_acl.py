@@ -20,7 +20,7 @@ from forebay.routing.bedrock_batches.groups import WaitingGroups
 from forebay.routing.broker.app import celery_app
 from forebay.routing.errors import ForebayError, Misconfigured, Unavailable, UnknownJob
 from forebay.routing.fleets.moving import state
-from forebay.routing.jobs import Job, Summarize
+from forebay.routing.jobs import Job, Summarize, new_id
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.ledger.transitions import Transitions
@@ -88,6 +88,23 @@ def test_a_producer_can_use_the_whole_client_for_its_tenant(urls):
         assert client.forget(answer.id)
         with pytest.raises(UnknownJob):
             client.status(answer.id)
+
+
+def test_a_producer_that_cancels_a_shard_keeps_the_answers_so_far_and_writes_none(urls):
+    """Its rights turn a draft into the answer, and an answer into nothing."""
+    record = {
+        "state": "running", "queue": "local.default", "hop": "local", "priority": "bulk",
+        "egress": "deny", "kind": "classify", "rows": "2", "created_us": "1",
+    }  # fmt: skip
+    shard_id = new_id("acme")
+    with user(urls, "worker") as worker, user(urls, "producer-acme") as producer:
+        worker.set(f"fb:draft:{shard_id}", "the rows so far")
+        worker.hset(f"fb:job:{shard_id}", mapping=record)
+        assert Ledger(producer, Settings(), lambda: BELL).cancel(shard_id)
+        assert worker.get(f"fb:answer:{shard_id}") == b"the rows so far"
+        for source in (f"fb:answer:{shard_id}", f"fb:content:{shard_id}"):
+            with pytest.raises(redis_py.exceptions.NoPermissionError):
+                producer.rename(source, f"fb:answer:{shard_id}x")
 
 
 def test_the_fence_holds_a_producer_whose_tenant_has_moved(urls):

@@ -70,8 +70,7 @@ class BulkRun:
         self.manifest, self._ledger, self._bulks = manifest, ledger, Bulks(ledger)
         self.source, self._resumed = source, resumed
         self._arrivals = Arrivals(ledger, manifest.tenant)
-        self._looked_at = 0.0
-        self.rate, self.jobs_ahead = Rate(), 0
+        self._looked_at, self.rate, self.jobs_ahead = 0.0, Rate(), 0
         self.input_change: str | None = None
         self._written: list[Rows] = []
         self.first_bad: list[BadRow] = []
@@ -270,10 +269,13 @@ class BulkRun:
         self.record = replace(self.record, state=state)
 
     def _count_again(self) -> None:
-        """Write into the record what the outputs hold, if Redis has lost some of its counts."""
-        if self.record.over < self.written:
-            totals = self._journal.totals.items()
-            self._bulks.update(self.manifest.id, **{k: n for k, n in totals if k[:5] == "rows_"})
+        """Write into the record what the outputs hold, if its counts say otherwise.
+
+        Redis may have lost some, and counts all rows of a shard that was cut short alike.
+        """
+        totals = {k: n for k, n in self._journal.totals.items() if k[:5] == "rows_"}
+        if any(self.record.counters.get(name, 0) != number for name, number in totals.items()):
+            self._bulks.update(self.manifest.id, **totals)
             self._look(now=True)
 
     def _finish_outputs(self) -> None:
@@ -283,8 +285,16 @@ class BulkRun:
             self.manifest.bad_rows.unlink(missing_ok=True)
 
     def _cancel_rest(self) -> None:
-        """Cancel what is on the ledger. What was written stays, in its final form."""
-        for job_id in self._collector.awaited():
-            with suppress(ForebayError):
-                self._ledger.cancel(job_id)
+        """Cancel what is on the ledger, and write the answers so far, in their final form."""
+        before: object = None
+        with suppress(Unavailable):
+            while before != (before := (len(self._collector), self._collector.awaited())):
+                for job_id in self._collector.awaited():
+                    with suppress(UnknownJob):
+                        self._ledger.cancel(job_id)
+                self._collector.collect(self._collector.awaited())
+                self._collector.take_lost()
+                self._write()
+            self._look(now=True)
+            self._count_again()
         self._finish_outputs()

@@ -12,7 +12,7 @@ from forebay.producers.cli.clients import current_tenant
 from forebay.producers.cli.gateway.spans import read_span
 from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.options import Json, argument, group, option
-from forebay.routing.errors import Misconfigured, UnknownJob
+from forebay.routing.errors import Misconfigured, NotFound
 
 if TYPE_CHECKING:
     from forebay.producers.gateway.api_keys import ApiKey, KeyStore
@@ -107,7 +107,7 @@ def rotate(key_id: KeyId, *, overlap: Overlap = None, as_json: Json = False) -> 
 def revoke(key_id: KeyId, *, as_json: Json = False) -> None:
     """Delete a key. Within half a second no gateway lets it in any more."""
     if not _store_with(key_id).revoke(key_id):
-        raise UnknownJob("no such key; `forebay keys list` shows all", field="id")
+        raise NotFound("no such key; `forebay keys list` shows all", field="id")
     display.result({"id": key_id, "revoked": True}, "revoked", as_json=as_json)
 
 

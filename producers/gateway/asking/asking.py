@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -16,6 +17,7 @@ from forebay.producers.results import Result, answer_of, late
 from forebay.routing.errors import ForebayError, ResultTimeout
 from forebay.routing.jobs import Answer, Embed, Generate, Job
 
+RESULT_S = 30.0  # how long reading the answer of an ended job may take
 CHARS_PER_TOKEN = 4  # about, in English; the estimate that a limit counts until there is an answer
 USUAL_TOKENS_OUT = 256  # of an answer whose length the caller does not limit
 
@@ -46,8 +48,23 @@ async def submit(caller: Caller, job: Job) -> str:
         RateLimited: The key has used up its minute.
         ForebayError: The job was refused.
     """
-    await caller.spend(estimate(job))
-    return await caller.gateway.client(caller.tenant).submit(job)
+    async with charged(caller, estimate(job)):
+        return await caller.gateway.client(caller.tenant).submit(job)
+
+
+@asynccontextmanager
+async def charged(caller: Caller, tokens: int) -> AsyncIterator[None]:
+    """Take a request and its tokens from the limits of the key; a refused job takes no tokens.
+
+    Raises:
+        RateLimited: The key has used up its minute.
+    """
+    await caller.spend(tokens)
+    try:
+        yield
+    except ForebayError:
+        caller.give_back(tokens)
+        raise
 
 
 async def ask(

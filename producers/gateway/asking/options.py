@@ -76,11 +76,19 @@ def job_options(headers: Mapping[str, str], own: Own | None = None) -> dict[str,
     for name in headers:
         if name.startswith(_PREFIX) and name not in HEADERS:
             raise InvalidRequest(_unknown(name), field=name[:MAX_NAME_SHOWN])
-    given = {field: headers[name] for name, field in HEADERS.items() if name in headers}
+    given = {field: _as_sent(headers[name]) for name, field in HEADERS.items() if name in headers}
     options: dict[str, Any] = {
         field: _READERS.get(field, str)(value) for field, value in given.items()
     }
     return options | own.options() if own else options
+
+
+def _as_sent(value: str) -> str:
+    """Return a header as clients send text, in UTF-8; Starlette reads all headers as Latin-1."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _unknown(name: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from typing_extensions import TypedDict
 
@@ -36,6 +38,16 @@ def origin(receipt: Receipt) -> Origin:
     }  # fmt: skip
 
 
+def _plain(name: str) -> str:
+    """Return a name as a header can hold it: other characters than ASCII's are written as in URLs.
+
+    A model has the name of its file.
+    """
+    if name.isascii() and name.isprintable():
+        return name
+    return quote(name, safe=string.punctuation + " ")
+
+
 def headers(receipts: Sequence[Receipt]) -> dict[str, str]:
     """Return the headers of a response. Of several answers, the first one's, and the whole cost."""
     first = receipts[0]
@@ -43,7 +55,7 @@ def headers(receipts: Sequence[Receipt]) -> dict[str, str]:
         "forebay-job-id": ",".join(receipt.id for receipt in receipts),
         "forebay-lane": first.lane or "",
         "forebay-reason": first.reason,
-        "forebay-model": first.model or "",
+        "forebay-model": _plain(first.model or ""),
         "forebay-revision": first.revision or "",
         "forebay-cost-usd": f"{sum(receipt.cost_usd for receipt in receipts):.9f}",
         "forebay-degraded": "true" if any(receipt.degraded for receipt in receipts) else "false",

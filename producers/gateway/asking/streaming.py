@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.asking import origin
-from forebay.producers.gateway.asking.asking import estimate
+from forebay.producers.gateway.asking.asking import charged, estimate
 from forebay.producers.gateway.asking.chats import reply_of, tokens_of
 from forebay.producers.gateway.asking.spoken import Part, Spoken
 from forebay.producers.gateway.asking.tools import Call, Tools
@@ -27,6 +27,7 @@ from forebay.routing.jobs import Answer, Generate, Job
 #: Of a stream of events: no cache keeps it, and no proxy holds it back.
 EVENT_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 QUIET_S = 15.0  # without text, a sign of life goes out, so that no proxy cuts the connection
+ALIVE = b": waiting\n\n"
 
 
 class StreamEnd(origin.Origin):
@@ -104,8 +105,8 @@ class Telling:
     async def begin(self) -> None:
         """Submit the job. Raises what `begin_all` raises."""
         gateway = self.caller.gateway
-        await self.caller.spend(estimate(self.job))
-        self.job_id, self._future = await gateway.begin(self.job)
+        async with charged(self.caller, estimate(self.job)):
+            self.job_id, self._future = await gateway.begin(self.job)
         self._pieces = self._open.enter_context(gateway.reading(self.job_id))
 
     async def parts(self) -> AsyncIterator[Part | Told]:
@@ -141,17 +142,10 @@ class Telling:
         """
         end = time.monotonic() + self.caller.gateway.settings.gateway_wait_s
         while not future.done() and (left := end - time.monotonic()) > 0:
-            piece = asyncio.ensure_future(self._pieces.get())
-            either: list[asyncio.Future[Any]] = [piece, future]
-            within = min(QUIET_S, left)
-            await asyncio.wait(either, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-            if piece.done():
-                if (part := spoken.hear(piece.result())).text:
-                    yield part
-            else:
-                piece.cancel()
-                if not future.done():
-                    yield Part()
+            piece = await self._pieces.next(future, min(QUIET_S, left))
+            part = spoken.hear(piece) if piece else Part()
+            if part.text or (piece is None and not future.done()):
+                yield part
 
     def close(self) -> None:
         """End the stream: settle its tokens, and cancel the job of a client that went away.
@@ -223,9 +217,8 @@ class EventStream(StreamingResponse):
     """
 
     def __init__(self, tellings: Sequence[Telling], events: AsyncIterator[bytes]) -> None:
-        headers = {
-            **tellings[0].caller.headers, **EVENT_HEADERS, "forebay-job-id": tellings[0].job_id,
-        }  # fmt: skip
+        job_ids = ",".join(telling.job_id for telling in tellings)
+        headers = {**tellings[0].caller.headers, **EVENT_HEADERS, "forebay-job-id": job_ids}
         super().__init__(events, headers=headers, media_type="text/event-stream")
         self._tellings = tellings
 

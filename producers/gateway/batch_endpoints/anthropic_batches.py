@@ -19,6 +19,7 @@ from forebay.producers.gateway.batch_endpoints.files import check_range
 from forebay.producers.gateway.batch_endpoints.making import (
     WINDOW,
     BatchOptions,
+    begun,
     checked_window,
     page_of_batches,
 )
@@ -27,7 +28,7 @@ from forebay.producers.gateway.batches.batch import Batch, Terms
 from forebay.producers.gateway.documents import documented
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body, read, respond
-from forebay.routing.errors import UnknownJob
+from forebay.routing.errors import NotFound
 
 MAX_LISTED = 1_000
 JSONL = "application/x-jsonl"
@@ -102,7 +103,7 @@ async def create_message_batch(request: Request) -> Response:
     await by.spend(0)
     raw = await request.body()
     batch = await by.gateway.on_thread(_made, by, raw)
-    return respond(_shown(batch, request), by.headers)
+    return respond(_shown(batch), by.headers)
 
 
 @router.get("", **_documented(None, MessageBatchList))
@@ -118,14 +119,14 @@ async def list_message_batches(
         page_of_batches, by, "anthropic", "msgbatch_", after=after_id, limit=limit,
         before=before_id,
     )  # fmt: skip
-    return respond(page.bare([_shown(batch, request) for batch in page.items]), {})
+    return respond(page.bare([_shown(batch) for batch in page.items]), {})
 
 
 @router.get("/{batch_id}", **_documented(None, MessageBatchObject))
 async def get_message_batch(request: Request, batch_id: str) -> Response:
     """Return a batch."""
     by = await caller(request, "read")
-    return respond(_shown(await _found(by, batch_id), request), {})
+    return respond(_shown(await _found(by, batch_id)), {})
 
 
 @router.get("/{batch_id}/results", **_documented(None, None, media=[JSONL]))
@@ -134,7 +135,9 @@ async def get_message_batch_results(request: Request, batch_id: str) -> Response
     by = await caller(request, "read")
     batch = await _found(by, batch_id)
     if not batch.output_file:
-        raise InvalidRequest("has no results: it has not ended, or has no requests", field="id")
+        raise InvalidRequest(
+            "has no results: it has not ended, or has no requests", field="batch_id"
+        )
     path = await by.gateway.on_thread(by.gateway.files.content, by.tenant, batch.output_file)
     check_range(request, path.stat().st_size)
     return FileResponse(path, media_type=JSONL)
@@ -146,7 +149,7 @@ async def cancel_message_batch(request: Request, batch_id: str) -> Response:
     by = await caller(request, "submit")
     batch = await _found(by, batch_id)
     batch = await by.gateway.on_thread(by.gateway.batches.cancel, batch)
-    return respond(_shown(batch, request), {})
+    return respond(_shown(batch), {})
 
 
 @router.delete("/{batch_id}", **_documented(None, DeletedMessageBatch))
@@ -155,7 +158,7 @@ async def delete_message_batch(request: Request, batch_id: str) -> Response:
     by = await caller(request, "admin")
     batch = await _found(by, batch_id)
     if not batch.ended:
-        raise InvalidRequest("has not ended: cancel it first", field="id")
+        raise InvalidRequest("has not ended: cancel it first", field="batch_id")
     await by.gateway.on_thread(_delete, by, batch)
     return respond({"id": batch_id, "type": "message_batch_deleted"}, {})
 
@@ -166,17 +169,17 @@ def _made(by: Caller, raw: bytes) -> Batch:
     _check_ids(body)
     own = body.forebay or BatchOptions()
     gateway.files.check_room(by.tenant, len(raw))
-    batch_id = gateway.batches.new_id(by.tenant)
     endpoint = MessageLines.endpoint
-    with (gateway.files.batch_folder(batch_id) / INPUT).open("wb") as file:
-        for one in body.requests:
-            line = {"custom_id": one.custom_id, "url": endpoint, "body": one.params}
-            file.write(to_json(line) + b"\n")
     terms = Terms(
         family="anthropic", endpoint=endpoint, window=WINDOW, expires=checked_window(WINDOW),
         egress=own.egress, max_usd=own.max_usd, max_cost_usd=own.max_cost_usd,
     )  # fmt: skip
-    return gateway.batches.create(batch_id, gateway.files.id, terms)
+    with begun(by) as (batch_id, folder):
+        with (folder / INPUT).open("wb") as file:
+            for one in body.requests:
+                line = {"custom_id": one.custom_id, "url": endpoint, "body": one.params}
+                file.write(to_json(line) + b"\n")
+        return gateway.batches.create(batch_id, gateway.files.id, terms)
 
 
 def _check_ids(body: MessageBatchRequest) -> None:
@@ -197,16 +200,20 @@ def _delete(by: Caller, batch: Batch) -> None:
 async def _found(by: Caller, given: str) -> Batch:
     match = _ID.fullmatch(given)
     if not match:
-        raise UnknownJob("is not the id of a batch", field="id")
+        raise NotFound("is not the id of a batch", field="batch_id")
     own_id = f"{by.tenant}.{match[1]}"
     return await by.gateway.on_thread(by.gateway.batches.get, own_id, "anthropic")
 
 
-def _shown(batch: Batch, request: Request) -> MessageBatchObject:
-    """Return a batch as Anthropic's clients read it."""
+def _shown(batch: Batch) -> MessageBatchObject:
+    """Return a batch as Anthropic's clients read it.
+
+    The URL of its results names no host: behind a proxy, that is another one than is known here,
+    and clients send their key to it. They take the path from their own address of the gateway.
+    """
     batch_id = f"msgbatch_{batch.id.partition('.')[2]}"
     ended = batch.failed_at or batch.cancelled_at or batch.expired_at or batch.completed_at
-    url = str(request.base_url).rstrip("/") + f"{router.prefix}/{batch_id}/results"
+    url = f"{router.prefix}/{batch_id}/results"
     going = "canceling" if batch.cancelling_at else "in_progress"
     return {
         "id": batch_id, "type": "message_batch",

@@ -26,7 +26,7 @@ from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body, read, respond
 from forebay.routing.base import Egress, Kind
 from forebay.routing.bulk.bulks import ENDED, Bulks, BulkState, jobs_ahead
-from forebay.routing.errors import UnknownJob
+from forebay.routing.errors import NotFound, UnknownJob
 from forebay.routing.jobs import owner
 
 CHUNK_BYTES = 256 * 1024
@@ -163,7 +163,7 @@ async def retry_bulk(request: Request, bulk_id: str) -> Response:
     def started() -> Batch:
         gateway = by.gateway
         if not first.ended:
-            raise InvalidRequest("has not ended", field="id")
+            raise InvalidRequest("has not ended", field="bulk_id")
         terms = Terms(family="bulk", retries=first.id, egress=first.terms.egress)
         return gateway.batches.create(gateway.batches.new_id(by.tenant), first.store, terms)
 
@@ -191,7 +191,7 @@ async def get_bulk_bad_rows(request: Request, bulk_id: str) -> Response:
 
 async def _found(by: Caller, bulk_id: str) -> Batch:
     if owner(bulk_id) != by.tenant:
-        raise UnknownJob("no such bulk of this tenant", field="id")
+        raise NotFound("no such bulk of this tenant", field="bulk_id")
     return await by.gateway.on_thread(by.gateway.batches.get, bulk_id, "bulk")
 
 
@@ -219,17 +219,20 @@ def _shown(by: Caller, batch: Batch) -> dict[str, Any]:
     else:
         progress = progress_of(record, None, jobs_ahead(ledger))
     problem = batch.errors[0] if batch.errors else None
-    return {**asdict(progress), "problem": problem, "retries": batch.terms.retries or None}
+    return {
+        **asdict(progress), "source": batch.terms.input_file, "out": f"/bulks/{batch.id}/results",
+        "problem": problem, "retries": batch.terms.retries or None,
+    }  # fmt: skip
 
 
 def _results(by: Caller, batch: Batch, name: str) -> Path:
     """Return a file of a bulk, which may not be there yet.
 
     Raises:
-        UnknownJob: The gateway that has the files is another one.
+        NotFound: The gateway that has the files is another one.
     """
     if batch.store != by.gateway.files.id:
-        raise UnknownJob("its results are at another gateway", field="id")
+        raise NotFound("its results are at another gateway", field="bulk_id")
     folder = by.gateway.files.batch_folder(batch.terms.retries or batch.id)
     return folder / name
 

@@ -134,7 +134,7 @@ def check_range(request: Request, size: int) -> None:
         RangeNotSatisfiable: The file ends before the range.
     """
     match = _RANGE.fullmatch(request.headers.get("range", ""))
-    if match is None or int(match[1] or 0) > int(match[2] or size):
+    if match is None or (match[2] and int(match[1]) > int(match[2])):
         headers = request.scope["headers"]
         request.scope["headers"] = [each for each in headers if each[0] != b"range"]
     elif match[1] and int(match[1]) >= size:

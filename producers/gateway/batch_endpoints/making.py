@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 from pydantic import Field
 
@@ -60,9 +64,26 @@ def linked(by: Caller, terms: Terms, name: str) -> Batch:
     except UnknownJob as error:
         error.field = "input_file_id"
         raise
-    batch_id = gateway.batches.new_id(by.tenant)
-    os.link(content, gateway.files.batch_folder(batch_id) / name)
-    return gateway.batches.create(batch_id, gateway.files.id, terms)
+    with begun(by) as (batch_id, folder):
+        os.link(content, folder / name)
+        return gateway.batches.create(batch_id, gateway.files.id, terms)
+
+
+@contextmanager
+def begun(by: Caller) -> Iterator[tuple[str, Path]]:
+    """Yield the id of a new batch and its folder, of which nothing is left if the block fails.
+
+    Raises:
+        Unavailable: The disk is full.
+    """
+    batch_id = by.gateway.batches.new_id(by.tenant)
+    folder = by.gateway.files.batch_folder(batch_id)
+    try:
+        with by.gateway.files.writing():
+            yield batch_id, folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def page_of_batches(

@@ -25,7 +25,7 @@ from forebay.producers.gateway.batches.batch import Batch, BatchState, Terms
 from forebay.producers.gateway.documents import documented
 from forebay.producers.gateway.wire import Body, Metadata, respond
 from forebay.producers.gateway.wire import read as read_body
-from forebay.routing.errors import UnknownJob
+from forebay.routing.errors import NotFound
 
 MAX_LISTED = 100
 _ID = re.compile(r"batch_([0-9a-f]{32})")
@@ -163,7 +163,7 @@ async def cancel_batch(request: Request, batch_id: str) -> Response:
 async def _found(by: Caller, given: str) -> Batch:
     match = _ID.fullmatch(given)
     if not match:
-        raise UnknownJob("is not the id of a batch", field="batch_id")
+        raise NotFound("is not the id of a batch", field="batch_id")
     own_id = f"{by.tenant}.{match[1]}"
     return await by.gateway.on_thread(by.gateway.batches.get, own_id, "openai")
 

@@ -67,6 +67,7 @@ async def received(request: Request, by: Caller) -> AsyncIterator[Upload]:
     Raises:
         InvalidRequest: The body is no such form.
         BodyTooLarge: The body is larger than the limit.
+        Unavailable: The disk is full.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind.decode("latin-1") != _FORM or not options.get(b"boundary"):
@@ -89,10 +90,11 @@ async def received(request: Request, by: Caller) -> AsyncIterator[Upload]:
 
 async def _feed(request: Request, by: Caller, parser: FormParser) -> None:
     try:
-        async for chunk in request.stream():
-            if chunk:
-                await by.gateway.on_thread(parser.write, chunk)
-        await by.gateway.on_thread(parser.finalize)
+        with by.gateway.files.writing():
+            async for chunk in request.stream():
+                if chunk:
+                    await by.gateway.on_thread(parser.write, chunk)
+            await by.gateway.on_thread(parser.finalize)
     except FormParserError:
         raise InvalidRequest(_NO_FORM, field="body") from None
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import IO, Any, Literal, get_args
 
 from pydantic_core import from_json, to_json
 
@@ -21,6 +21,7 @@ from forebay.routing.errors import from_code, gist
 from forebay.routing.jobs import Answer
 
 LOST = INTERNAL._replace(message="the result of this request was lost; send the request again")
+Without = Literal["cancelled", "expired", "lost"]
 RESULTS, OUTPUT, ERRORS = "results.jsonl", "output.jsonl", "errors.jsonl"
 
 
@@ -46,7 +47,7 @@ def write_outputs(
     form: LineFormat,
     still: Callable[[], object],
     *,
-    cancelled: bool = False,
+    without: Without = "lost",
 ) -> Outputs:
     """Write the outputs into the folder of a batch. It may be done twice.
 
@@ -55,8 +56,8 @@ def write_outputs(
         batch_id: the id of the batch.
         form: how the lines are answered.
         still: called after each line; it raises to stop.
-        cancelled: somebody cancelled the batch, so requests without a result were not answered.
-            Otherwise their results were lost.
+        without: what became of requests without a result: the batch was cancelled, its window
+            ended before anybody began with it, or their results were lost.
     """
     made = Outputs()
     with ExitStack() as stack:
@@ -67,7 +68,7 @@ def write_outputs(
             still()
             line = from_json(raw)
             rows = [results.take(f"{number}.{i}") for i in range(line.get("jobs", 0))]
-            ended = _Ended(batch_id, number, line, rows, cancelled)
+            ended = _Ended(batch_id, number, line, rows, without)
             end, text = ended.as_line(form)
             made.counts[end] += 1
             made.tokens_in += ended.tokens("tokens_in")
@@ -88,7 +89,7 @@ class _Ended:
     number: int
     line: dict[str, Any]
     rows: list[dict[str, Any] | None]
-    cancelled: bool
+    without: Without
 
     def tokens(self, name: str) -> int:
         return sum(row[name] for row in self.rows if row)
@@ -102,8 +103,7 @@ class _Ended:
         if wrong is ...:
             body = form.response(self._answers(), self.line["told"])
             return "completed", form.answered(line_id, custom_id, without_job(body))
-        without = "cancelled" if self.cancelled else "lost"
-        status: Any = without if wrong is None else wrong["status"]
+        status: Any = self.without if wrong is None else wrong["status"]
         if status in get_args(Unanswered):
             return status, form.unanswered(line_id, custom_id, status)
         fault = LOST if wrong is None else _fault(wrong)

@@ -20,6 +20,7 @@ from forebay.producers.gateway.batch_work.outputs import (
     OUTPUT,
     RESULTS,
     Outputs,
+    Without,
     write_outputs,
 )
 from forebay.producers.gateway.batch_work.validation import ROWS, validate
@@ -59,7 +60,7 @@ class Workbench:
 
         Raises:
             LetGo: This process is to stop; the batch goes on where it was left.
-            ForebayError: The batch cannot go on now.
+            ForebayError: The batch cannot go on now, such as with a full disk.
         """
         batch = self.store.find(batch_id)
         if batch is None:
@@ -67,8 +68,9 @@ class Workbench:
             return True
         ended: Batch | None = batch
         if not batch.ended:
-            bulk = batch.terms.family == "bulk"
-            ended = self._work_bulk(batch, still) if bulk else self._work_batch(batch, still)
+            work = self._work_bulk if batch.terms.family == "bulk" else self._work_batch
+            with self.files.writing():
+                ended = work(batch, still)
         if ended:
             self.on_end(ended)
             self.store.close(batch_id)
@@ -97,11 +99,22 @@ class Workbench:
         )  # fmt: skip
 
     def _answer_rows(self, batch: Batch, folder: Path, still: Still) -> None:
-        """Answer the rows, all or until somebody cancels the batch."""
-        bulks = Bulks(self.ledger)
-        if bulks.state(batch.id) in ENDED or self._cancelled(batch.id):
+        """Answer the rows, all or until somebody cancels the batch, or its window has ended.
+
+        Rows that another process has put on the ledger are cancelled there, and their answers
+        collected.
+        """
+        bulks, results = Bulks(self.ledger), folder / RESULTS
+        unbegun = self._cancelled(batch.id) and not _has_begun(results, batch.id)
+        if bulks.state(batch.id) in ENDED or unbegun:
             return
-        with self._run(batch, folder / RESULTS, folder / ROWS, {"key": "key"}) as run:
+        try:
+            run = self._run(batch, results, folder / ROWS, {"key": "key"})
+        except InvalidJob as error:
+            if error.field == "deadline":  # the window ended before anybody began
+                return
+            raise
+        with run:
             for _ in run.steps():
                 still()
                 self._note_progress(batch, run)
@@ -120,7 +133,9 @@ class Workbench:
         if not batch.finalizing_at:
             batch = self._set(batch, finalizing_at=time.time())
         cancelled = bool(batch.cancelling_at) or Bulks(self.ledger).state(batch.id) == "cancelled"
-        made = write_outputs(folder, batch.id, form, still, cancelled=cancelled)
+        begun = _has_begun(folder / RESULTS, batch.id)
+        without: Without = "cancelled" if cancelled else "lost" if begun else "expired"
+        made = write_outputs(folder, batch.id, form, still, without=without)
         files = {name: self._kept(batch, folder / name) for name in made.written}
         counts = {name: made.counts[name] for name in ENDS}
         return self._set(

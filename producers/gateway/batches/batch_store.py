@@ -16,8 +16,9 @@ from typing import Any, cast
 import redis
 
 from forebay.producers.gateway.batches.batch import Batch, Family, Terms
-from forebay.routing.errors import UnknownJob
+from forebay.routing.errors import NotFound
 from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.scripts import set_fields
 
 KEEP_S = 30 * 86_400  # how long a batch is remembered
 OPEN = "fb:batches:open"
@@ -54,8 +55,7 @@ class BatchStore:
         """Set fields of a batch that is known."""
         stored = {name: _stored(value) for name, value in values.items()}
         with reaching_redis():
-            if self._redis.exists(f"fb:batch:{batch_id}"):
-                self._redis.hset(f"fb:batch:{batch_id}", mapping=cast("Any", stored))
+            set_fields(self._redis, f"fb:batch:{batch_id}", "created", stored)
 
     def find(self, batch_id: str) -> Batch | None:
         """Return a batch, or `None` if it is not known or its record is damaged."""
@@ -70,11 +70,12 @@ class BatchStore:
         """Return a batch of this family.
 
         Raises:
-            UnknownJob: There is none.
+            NotFound: There is none.
         """
         batch = self.find(batch_id)
         if batch is None or batch.terms.family != family:
-            raise UnknownJob("there is no such batch of this tenant", field="id")
+            what = "bulk" if family == "bulk" else "batch"
+            raise NotFound(f"there is no such {what} of this tenant", field=f"{what}_id")
         return batch
 
     def ids(self, tenant: str, family: Family) -> list[str]:

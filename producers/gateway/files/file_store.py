@@ -19,12 +19,14 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from forebay.producers.gateway.errors import BodyTooLarge
-from forebay.routing.errors import Misconfigured, Unavailable, UnknownJob
+from forebay.routing.errors import Misconfigured, NotFound, Unavailable
 
 FILE_ID = re.compile(r"file-[0-9a-f]{32}")
 ABANDONED_S = 86_400  # after which an upload that never ended is removed
 _RECORD = ".json"
 _CONTENT = ".content"
+#: In a tenant's folder: its files, and the inputs of batches and bulks, which outlive a file.
+_UPLOADED = (f"files/*{_CONTENT}", "batches/*/input*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,29 @@ class FileStore:
         """
         if not self._id:
             path = self._folder(self._root) / "store-id"
-            with _writing(self._root), suppress(FileExistsError):
+            with self.writing(), suppress(FileExistsError):
                 self._write(path, secrets.token_hex(8).encode(), replace=False)
-            with _writing(self._root):
+            with self.writing():
                 self._id = path.read_text()
         return self._id
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn errors of the disk into ours in this block.
+
+        Raises:
+            Unavailable: The disk is full, or broken.
+            Misconfigured: The folder cannot be written.
+        """
+        try:
+            yield
+        except (FileExistsError, FileNotFoundError):
+            raise
+        except PermissionError as error:
+            raise _unusable(self._root, error) from None
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else "failed"
+            raise Unavailable(f"the disk of the gateway's files fails: {reason}") from None
 
     def batch_folder(self, batch_id: str) -> Path:
         """Return the folder in which a batch or a bulk is worked; it is made if it is not there."""
@@ -86,8 +106,14 @@ class FileStore:
         return self._folder(self._root / "incoming")
 
     def check_room(self, tenant: str, wanted: int = 0) -> None:
-        """Raise `BodyTooLarge` if the files of the tenant would take too many bytes."""
-        taken = sum(file.bytes for file in self.list(tenant))
+        """Raise `BodyTooLarge` if what the tenant has uploaded would take too many bytes."""
+        sizes: dict[int, int] = {}  # a file, and the link to it in a batch's folder, take room once
+        for pattern in _UPLOADED:
+            for path in (self._root / tenant).glob(pattern):
+                with suppress(FileNotFoundError):  # it was deleted meanwhile
+                    found = path.stat()
+                    sizes[found.st_ino] = found.st_size
+        taken = sum(sizes.values())
         if taken + wanted > self._max_bytes:
             words = f"finds no room: the tenant's files take {taken:,} of {self._max_bytes:,} bytes"
             raise BodyTooLarge(f"{words}; delete some", field="file")
@@ -112,7 +138,7 @@ class FileStore:
             file_id or f"file-{secrets.token_hex(16)}", name, purpose, content.stat().st_size,
             now, now + (keep_s or self._keep_s),
         )  # fmt: skip
-        with _writing(self._root):
+        with self.writing():
             path = self._path(tenant, file.id, _CONTENT)
             path.unlink(missing_ok=True)
             os.link(content, path)
@@ -123,15 +149,15 @@ class FileStore:
         """Return a file of a tenant.
 
         Raises:
-            UnknownJob: There is no such file of this tenant here.
+            NotFound: There is no such file of this tenant here.
         """
         file = self._read(self._path(tenant, file_id, _RECORD)) if _is_id(file_id) else None
         if file is None:
-            raise UnknownJob("there is no such file of this tenant here", field="file_id")
+            raise NotFound("there is no such file of this tenant here", field="file_id")
         return file
 
     def content(self, tenant: str, file_id: str) -> Path:
-        """Return where the content of a file is. Raises `UnknownJob`."""
+        """Return where the content of a file is. Raises `NotFound`."""
         self.get(tenant, file_id)
         return self._path(tenant, file_id, _CONTENT)
 
@@ -142,7 +168,7 @@ class FileStore:
         return sorted(files, key=lambda file: (file.created, file.id), reverse=True)
 
     def delete(self, tenant: str, file_id: str) -> None:
-        """Delete a file of a tenant. Raises `UnknownJob`."""
+        """Delete a file of a tenant. Raises `NotFound`."""
         self.get(tenant, file_id)
         self._path(tenant, file_id, _RECORD).unlink(missing_ok=True)
         self._path(tenant, file_id, _CONTENT).unlink(missing_ok=True)
@@ -209,17 +235,3 @@ def _unusable(root: Path, error: OSError) -> Misconfigured:
     return Misconfigured(
         f"the folder {root} cannot be written: {reason}", field="FOREBAY_GATEWAY_FILES"
     )
-
-
-@contextmanager
-def _writing(root: Path) -> Iterator[None]:
-    """Turn errors of the disk into ours."""
-    try:
-        yield
-    except FileExistsError:
-        raise
-    except PermissionError as error:
-        raise _unusable(root, error) from None
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "failed"
-        raise Unavailable(f"the disk of the gateway's files fails: {reason}") from None

@@ -9,13 +9,11 @@ from typing import Any
 from pydantic_core import to_json
 
 from forebay.producers.gateway.access import Caller
-from forebay.producers.gateway.asking.streaming import QUIET_S
+from forebay.producers.gateway.asking.streaming import ALIVE, QUIET_S
 from forebay.producers.gateway.native.job_view import view
 from forebay.producers.gateway.text_reader import Pieces
 from forebay.routing.jobs import JobStatus
 from forebay.routing.store.text_stream import Piece
-
-ALIVE = b": waiting\n\n"
 
 
 async def events(by: Caller, status: JobStatus) -> AsyncIterator[bytes]:
@@ -42,15 +40,9 @@ async def events(by: Caller, status: JobStatus) -> AsyncIterator[bytes]:
 async def _until(future: asyncio.Future[Any], pieces: Pieces) -> AsyncIterator[Piece | None]:
     """Yield pieces until the job has ended; `None` as a sign of life."""
     while not (future.done() and pieces.empty()):
-        piece = asyncio.ensure_future(pieces.get())
-        either: list[asyncio.Future[Any]] = [piece, future]
-        await asyncio.wait(either, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED)
-        if piece.done():
-            yield piece.result()
-            continue
-        piece.cancel()
-        if not future.done():
-            yield None
+        piece = await pieces.next(future, QUIET_S)
+        if piece or not future.done():
+            yield piece
 
 
 def _text(piece: Piece) -> bytes:

@@ -8,13 +8,12 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from forebay.producers.async_client import AsyncClient
+from forebay.producers.gateway.asking.asking import RESULT_S
 from forebay.producers.gateway.asking.options import job_options, span
 from forebay.producers.gateway.errors import InvalidRequest, Refusal, fault_of
 from forebay.routing.base import FrozenModel
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Job, JobStatus
-
-RESULT_S = 30.0  # how long reading the answer of an ended job may take
 
 
 class JobError(TypedDict):

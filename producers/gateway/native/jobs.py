@@ -13,7 +13,8 @@ from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.asking.asking import disconnected, submit
-from forebay.producers.gateway.documents import documented_natively
+from forebay.producers.gateway.asking.streaming import EVENT_HEADERS
+from forebay.producers.gateway.documents import EVENTS, documented_natively
 from forebay.producers.gateway.errors import InvalidRequest, Refusal
 from forebay.producers.gateway.native.job_events import events
 from forebay.producers.gateway.native.job_view import (
@@ -125,14 +126,12 @@ async def get_job(request: Request, job_id: str, wait: Wait = 0) -> Response:
     return respond(found, {})
 
 
-@router.get("/{job_id}/events", **documented_natively(None, JobView, media=["text/event-stream"]))
+@router.get("/{job_id}/events", **documented_natively(None, JobView, media=EVENTS))
 async def watch_job(request: Request, job_id: str) -> Response:
     """Watch a job: its status, its text while it is generated (`stream`), and its result."""
     by = await caller(request, "read")
     status = await by.gateway.client(by.tenant).status(job_id)
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    sent = events(by, status)
-    return StreamingResponse(sent, headers=headers, media_type="text/event-stream")
+    return StreamingResponse(events(by, status), headers=EVENT_HEADERS, media_type=EVENTS[0])
 
 
 @router.get("/{job_id}/explain", **documented_natively(None, Explanation))

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.asking.streaming import (
+    ALIVE,
     EventStream,
     StreamEnd,
     Telling,
@@ -33,7 +34,6 @@ from forebay.routing.jobs import Answer
 from forebay.routing.receipts import TokenLogprob
 
 DONE = b"data: [DONE]\n\n"
-ALIVE = b": waiting\n\n"
 
 
 class Chunk(TypedDict):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from forebay.producers.gateway.errors import INTERNAL, BodyTooLarge, Refusal, fault_of
+from forebay.producers.gateway.errors import GONE, INTERNAL, BodyTooLarge, Refusal, fault_of
 from forebay.producers.gateway.server.figures import Figures
 from forebay.producers.gateway.shapes import error_response
 from forebay.routing.logs import Event, event, place
@@ -20,7 +20,6 @@ from forebay.routing.tracing.traceparent import checked
 
 log = logging.getLogger(__name__)
 
-GONE = 499  # the status of a request whose client went away
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 

@@ -9,6 +9,8 @@ from functools import cache
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from forebay.producers.gateway.errors import GONE
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -49,7 +51,7 @@ class Figures:
 
     def count(self, route: str, status: int, seconds: float) -> None:
         """Count a request that was answered; a status of 0 means that the client went away."""
-        requests, taken = self._of(route, status or 499)
+        requests, taken = self._of(route, status or GONE)
         requests.inc()
         taken.observe(seconds)
 

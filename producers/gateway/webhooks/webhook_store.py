@@ -10,17 +10,18 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import redis
 
 from forebay.producers.gateway.webhooks.webhook import USUAL_EVENTS, Webhook, new_secret
-from forebay.routing.errors import InvalidJob, Misconfigured, UnknownJob
+from forebay.routing.errors import InvalidJob, Misconfigured, NotFound
 from forebay.routing.ledger.ends import ends_key, listening_key
 from forebay.routing.store.connection import decoded, reaching_redis
 from forebay.routing.store.encryption import Seal
+from forebay.routing.store.scripts import set_fields
 
 TENANTS = "fb:webhooks"
 MAX_WEBHOOKS = 50  # of one tenant
@@ -70,13 +71,13 @@ class WebhookStore:
         """Return a webhook of a tenant.
 
         Raises:
-            UnknownJob: There is none.
+            NotFound: There is none.
         """
         with reaching_redis():
             stored: Any = self._redis.hget(f"fb:webhooks:{tenant}", webhook_id)
         webhook = _read(stored.decode("utf-8", "replace")) if stored else None
         if webhook is None:
-            raise UnknownJob("there is no such webhook of this tenant", field="id")
+            raise _unknown()
         return webhook
 
     def rotate(
@@ -87,7 +88,7 @@ class WebhookStore:
         Events are signed with both secrets as long as `overlap`.
 
         Raises:
-            UnknownJob: The tenant has no such webhook.
+            NotFound: The tenant has no such webhook.
             InvalidJob: The overlap is too long.
         """
         if not timedelta() <= overlap <= MAX_OVERLAP:
@@ -97,12 +98,12 @@ class WebhookStore:
         until = datetime.now(UTC) + overlap if overlap else None
         changed = {"secret": self._sealed(secret), "old_secret": old, "old_until": until}
         rotated = webhook.model_copy(update=changed)
-        with reaching_redis():
-            self._redis.hset(f"fb:webhooks:{tenant}", webhook.id, rotated.model_dump_json())
+        if not self._set(webhook, {webhook.id: rotated.model_dump_json()}):
+            raise _unknown()
         return rotated, secret
 
     def remove(self, tenant: str, webhook_id: str) -> None:
-        """Remove a webhook of a tenant. Raises `UnknownJob`."""
+        """Remove a webhook of a tenant. Raises `NotFound`."""
         self.get(tenant, webhook_id)
         with reaching_redis():
             self._redis.hdel(f"fb:webhooks:{tenant}", webhook_id, f"{webhook_id} last")
@@ -127,6 +128,11 @@ class WebhookStore:
             found.append(self._opened(webhook.old_secret))
         return found
 
+    def _set(self, webhook: Webhook, fields: Mapping[str, str]) -> bool:
+        """Set fields of the tenant's webhooks, unless this one was removed meanwhile."""
+        with reaching_redis():
+            return set_fields(self._redis, f"fb:webhooks:{webhook.tenant}", webhook.id, fields)
+
     def _sealed(self, secret: str) -> str:
         return base64.b64encode(self._seal.close(secret.encode())).decode()
 
@@ -139,14 +145,12 @@ class WebhookStore:
     def disable(self, webhook: Webhook) -> None:
         """Tell a webhook of nothing any more."""
         gone = webhook.model_copy(update={"disabled": datetime.now(UTC)})
-        with reaching_redis():
-            self._redis.hset(f"fb:webhooks:{webhook.tenant}", webhook.id, gone.model_dump_json())
+        self._set(webhook, {webhook.id: gone.model_dump_json()})
 
     def note(self, webhook: Webhook, outcome: str) -> None:
         """Remember how the last delivery went."""
         last = json.dumps({"at": time.time(), "outcome": outcome})
-        with reaching_redis():
-            self._redis.hset(f"fb:webhooks:{webhook.tenant}", f"{webhook.id} last", last)
+        self._set(webhook, {f"{webhook.id} last": last})
 
     def last(self, webhook: Webhook) -> dict[str, Any] | None:
         """Return how the last delivery went: `at` and `outcome`; `None` if there was none."""
@@ -160,6 +164,10 @@ class WebhookStore:
         with reaching_redis():
             found: Any = self._redis.smembers(TENANTS)
         return sorted(tenant.decode() for tenant in found)
+
+
+def _unknown() -> NotFound:
+    return NotFound("there is no such webhook of this tenant", field="id")
 
 
 def _read(stored: str) -> Webhook | None:

@@ -94,6 +94,28 @@ def test_tokens_that_an_answer_did_not_take_are_given_back(ask, keys):
     assert [ask(token).status_code for _ in range(4)] == [200] * 4
 
 
+@pytest.mark.parametrize("how", ["stream", "job"])
+def test_a_job_that_is_refused_takes_no_tokens(served, keys, how):
+    headers = {"authorization": f"Bearer {keys.create('acme', tokens_per_minute=1000)[1]}"}
+    key = {"idempotency-key": how}
+
+    def ask(text):
+        messages = [{"role": "user", "content": text}]
+        body = {"model": "auto", "messages": messages, "max_tokens": 600, "stream": True}
+        path = "/v1/chat/completions"
+        if how == "job":
+            body, path = {"kind": "generate", "messages": messages, "max_tokens": 600}, "/jobs"
+        url = f"{served.gateway_url}{path}"
+        return httpx2.post(url, json=body, headers=headers | key).status_code
+
+    first = ask("Hello.")
+    assert first in {200, 202}
+    if how == "job":  # nobody waits for it, so it keeps its tokens
+        headers["authorization"] = f"Bearer {keys.create('acme', tokens_per_minute=1000)[1]}"
+    # Each is estimated at 600 tokens and more: without giving back, the second would be a 429.
+    assert [ask("Another text.") for _ in range(4)] == [409] * 4
+
+
 def test_the_body_has_a_limit_whether_it_is_declared_or_not(served, key):
     headers = {"authorization": f"Bearer {key}"}
     url = f"{served.gateway_url}/v1/chat/completions"

@@ -71,7 +71,9 @@ def test_each_token_is_told_once_with_the_text_that_it_belongs_to(openai_client)
 
 def test_several_answers_stream_side_by_side_each_under_its_index(openai_client):
     options = {"n": 3, "stream_options": {"include_usage": True}}
-    chunks = list(stream(openai_client, **options))
+    with stream(openai_client, **options) as told:
+        chunks = list(told)
+    assert len(set(told.response.headers["forebay-job-id"].split(","))) == 3
     said, ends, order = ["", "", ""], {}, []
     for choice in (one.choices[0] for one in chunks if one.choices):
         said[choice.index] += choice.delta.content or ""

@@ -76,6 +76,9 @@ def test_a_completion_window_is_a_bulk_job_with_a_deadline(openai_client, served
         for response, priority in ((made, b"bulk"), (other, b"interactive")):
             record = client.hgetall(f"fb:job:acme.{response.id.removeprefix('resp_')}")
             assert record[b"priority"] == priority
+            assert response.service_tier == ("flex" if priority == b"bulk" else "default")
+            now = openai_client.responses.retrieve(response.id)
+            assert now.created_at == int(record[b"created"]) // 1000  # the same at each look
             assert bool(record.get(b"deadline")) == (priority == b"bulk")
 
 

@@ -171,6 +171,25 @@ def test_a_shard_that_is_dead_gives_the_rows_that_were_answered(ledger):
     assert result.rows == [DONE, None]
 
 
+@pytest.mark.parametrize("end", ["cancelled", "expired"])
+def test_a_shard_that_is_cut_short_gives_the_rows_that_were_answered(ledger, end):
+    made = shard("a", "b")
+    routed(ledger, made)
+    claim = ledger.claim("local.default", shards=True)
+    Shards(ledger).keep(claim, [DONE, None])
+    if end == "cancelled":
+        ledger.cancel(made.id)
+    else:
+        ledger.redis.zadd("fb:deadlines:acme", {made.id: 1})
+        ledger.redis.hset(f"fb:job:{made.id}", "deadline", "1")
+        ledger.sweep()
+    (result,) = Shards(ledger).results([made.id])
+    assert (result.receipt.status, result.rows) == (end, [DONE, None])
+    assert 0 < ledger.redis.ttl(f"fb:answer:{made.id}") <= ledger.settings.retention_s
+    ledger.forget(made.id)
+    assert not ledger.redis.keys(f"fb:*:{made.id}")
+
+
 def test_a_dead_shard_is_listed_and_not_replayed(ledger):
     made = shard("a")
     routed(ledger, made)

@@ -22,7 +22,7 @@ from forebay.producers.gateway.openai.completions.reply import (
 )
 from forebay.producers.gateway.openai.completions.stored import StoredChat
 from forebay.producers.gateway.wire import Body, Metadata, read, respond
-from forebay.routing.errors import UnknownJob
+from forebay.routing.errors import NotFound
 
 MAX_LISTED = 100
 Limit = Annotated[int, Query(ge=1, le=MAX_LISTED)]
@@ -149,9 +149,9 @@ def _shown(by: Caller, completion_id: str) -> StoredCompletion:
 
 
 def _with_answers(by: Caller, completion_id: str) -> tuple[StoredChat, Any]:
-    """Return a stored completion and its answers. Raises `UnknownJob`."""
+    """Return a stored completion and its answers. Raises `NotFound`."""
     chat = stored.find(by, completion_id)
     (answers,) = stored.answers_to(by, [chat])
     if answers is None:
-        raise UnknownJob("has no answer that is stored", field="completion_id")
+        raise NotFound("has no answer that is stored", field="completion_id")
     return chat, answers

@@ -21,7 +21,7 @@ from forebay.producers.gateway.gateway import Gateway
 from forebay.producers.gateway.openai import kept
 from forebay.producers.gateway.openai.chat_request import ChatRequest
 from forebay.producers.gateway.openai.completions.completion_list import CompletionList
-from forebay.routing.errors import ForebayError, UnknownJob
+from forebay.routing.errors import ForebayError, NotFound
 from forebay.routing.jobs import Answer
 from forebay.routing.ledger.ledger import Ledger
 
@@ -81,7 +81,7 @@ def find(by: Caller, completion_id: str) -> StoredChat:
     """Return a stored completion of the caller's tenant.
 
     Raises:
-        UnknownJob: There is none.
+        NotFound: There is none.
     """
     match = _ID.fullmatch(completion_id)
     if match:
@@ -89,7 +89,7 @@ def find(by: Caller, completion_id: str) -> StoredChat:
         (note,) = kept.read_kept(by.gateway.place_of(job_id), [job_id])
         if chat := StoredChat.read(note, by.tenant):
             return chat
-    raise UnknownJob("there is no such stored completion", field="completion_id")
+    raise NotFound("there is no such stored completion", field="completion_id")
 
 
 def read_all(by: Caller, job_ids: Sequence[str]) -> list[StoredChat | None]:
@@ -110,10 +110,10 @@ def answers_to(by: Caller, chats: Sequence[StoredChat]) -> list[list[Answer] | N
 
 
 def change(by: Caller, chat: StoredChat) -> None:
-    """Keep a completion as it is now. Raises `UnknownJob` if it is gone."""
+    """Keep a completion as it is now. Raises `NotFound` if it is gone."""
     first = chat.job_ids[0]
     if not kept.change_kept(by.gateway.place_of(first), first, chat.note()):
-        raise UnknownJob("there is no such stored completion", field="completion_id")
+        raise NotFound("there is no such stored completion", field="completion_id")
 
 
 def completions(gateway: Gateway) -> CompletionList:

@@ -45,7 +45,7 @@ def with_asked(response: ResponseObject, body: ResponsesRequest | None) -> Respo
         "max_output_tokens": body.max_output_tokens, "store": body.kept,
         "text": {"format": body.form.model_dump(by_alias=True, exclude_none=True)},
         "truncation": "disabled", "previous_response_id": body.previous_response_id,
-        "service_tier": "flex" if body.service_tier == "flex" else "default",
+        "service_tier": "flex" if body.bulk else "default",
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from forebay.producers.gateway.access import Caller
+from forebay.producers.gateway.asking.asking import RESULT_S
 from forebay.producers.gateway.asking.chats import reply_of
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.openai.responses import reply
@@ -18,7 +19,7 @@ from forebay.producers.gateway.openai.responses.items import (
 )
 from forebay.producers.gateway.openai.responses.request import ResponsesRequest
 from forebay.producers.gateway.openai.responses.store import kept
-from forebay.routing.errors import EgressDenied, UnknownJob
+from forebay.routing.errors import EgressDenied, NotFound, UnknownJob
 from forebay.routing.jobs import Answer, Job
 
 FIELD = "previous_response_id"
@@ -47,7 +48,7 @@ async def conversation(by: Caller, body: ResponsesRequest) -> Conversation:
     """Return what was said before a request; nothing unless it names a response.
 
     Raises:
-        UnknownJob: There is no such response, or one before it was deleted or not stored.
+        NotFound: There is no such response, or one before it was deleted or not stored.
         InvalidRequest: A response has no answer (yet), or all of it is too long.
         Forbidden: The key may not read responses.
     """
@@ -79,11 +80,11 @@ async def _earlier(by: Caller, response_id: str) -> tuple[ResponsesRequest, Answ
     asked = await kept(by, job_id) if status else None
     if status is None or asked is None:
         words = "leads to a response that is not stored (any more)"
-        raise UnknownJob(f"{words}: send the conversation as `input`", field=FIELD)
+        raise NotFound(f"{words}: send the conversation as `input`", field=FIELD)
     if status.state != "done":
         words = f"leads to a response that is {reply.waiting(status, '')['status']}"
         raise InvalidRequest(f"{words}: it has no answer", field=FIELD)
-    return asked, await client.result(job_id, timeout=reply.RESULT_S)
+    return asked, await client.result(job_id, timeout=RESULT_S)
 
 
 def _output(response_id: str, asked: ResponsesRequest, answer: Answer[Any]) -> list[Item]:

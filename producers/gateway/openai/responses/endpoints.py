@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -11,7 +12,7 @@ from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.asking import origin
-from forebay.producers.gateway.asking.asking import ask, estimate_in, submit
+from forebay.producers.gateway.asking.asking import RESULT_S, ask, estimate_in, submit
 from forebay.producers.gateway.asking.chats import jobs, text_of
 from forebay.producers.gateway.asking.model_names import asked_of
 from forebay.producers.gateway.asking.streaming import EVENT_HEADERS, Telling
@@ -32,7 +33,7 @@ from forebay.producers.gateway.openai.responses.request import ResponsesRequest
 from forebay.producers.gateway.openai.responses.store import keep, kept
 from forebay.producers.gateway.openai.responses.stream import streamed
 from forebay.producers.gateway.wire import read, respond
-from forebay.routing.errors import ForebayError, UnknownJob
+from forebay.routing.errors import ForebayError, NotFound, UnknownJob
 from forebay.routing.jobs import Job, JobStatus
 
 MAX_ITEMS_LISTED = 100
@@ -77,7 +78,7 @@ async def create_response(request: Request) -> Response:
 
     A `completion_window` of hours makes a background response a bulk job with that deadline.
     """
-    by = await caller(request, "submit")
+    begun, by = time.time(), await caller(request, "submit")
     body = read(ResponsesRequest, await request.body())
     body.check()
     wanted, before = await asked_of(by, body.model), await conversation(by, body)
@@ -95,7 +96,8 @@ async def create_response(request: Request) -> Response:
         await keep(by, answer.id, body)
     elif answer.id == job.id:  # otherwise it is the answer of an earlier job
         by.gateway.later(by.gateway.client(by.tenant).forget(answer.id))
-    response = reply.answered(reply.empty(answer.id, body.model), answer, chat.form)
+    empty = reply.empty(answer.id, body.model, created=begun)
+    response = reply.answered(empty, answer, chat.form)
     return respond(with_asked(response, body), {**by.headers, **origin.headers([answer])})
 
 
@@ -147,7 +149,7 @@ async def list_input_items(
     await _status(by, job_id)
     body = await kept(by, job_id)
     if body is None:
-        raise UnknownJob(_NO_INPUT, field="response_id")
+        raise NotFound(_NO_INPUT, field="response_id")
     items = input_items(job_id, body)
     if order == "desc":
         items.reverse()
@@ -171,7 +173,7 @@ async def delete_response(request: Request, response_id: str) -> Response:
     by = await caller(request, "admin")
     job_id = reply.job_id_of(response_id, by.tenant)
     if not await by.gateway.client(by.tenant).forget(job_id):
-        raise UnknownJob("there is no such response", field="response_id")
+        raise NotFound("there is no such response", field="response_id")
     return respond({"id": response_id, "object": "response", "deleted": True}, {})
 
 
@@ -225,7 +227,7 @@ async def _current(by: Caller, job_id: str) -> ResponseObject:
     if status.receipt is None:
         return response
     try:
-        answer = await by.gateway.client(by.tenant).result(job_id, timeout=reply.RESULT_S)
+        answer = await by.gateway.client(by.tenant).result(job_id, timeout=RESULT_S)
         tools = body.form_of_answer() if body else form_of(text_of(answer.content))
         return reply.answered(response, answer, tools)
     except ForebayError as error:
@@ -235,8 +237,8 @@ async def _current(by: Caller, job_id: str) -> ResponseObject:
 
 
 async def _status(by: Caller, job_id: str) -> JobStatus:
-    """Return where the job of a response is. Raises `UnknownJob`."""
+    """Return where the job of a response is. Raises `NotFound`."""
     try:
         return await by.gateway.client(by.tenant).status(job_id)
     except UnknownJob:
-        raise UnknownJob("there is no such response", field="response_id") from None
+        raise NotFound("there is no such response", field="response_id") from None

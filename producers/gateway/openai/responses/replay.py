@@ -14,9 +14,8 @@ from typing import Any
 from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.asking.chats import reply_of, tokens_of
 from forebay.producers.gateway.asking.spoken import Part, Spoken
-from forebay.producers.gateway.asking.streaming import QUIET_S, Told
+from forebay.producers.gateway.asking.streaming import ALIVE, QUIET_S, Told
 from forebay.producers.gateway.asking.tools import Tools
-from forebay.producers.gateway.openai.chat_stream import ALIVE
 from forebay.producers.gateway.openai.responses.reply import ResponseObject, failed
 from forebay.producers.gateway.openai.responses.stream import Events
 from forebay.producers.gateway.text_reader import Pieces
@@ -80,7 +79,7 @@ class Replay:
                 yield part
             if ended:
                 return
-            if not await _more(future, pieces):
+            if await pieces.next(future, QUIET_S) is None and not future.done():
                 yield Part()
 
     async def _next(self, *, ended: bool) -> list[Part]:
@@ -113,12 +112,3 @@ class Replay:
         told = Told(answer, whole, rest or Part(), replaced=rest is None, calls=calls)
         gone = self._last == BEGINNING
         return list(events.end(told, gone=gone))
-
-
-async def _more(future: asyncio.Future[Any], pieces: Pieces) -> bool:
-    """Wait until there is more text, or the job has ended; return `False` if it takes long."""
-    piece = asyncio.ensure_future(pieces.get())
-    either: list[asyncio.Future[Any]] = [piece, future]
-    done, _ = await asyncio.wait(either, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED)
-    piece.cancel()
-    return bool(done)

@@ -16,11 +16,10 @@ from forebay.producers.gateway.asking.token_usage import TokenUsage, token_usage
 from forebay.producers.gateway.asking.tools import Call, Tools
 from forebay.producers.gateway.errors import fault_of
 from forebay.producers.gateway.openai.replies import ChosenLogprob, scored
-from forebay.routing.errors import ForebayError, UnknownJob
+from forebay.routing.errors import ForebayError, NotFound
 from forebay.routing.jobs import Answer, JobStatus
 from forebay.routing.receipts import TokenLogprob
 
-RESULT_S = 30.0  # how long reading the answer of an ended job may take
 _ID = re.compile(r"resp_([0-9a-f]{32})")
 ResponseState = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 _STATES: dict[str, ResponseState] = {
@@ -104,18 +103,20 @@ def job_id_of(given: str, tenant: str) -> str:
     """Return the id of the job that a response stands for.
 
     Raises:
-        UnknownJob: The text is no id of a response.
+        NotFound: The text is no id of a response.
     """
     match = _ID.fullmatch(given)
     if not match:
-        raise UnknownJob("is not the id of a response", field="response_id")
+        raise NotFound("is not the id of a response", field="response_id")
     return f"{tenant}.{match[1]}"
 
 
-def empty(job_id: str, model: str, state: ResponseState = "queued") -> ResponseObject:
-    """Return a response without an answer."""
+def empty(
+    job_id: str, model: str, state: ResponseState = "queued", *, created: float | None = None
+) -> ResponseObject:
+    """Return a response without an answer; `created` is now unless it is given."""
     return {
-        "id": response_id(job_id), "object": "response", "created_at": int(time.time()),
+        "id": response_id(job_id), "object": "response", "created_at": int(created or time.time()),
         "status": state, "background": None, "error": None, "incomplete_details": None,
         "instructions": None, "metadata": {}, "model": model, "output": [],
         "parallel_tool_calls": False, "tool_choice": "none", "tools": [], "usage": None,
@@ -149,8 +150,7 @@ def failed(base: ResponseObject, error: ForebayError) -> ResponseObject:
 
 def waiting(status: JobStatus, model: str) -> ResponseObject:
     """Return the response of a job in this state."""
-    created = int(time.time() - status.age_s)
-    return {**empty(status.id, model, _STATES[status.state]), "created_at": created}
+    return empty(status.id, model, _STATES[status.state], created=status.created)
 
 
 def output(

@@ -157,7 +157,7 @@ class ResponsesRequest(Body):
             schema=self.form.schema_of_answer(),
             tools=self.usable_tools(),
             logprobs=self.wanted_logprobs(),
-            bulk=self.service_tier == "flex" or self.window is not None,
+            bulk=self.bulk,
             metadata=self.metadata,
             fields={
                 "messages": "input", "text": "input", "max_tokens": "max_output_tokens",
@@ -188,6 +188,11 @@ class ResponsesRequest(Body):
     def kept(self) -> bool:
         """Whether the response can be fetched later; otherwise it is erased once it was sent."""
         return self.store is not False
+
+    @property
+    def bulk(self) -> bool:
+        """Whether the caller does not hurry."""
+        return self.service_tier == "flex" or self.window is not None
 
     @property
     def window(self) -> timedelta | None:

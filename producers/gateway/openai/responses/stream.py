@@ -10,10 +10,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from forebay.producers.gateway.asking.spoken import Part
-from forebay.producers.gateway.asking.streaming import EventStream, Telling, Told
+from forebay.producers.gateway.asking.streaming import ALIVE, EventStream, Telling, Told
 from forebay.producers.gateway.asking.tools import Tools
 from forebay.producers.gateway.errors import fault_of
-from forebay.producers.gateway.openai.chat_stream import ALIVE
 from forebay.producers.gateway.openai.replies import scored
 from forebay.producers.gateway.openai.responses.reply import (
     OutputCall,

@@ -14,8 +14,12 @@ from forebay.producers.async_client import AsyncClient
 from forebay.producers.bulk.running.manifest import folder_of
 from forebay.producers.bulk.running.run import BulkRun
 from forebay.routing.bulk.bulks import Bulks
+from forebay.routing.bulk.row_result import RowResult
+from forebay.routing.bulk.shards import Shards
 from forebay.routing.errors import InvalidJob, ResultTimeout, Unavailable, UnknownJob
 from forebay.routing.jobs import Classify, Job, Summarize, new_id
+from patience import until
+from shards import work_shards
 
 pytestmark = pytest.mark.slow
 
@@ -310,6 +314,26 @@ def test_a_cancelled_bulk_keeps_what_is_written_and_leaves_no_shard(client, lane
     assert states <= {b"cancelled", b"done"}
     with pytest.raises(InvalidJob, match="cancelled"):
         client.resume_bulk(bulk.id)
+
+
+def test_a_cancelled_bulk_keeps_all_answers_so_far(client, lanes, tmp_path, rows, answering):
+    """Also those of a shard that is cut short, and those of the shards that wait behind it."""
+    answering.rest()
+    out = tmp_path / "out.jsonl"
+    with client.bulk(rows, out=out, **CLASSIFY) as bulk:
+        with pytest.raises(ResultTimeout):
+            bulk.wait(0.3)
+        work_shards(lanes, "route")
+        claim = lanes.ledger.claim("local.default", shards=True)
+        first = RowResult(status="done", model="echo", content={"label": "billing"})
+        Shards(lanes.ledger).keep(claim, [first] * 3 + [None] * 47)
+        answering.go()
+        until(lambda: Bulks(lanes.ledger).get(bulk.id).over == 70)
+        bulk.cancel()
+        end = bulk.wait(60)
+    assert (end.state, end.done, end.cancelled, end.written) == ("cancelled", 73, 47, 120)
+    written = [row["status"] for row in lines(out)]
+    assert written == ["done"] * 3 + ["cancelled"] * 47 + ["done"] * 70
 
 
 def test_rows_that_may_leave_are_answered_by_bedrock_within_the_budget(client, lanes, tmp_path):

@@ -34,6 +34,8 @@ def test_a_batch_of_messages_is_answered(anthropic_client):
     batch = anthropic_client.messages.batches.create(requests=given)
     assert (batch.processing_status, batch.results_url) == ("in_progress", None)
     batch = ended(anthropic_client, batch)
+    # Without a host: a proxy in front of the gateway has another one, and the key is sent there.
+    assert batch.results_url == f"/v1/messages/batches/{batch.id}/results"
     counts = batch.request_counts
     assert (counts.succeeded, counts.errored, counts.processing) == (61, 1, 0)
     found = {

@@ -59,10 +59,10 @@ def test_a_result_that_is_missing_or_spoiled_was_lost_and_the_others_are_told(wr
 
 
 def test_requests_without_a_result_were_cancelled_if_the_batch_was(written):
-    counts, (output, errors) = written([result(1)], ChatLines(), cancelled=True)
+    counts, (output, errors) = written([result(1)], ChatLines(), without="cancelled")
     assert counts == {"completed": 1, "cancelled": 2}
     assert errors["three"]["error"]["code"] == "batch_cancelled"
-    _, (output, _) = written([result(1)], MessageLines(), cancelled=True)
+    _, (output, _) = written([result(1)], MessageLines(), without="cancelled")
     assert output["two"]["result"] == {"type": "canceled"}
 
 

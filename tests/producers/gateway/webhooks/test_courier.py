@@ -131,6 +131,14 @@ def test_nothing_is_left_of_a_tenants_last_webhook(office):
     assert office.redis.keys("fb:w*:*webhooks") == []
 
 
+def test_a_webhook_that_was_removed_meanwhile_does_not_come_back(office):
+    webhook, _ = office.store.add("acme", "https://example.com/")
+    office.store.remove("acme", webhook.id)
+    office.store.note(webhook, "HTTP 410")
+    office.store.disable(webhook)
+    assert office.redis.keys("fb:w*") == []
+
+
 def test_a_failed_delivery_is_tried_again_later_each_time(office, receiver):
     office.store.add("acme", receiver.url)
     receiver.respond = lambda: (500, {})
