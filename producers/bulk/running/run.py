@@ -235,6 +235,7 @@ class BulkRun:
             fields: dict[str, Any] = {
                 "sent": self._journal.next_start.row, "bad": self._journal.totals["bad"],
                 "written": self.written, "share": f"{self.read_share:.6f}",
+                "under_way": self._collector.rows_under_way(),
                 "rereading": "" if self.rereading is None else f"{self.rereading:.6f}",
                 "rows_per_s": "" if (rate := self.rate()) is None else f"{rate:.3f}",
             }  # fmt: skip
@@ -248,7 +249,7 @@ class BulkRun:
                 self.record = self._begin()
             if self.record.state == "paused" or self.rereading is not None:
                 self.rate = Rate()
-            self.rate.add(self.record.over)
+            self.rate.add(self.record.so_far)
 
     def _final_state(self) -> BulkState:
         totals = self._journal.totals

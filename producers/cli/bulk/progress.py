@@ -19,6 +19,7 @@ from forebay.routing.errors import counted
 LINE_EVERY_S = 5.0  # in a pipe
 MAX_EXAMPLE_CHARS = 120  # of an answer that fails a check
 BAR_WIDTH = 24
+WHOLE_FROM = 10.0  # rows a second that are shown without a fraction
 DETACHED = "detached"  # a running bulk that no process feeds
 HEADER = (
     "BULK", "STATE", "ROWS", "LOCAL", "BEDROCK", "DEGRADED", "FAILED", "BAD", "SPENT", "OUTPUT",
@@ -53,12 +54,17 @@ def line(progress: Progress) -> str:
     """Return progress in one line of about 100 characters."""
     total = "" if progress.total is None else f" of {progress.total:,}"
     share = "" if progress.share is None else f" ({progress.share:.0%})"
-    rate = f" · {progress.rows_per_s:,.0f} rows/s" if progress.rows_per_s else ""
+    rate = f" · {_rate(progress.rows_per_s)} rows/s" if progress.rows_per_s else ""
     left = f" · {span(progress.left_s)} left" if progress.left_s else ""
     state = "" if progress.state == "running" else f"{progress.state}: "
     rows = f"{state}{progress.over:,}{total} rows{share}"
     again = "" if progress.rereading is None else f" · {progress.rereading:.0%} read again"
     return f"{rows}{again}{rate}{left}{_ahead(progress)}{_ends(progress)}{_money(progress)}"
+
+
+def _rate(rows_per_s: float) -> str:
+    """Return a rate with the digits that say something."""
+    return f"{rows_per_s:,.0f}" if rows_per_s >= WHOLE_FROM else f"{rows_per_s:.2g}"
 
 
 def report_lines(progress: Progress) -> Iterator[str]:

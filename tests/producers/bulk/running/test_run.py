@@ -14,8 +14,11 @@ from forebay.producers.async_client import AsyncClient
 from forebay.producers.bulk.running.manifest import folder_of
 from forebay.producers.bulk.running.run import BulkRun
 from forebay.routing.bulk.bulks import Bulks
+from forebay.routing.bulk.row_result import RowResult
+from forebay.routing.bulk.shards import Shards
 from forebay.routing.errors import InvalidJob, ResultTimeout, Unavailable, UnknownJob
 from forebay.routing.jobs import Classify, Job, Summarize, new_id
+from shards import work_shards
 
 pytestmark = pytest.mark.slow
 
@@ -296,6 +299,25 @@ def test_a_paused_bulk_rests_until_it_is_resumed(client, lanes, rows, tmp_path, 
         assert parked
         lanes.redis.zadd("fb:later", dict.fromkeys(parked, 0))  # as if their 10 s were over
         assert bulk.wait(60).state == "done"
+
+
+def test_rows_count_while_their_shard_goes_on(client, lanes, rows, tmp_path, answering):
+    answering.rest()
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        with pytest.raises(ResultTimeout):
+            bulk.wait(0.3)
+        work_shards(lanes, "route")
+        claim = lanes.ledger.claim("local.default", shards=True)
+        kept = [RowResult(status="done", content={"label": "other"})] * 3
+        Shards(lanes.ledger).keep(claim, kept + [None] * (claim.record.rows - 3))
+        with pytest.raises(ResultTimeout):
+            bulk.wait(1.5)
+        shown = client.bulk_progress(bulk.id)
+        assert (shown.over, shown.done, shown.written) == (3, 0, 0)
+        lanes.ledger.retry(claim, "engine_busy", counted=False)
+        answering.go()
+        assert bulk.wait(60).over == 120
+    assert client.bulk_progress(bulk.id).over == 120
 
 
 def test_a_cancelled_bulk_keeps_what_is_written_and_leaves_no_shard(client, lanes, tmp_path, rows):

@@ -39,6 +39,11 @@ def test_the_line_says_how_far_how_fast_and_what_became_of_the_rows():
     )
 
 
+@pytest.mark.parametrize(("rate", "shown"), [(0.04, "0.04"), (2.35, "2.4"), (1234.5, "1,234")])
+def test_a_slow_rate_is_shown_with_its_fraction(rate, shown):
+    assert f" · {shown} rows/s" in line(progress(rows_per_s=rate))
+
+
 def test_the_line_of_an_ended_bulk_tells_what_stays_reserved():
     ended = progress(state="incomplete", over=2, spent_usd=0.5, reserved_usd=0.25, max_usd=5.0)
     assert "$0.500000 of $5.00 spent, $0.250000 reserved: some calls" in line(ended)
