@@ -580,6 +580,14 @@ local function tell_webhooks(id, job, state)
   tell_of_end(id, state, 'job')
 end
 
+-- Have the next sweep tell of a job that was cancelled while it waited: no worker sees its end.
+local function have_told_cancelled(id)
+  local untold = redis.pcall('LLEN', 'fb:cancelled')
+  if type(untold) == 'number' and untold < 1000 then
+    redis.call('LPUSH', 'fb:cancelled', id)
+  end
+end
+
 -- Return the key of the bulk that a job belongs to, if it belongs to one that is known.
 local function bulk_key(id, job)
   if job.bulk == '' or not same_tenant(id, job.bulk) then
