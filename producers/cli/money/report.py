@@ -113,4 +113,6 @@ def _report(
         found = usage_report(
             counts, calls, read_prices(prices), model, span, by=grouping, tenant=tenant
         )
+        gaps = (CallBook(one.redis).gap_ms(start_ms) for one in readers)
+        found.calls_from_s = max(gaps, default=0) / 1_000
         return found, targets([one.redis for one in readers], policy, found)
