@@ -35,6 +35,11 @@ class EgressReport:
     tokens: int = 0
     from_s: float = 0.0
 
+    @property
+    def jobs(self) -> int:
+        """Jobs that had to stay, that might leave, or that left."""
+        return self.stayed.total() + self.allowed.total() + len(self.jobs_left)
+
     def document(self) -> dict[str, Any]:
         """Return the report as JSON data."""
         names = ("tenant", "model", "region", "said", "policy")

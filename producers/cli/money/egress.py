@@ -90,6 +90,8 @@ def report(
     else:
         for line in found.lines():
             display.text(line)
+        if tenant and not found.jobs:
+            display.note(f"no job of a tenant {tenant} in this time: is the name right?")
         if found.from_s:
             display.note("older entries are not here: give exports with --file")
     if found.denied_left:

@@ -65,6 +65,8 @@ def report(
     if rows:
         total = ("total", *cells(found, found.total))
         display.table((by.upper(), *header(found)), [*rows, total])
+    elif tenant:
+        display.note(f"no job of a tenant {tenant} in this time: is the name right?")
     for name, value in (*headlines(found).items(), *_rankings(found)):
         display.text(f"{name:32}  {value}")
     for line in (line for target in reached for line in target.lines()):

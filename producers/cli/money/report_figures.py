@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from forebay.producers.cli import display
-from forebay.routing.base import NANO
 from forebay.routing.errors import counted
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 HEADER = ("JOBS", "TOKENS IN", "TOKENS OUT", "DOLLARS", "SAVED", "DEGRADED", "CACHED")
 TOP = 12  # reasons and checks that are shown
-LEAST = NANO // 10_000  # what four places can say
+LEAST = 100_000  # billionths of a dollar, which four places can say
 
 
 def document(found: UsageReport, targets: Sequence[Target]) -> dict[str, Any]:
@@ -94,4 +93,4 @@ def headlines(found: UsageReport) -> dict[str, str]:
 
 def _usd(nusd: int, sign: str = "") -> str:
     """Return billionths of a dollar as dollars with four places; what these cannot say is no 0."""
-    return f"< {sign}0.0001" if 0 < nusd < LEAST else f"{sign}{nusd / NANO:,.4f}"
+    return f"< {sign}0.0001" if 0 < nusd < LEAST else f"{sign}{nusd / 1e9:,.4f}"

@@ -57,6 +57,29 @@ def test_a_report_names_the_time_before_which_entries_were_removed(
     assert "--file" not in err
 
 
+def test_a_tenant_without_jobs_is_no_proof(forebay, calls, jobs):
+    jobs(1, egress="deny")
+    for command in (("egress", "report"), ("report",)):
+        code, _, err = forebay(*command, "--tenant", "acne")
+        assert code == 0
+        assert "no job of a tenant acne in this time: is the name right?" in err
+        assert "is the name right" not in forebay(*command, "--tenant", "acme")[2]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("egress", "report"), ("report",), ("spend", "list"), ("dead", "list"), ("jobs", "list"),
+        ("keys", "list"), ("pause", "bedrock"), ("resume", "bedrock"),
+    ],
+)  # fmt: skip
+def test_a_name_that_no_tenant_has_is_one_error(forebay, command):
+    code, out, err = forebay(*command, "--tenant", "ACME!")
+    assert (code, out) == (2, "")
+    assert "--tenant: must be lower-case letters, digits, - and _, at most 63" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_books_that_agree_are_verified(forebay, calls):
     calls("a")
     assert "1 entry, no fault; the last is 1:" in forebay("egress", "verify")[2]
