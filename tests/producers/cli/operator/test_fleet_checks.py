@@ -59,6 +59,13 @@ def test_an_unknown_fleet_is_one_error(two, forebay):
     assert "--fleet: must be one of east, west, not north" in err
 
 
+def test_a_fleet_cannot_be_named_without_a_map(forebay, monkeypatch):
+    monkeypatch.delenv("FOREBAY_FLEETS", raising=False)
+    code, out, err = forebay("doctor", "--fleet", "east")
+    assert (code, out) == (2, "")
+    assert "FOREBAY_FLEETS: is needed with --fleet" in err
+
+
 def test_a_fleet_that_cannot_be_reached_is_named_and_the_others_are_checked(two):
     address = f"redis://127.0.0.1:{free_port()}/0"
     two.path.write_text(MAP.format(west=two.urls["west"], east=address))
