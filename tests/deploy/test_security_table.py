@@ -171,6 +171,14 @@ def command(*words):
     return run
 
 
+def read_users_again(scene):
+    try:
+        scene.redis.execute_command("ACL", "LOAD")
+    except redis_py.ResponseError as error:  # this Redis has no such file
+        if "not configured to use an ACL file" not in str(error):
+            raise
+
+
 def subscribe(scene):
     with scene.redis.pubsub() as channel:
         channel.psubscribe("/0.celeryev/*")
@@ -283,6 +291,7 @@ TRIALS = {
     "receive the events of workers": [subscribe],
     "`INFO`": [command("INFO")],
     "`CONFIG GET`": [command("CONFIG", "GET", "maxmemory")],
+    "read the file of users again: `ACL LOAD`": [read_users_again],
     "end or forget scripts": [command("SCRIPT", "FLUSH")],
     "administer: `CONFIG SET`, `ACL`, `FLUSHALL`, `KEYS`, `SHUTDOWN`, `MONITOR`": [
         command("CONFIG", "SET", "maxmemory", 0), command("ACL", "LIST"), command("FLUSHALL"),
