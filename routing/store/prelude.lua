@@ -60,6 +60,8 @@
 --                                `pauses.py`. Only operators write it
 --        fb:recovered     hash    minute -> leases that ran out in it, whose jobs were given back
 --        fb:books:jobs:<hour>  hash  counts of jobs that ended in the hour; see `job_book.py`
+--        fb:books:jobs:packed:<hour>  string  the same of an hour two days ago or more; see
+--                                 `packed_hours.py`
 --        fb:books:jobs:minute:<minute>  hash  the same of the whole fleet, and what waited; see
 --                                 `job_history.py`. Kept a day
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue

@@ -16,6 +16,7 @@ import redis as redis_py
 from egress import leaving
 from forebay.routing.books.egress_log import EgressLog
 from forebay.routing.books.job_book import JobBook
+from forebay.routing.books.packed_hours import PackedHours
 from forebay.routing.errors import ForebayError, Misconfigured, UnknownJob
 from forebay.routing.jobs import new_id
 from forebay.routing.ledger.ledger import Ledger
@@ -274,6 +275,7 @@ TRIALS = {
     "write the counts of jobs": [
         lambda scene: JobBook(scene.redis, days=36_500).add({"[]": 1}, time.time()),
         lambda scene: scene.redis.hincrby("fb:books:jobs:0", "x", 9),
+        lambda scene: PackedHours(scene.redis, 36_500)._pack(0),
     ],
     "read what a tenant spent in a day": [command("HMGET", "fb:spend:day:1", "acme")],
     "look up an API key of the gateway": [lambda scene: scene.redis.hget("fb:keys", "k")],
