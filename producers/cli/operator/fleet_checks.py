@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import NO_MAP, chosen
 from forebay.routing.diagnostics import Finding, Probe
-from forebay.routing.errors import ForebayError, Misconfigured
+from forebay.routing.errors import ForebayError, Misconfigured, counted
 from forebay.routing.fleets import fence, followed_maps, map_line
 from forebay.routing.fleets.fence import Fence
 from forebay.routing.fleets.fleets import Fleets
@@ -71,7 +71,7 @@ def fleets() -> Iterator[Finding]:
         mend = "correct it; until then each process follows the last good map that it has read"
         yield Finding("fleets", "fail", str(error), mend)
         return
-    listed = f"{', '.join(sorted(found.fleets))}; {len(found.tenants):,} tenants named"
+    listed = f"{', '.join(sorted(found.fleets))}; {counted(len(found.tenants), 'tenant')} named"
     yield Finding("fleets", "ok", f"{path}: {listed}, others in {found.default}")
 
 

@@ -42,7 +42,7 @@ def test_each_fleet_is_checked_or_the_one_that_is_named(two, forebay):
     Pauses(two.redis["west"]).pause("tenant:acme", "by hand")
     every = found()
     assert every["fleets"][:2] == (
-        "ok", f"{two.path}: east, west; 1 tenants named, others in west",
+        "ok", f"{two.path}: east, west; 1 tenant named, others in west",
     )  # fmt: skip
     assert {every[f"{name}: redis"][0] for name in two.urls} == {"ok"}
     assert every["west: paused"][2] == "forebay resume tenant:acme --fleet west"
