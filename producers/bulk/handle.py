@@ -19,7 +19,7 @@ from forebay.routing.errors import ForebayError, InvalidJob, ResultTimeout
 from forebay.routing.ledger.ledger import Ledger
 
 ResultRow = dict[str, Any]
-NAMED = ("done", "failed", "expired", "cancelled", "local", "bedrock", "up", "degraded")
+NAMED = ("done", "failed", "expired", "cancelled", "local", "bedrock", "mock", "up", "degraded")
 
 
 class BulkHandle:

@@ -46,8 +46,8 @@ class BulkRecord:
         bad: rows that could not be read as requests.
         under_way: rows that are over in shards that are not, by the process that feeds the bulk.
         counters: rows by what became of them (`rows_done`, `rows_failed`, `rows_expired`,
-            `rows_cancelled`, `rows_up`, `rows_local`, `rows_bedrock`, `rows_degraded`), tokens,
-            failed checks (`check:<name>`) and errors (`error:<code>`).
+            `rows_cancelled`, `rows_up`, `rows_local`, `rows_bedrock`, `rows_mock`,
+            `rows_degraded`), tokens, failed checks (`check:<name>`) and errors (`error:<code>`).
         max_nusd, settled_nusd, reserved_nusd: its budget and its costs, in billionths of a dollar.
     """
 

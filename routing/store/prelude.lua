@@ -628,6 +628,9 @@ local function count_in_bulk(id, job, state, receipt)
     if fields.degraded ~= false then
       redis.pcall('HINCRBY', key, 'rows_degraded', 1)
     end
+    if fields.stand_in == true then
+      redis.pcall('HINCRBY', key, 'rows_mock', 1)
+    end
   elseif type(fields.error) == 'string' then
     redis.pcall('HINCRBY', key, 'error:' .. string.sub(fields.error, 1, 60), 1)
   end

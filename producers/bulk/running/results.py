@@ -14,6 +14,8 @@ from forebay.routing.bulk.row_result import PlainRows, RowResult
 from forebay.routing.jobs import Answer, Receipt
 from forebay.routing.reasons import Reason
 
+BY_MOCK = "stand_in"  # among the reasons of a row that the mock of Bedrock answered
+
 
 def of_row(number: int, key: str | None, result: RowResult) -> dict[str, Any]:
     """Return the output's row for a row that the local lane ended."""
@@ -86,7 +88,8 @@ def of_job(number: int, key: str | None, ended: Answer | Receipt) -> dict[str, A
         "cost_usd": ended.cost_nusd / NANO, "tokens_in": ended.tokens_in,
         "tokens_out": ended.tokens_out,
         "checks": [check.model_dump() for check in ended.checks],
-        "reasons": list(ended.reasons), "error": ended.error, "error_note": ended.error_note,
+        "reasons": [*ended.reasons, *([BY_MOCK] if ended.stand_in else [])],
+        "error": ended.error, "error_note": ended.error_note,
     }  # fmt: skip
 
 

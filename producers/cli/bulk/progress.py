@@ -20,6 +20,7 @@ LINE_EVERY_S = 5.0  # in a pipe
 MAX_EXAMPLE_CHARS = 120  # of an answer that fails a check
 BAR_WIDTH = 24
 WHOLE_FROM = 10.0  # rows a second that are shown without a fraction
+NO_MONEY = " by the mock: no money"
 DETACHED = "detached"  # a running bulk that no process feeds
 HEADER = (
     "BULK", "STATE", "ROWS", "LOCAL", "BEDROCK", "DEGRADED", "FAILED", "BAD", "SPENT", "OUTPUT",
@@ -75,7 +76,7 @@ def report_lines(progress: Progress) -> Iterator[str]:
     yield line(replace(progress, state="running"))
     yield (
         f"answered locally {progress.local:,}, on Bedrock {progress.bedrock:,}; "
-        f"${progress.spent_usd:.6f} spent"
+        f"${progress.spent_usd:.6f} spent{NO_MONEY if progress.mock else ''}"
     )
     if progress.checks:
         yield f"failed checks: {_counted(progress.checks)}"
@@ -96,6 +97,7 @@ def estimate_lines(found: Estimate) -> Iterator[str]:
     yield (
         f"the whole: at most {span(found.whole_s)}, at the {found.rows_per_s:,.1f} rows/s of the "
         f"sample (full batches are faster); ${found.whole_usd:.6f} on Bedrock"
+        f"{NO_MONEY if found.mocked else ''}"
     )
     shares = {
         "local": found.local, "Bedrock": found.bedrock, "degraded": found.degraded,
@@ -130,7 +132,8 @@ def cells(progress: Progress) -> list[str]:
     return [
         progress.id, _state(progress), f"{progress.over:,}/{total}", f"{progress.local:,}",
         f"{progress.bedrock:,}", f"{progress.degraded:,}", f"{progress.failed:,}",
-        f"{progress.bad:,}", f"${progress.spent_usd:.6f}", progress.out,
+        f"{progress.bad:,}", f"${progress.spent_usd:.6f}{' mock' if progress.mock else ''}",
+        progress.out,
     ]  # fmt: skip
 
 
@@ -186,7 +189,7 @@ def _money(progress: Progress) -> str:
         return ""
     limit = "" if progress.max_usd is None else f" of ${progress.max_usd:.2f}"
     whole = "" if progress.projected_usd is None else f", ${progress.projected_usd:.6f} projected"
-    spent = f" · ${progress.spent_usd:.6f}{limit} spent{whole}"
+    spent = f" · ${progress.spent_usd:.6f}{limit} spent{NO_MONEY if progress.mock else ''}{whole}"
     if progress.state not in ENDED or not progress.reserved_usd:
         return spent
     return f"{spent}, ${progress.reserved_usd:.6f} reserved: some calls had no whole answer"

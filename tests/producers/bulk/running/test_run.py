@@ -346,10 +346,12 @@ def test_rows_that_may_leave_are_answered_by_bedrock_within_the_budget(client, l
     assert end.reserved_usd == 0
     found = lines(tmp_path / "out.jsonl")
     up = [row for row in found if row["lane"] == "bedrock"]
-    assert len(up) == end.bedrock
+    assert len(up) == end.bedrock == end.mock
+    assert all("stand_in" in row["reasons"] for row in up)
     assert sum(row["cost_usd"] for row in up) == pytest.approx(end.spent_usd)
     stayed = [row for row in found if row["lane"] != "bedrock"]
     assert all("budget_spent" in row["reasons"] for row in stayed)
+    assert not any("stand_in" in row["reasons"] for row in stayed)
 
 
 def test_rows_by_egress_of_their_own_travel_apart(client, lanes, tmp_path):

@@ -50,6 +50,15 @@ def test_the_line_of_an_ended_bulk_tells_what_stays_reserved():
     assert "reserved" not in line(progress(spent_usd=0.5, reserved_usd=0.25))
 
 
+def test_what_the_mock_billed_is_called_no_money():
+    mocked = progress(spent_usd=0.5, bedrock=2, mock=2)
+    for shown in (line(mocked), list(report_lines(mocked))[2]):
+        assert "$0.500000 spent by the mock: no money" in shown
+    assert "$0.500000 mock" in cells(mocked)
+    real = progress(spent_usd=0.5, bedrock=2)
+    assert not any("mock" in each for each in (line(real), *report_lines(real), *cells(real)))
+
+
 def test_a_running_bulk_that_no_process_feeds_is_detached():
     lines = list(report_lines(progress(fed=False, over=5)))
     assert lines[0] == f"bulk {BULK}: detached"
