@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from forebay.producers.bulk.outputs.columns import BY_MOCK
 from forebay.producers.bulk.rows import BadRow, TemplatedRow
-from forebay.producers.bulk.running.results import BY_MOCK
 from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.template import Template
 from forebay.producers.bulk.validated import validated_rows

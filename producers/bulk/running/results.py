@@ -8,13 +8,12 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from forebay.producers.bulk.outputs.columns import BY_MOCK
 from forebay.producers.bulk.outputs.output import JsonLines, ResultRow
 from forebay.routing.base import NANO
 from forebay.routing.bulk.row_result import PlainRows, RowResult
 from forebay.routing.jobs import Answer, Receipt
 from forebay.routing.reasons import Reason
-
-BY_MOCK = "stand_in"  # among the reasons of a row that the mock of Bedrock answered
 
 
 def of_row(number: int, key: str | None, result: RowResult) -> dict[str, Any]:
