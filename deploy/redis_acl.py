@@ -4,8 +4,9 @@
 
 writes `FOLDER/users.acl` for `aclfile` in redis.conf, with digests of the passwords, and
 `FOLDER/passwords.txt`, one line for each user. Existing passwords are kept. To add a tenant, run it
-again with all tenants, copy the file and run `ACL LOAD`. With `--url redis://HOST:PORT/DATABASE` it
-also writes `FOLDER/USER.env` for each user: the setting FOREBAY_REDIS_URL with the user's password.
+again with all tenants, copy the file and run `ACL LOAD` as `operator`. With
+`--url redis://HOST:PORT/DATABASE` it also writes `FOLDER/USER.env` for each user: the setting
+FOREBAY_REDIS_URL with the user's password.
 
 Scripts cannot bypass these rules: Redis checks the caller's rights for each command in a script.
 """
@@ -142,7 +143,7 @@ ROLES: Mapping[str, str] = {
     ),
     "flower": f"{WATCH} {EVENTS} {EVENT_CHANNELS} (+llen {QUEUES})",
     "gateway": GATEWAY,
-    "operator": "+@all -@dangerous +info +config|get +acl|log ~* &*",
+    "operator": "+@all -@dangerous +info +config|get +acl|log +acl|load ~* &*",
 }
 
 

@@ -181,7 +181,7 @@ _MESSAGES = {
 }  # fmt: skip
 _NOISE = re.compile(r"^Value error, |^\w+ (?=should )| after validation")
 _OUR_NAME = re.compile(r"[a-z][a-z_]{0,30}")
-_FORMS = {
+FORMS = {
     TENANT: "must be lower-case letters, digits, - and _, at most 63, and begin with a letter or "
     "a digit",
     r"^[a-z0-9][a-z0-9_-]{0,40}$": "must be lower-case letters, digits, - and _, at most 41, and "
@@ -229,7 +229,7 @@ def _field_error(line: ErrorDetails) -> FieldError:
     message = _NOISE.sub("", line["msg"]).replace("should ", "must ", 1)
     message = _MESSAGES.get(line["type"], message)
     if line["type"] == "string_pattern_mismatch":
-        message = _FORMS.get(line["ctx"]["pattern"], message)
+        message = FORMS.get(line["ctx"]["pattern"], message)
     return FieldError(path, line["type"], message)
 
 

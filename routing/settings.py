@@ -25,7 +25,7 @@ class EnvironmentSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix="FOREBAY_", frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
     @model_validator(mode="before")

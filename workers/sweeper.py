@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from forebay.routing.books.job_history import History
+from forebay.routing.books.packed_hours import PackedHours
 from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import SWEEP
 from forebay.routing.ledger.claim import Claim
@@ -37,6 +38,7 @@ class Sweeper:
         self._ledger = ledger
         self._observers = observers
         self._history, self._sampled_at = History(ledger.redis), float("-inf")
+        self._hours = PackedHours(ledger.redis, ledger.settings.books_days)
         self._cursor = 0  # of the walk over all records that `repair` makes in steps
         self._counted = b"{}"  # bytes of answers to come, as counted in that walk so far
         self._closed = threading.Event()
@@ -72,11 +74,12 @@ class Sweeper:
         return repaired
 
     def _remember(self) -> None:
-        """Keep the figures of this minute for the history of the last day."""
+        """Keep the figures of this minute for a day, and pack an hour of the book of jobs."""
         if time.monotonic() - self._sampled_at > SAMPLE_S:
             self._sampled_at = time.monotonic()
             try:
                 self._history.sample()
+                self._hours.pack()
             except ForebayError as error:
                 log.warning("cannot write: %s", error, extra=event(Event.HISTORY_AWAY))
 

@@ -19,7 +19,7 @@ from forebay.routing.errors import ForebayError, InvalidJob, ResultTimeout
 from forebay.routing.ledger.ledger import Ledger
 
 ResultRow = dict[str, Any]
-NAMED = ("done", "failed", "expired", "cancelled", "local", "bedrock", "up", "degraded")
+NAMED = ("done", "failed", "expired", "cancelled", "local", "bedrock", "mock", "up", "degraded")
 
 
 class BulkHandle:
@@ -184,7 +184,7 @@ def progress_of(
     per_s = record.rows_per_s if rows_per_s is None and record.fed else rows_per_s
     per_s = None if record.state == "paused" else per_s
     written = record.written if written is None else written
-    over = max(record.over, written)
+    over = max(record.so_far, written)
     left = None if record.total is None else max(0, record.total - over)
     left = left if record.state == "running" else None
     spent, seen = record.settled_nusd, max(1, over)

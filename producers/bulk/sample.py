@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from forebay.producers.bulk.outputs.columns import BY_MOCK
 from forebay.producers.bulk.rows import BadRow, TemplatedRow
 from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.template import Template
@@ -46,6 +47,7 @@ class Estimate:
             are full all the time.
         whole_s: seconds for the whole at that rate.
         whole_usd: dollars for the whole.
+        mocked: the mock of Bedrock answered rows, so the dollars are no money.
         local, bedrock, degraded, failed: shares of the sample.
         checks: how many answers failed each check, the most frequent first.
         errors: how many rows have no answer for each reason, the most frequent first.
@@ -65,6 +67,7 @@ class Estimate:
     checks: Mapping[str, int]
     errors: Mapping[str, int]
     examples: Mapping[str, list[dict[str, Any]]]
+    mocked: bool = False
 
 
 def validate(
@@ -129,6 +132,7 @@ def estimate(found: Validation, results: Iterator[dict[str, Any]]) -> Estimate:
         rows_per_s=rate,
         whole_s=found.rows / rate if rate else 0.0,
         whole_usd=sum(row["cost_usd"] for row in rows) / count * found.rows,
+        mocked=any(BY_MOCK in row["reasons"] for row in rows),
         local=sum(row["lane"] == "local" for row in rows) / count,
         bedrock=sum(row["lane"] == "bedrock" for row in rows) / count,
         degraded=sum(row["degraded"] for row in rows) / count,

@@ -12,6 +12,21 @@ def option(name: str, metavar: str, words: str, **more: Any) -> Any:
     return typer.Option(name, metavar=metavar, help=words, **more)
 
 
+def tenant_option(words: str) -> Any:
+    """Return an option that takes the name of a tenant, which cannot be another than one has."""
+    return option("--tenant", "NAME", words, callback=_checked_tenant)
+
+
+def _checked_tenant(name: str | None) -> str | None:
+    import re  # noqa: PLC0415 - help answers at once
+
+    from forebay.routing.base import FORMS, TENANT  # noqa: PLC0415 - as above
+
+    if name is not None and not re.fullmatch(TENANT, name):
+        raise typer.BadParameter(FORMS[TENANT], param_hint="--tenant")
+    return name
+
+
 def flag(name: str, words: str) -> Any:
     """Return an option that takes no value."""
     return typer.Option(name, help=words)

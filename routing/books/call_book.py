@@ -17,7 +17,7 @@ from forebay.routing.books.egress_entry import is_elsewhere
 from forebay.routing.errors import InvalidJob
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.prices import Usage
-from forebay.routing.store.connection import decoded, entries_of, reaching_redis
+from forebay.routing.store.connection import decoded, entries_of, reaching_redis, text_of
 
 State = Literal["open", "settled", "released"]
 
@@ -89,6 +89,24 @@ class CallBook:
             (record for record in found.values() if since_ms <= record.at_ms < end),
             key=lambda record: (record.at_ms, record.id),
         )
+
+    def gap_ms(self, since_ms: int) -> int:
+        """Return since when the book has all calls, if it lacks some that came later than this.
+
+        Returns:
+            That time in Unix milliseconds; 0 if no call is missing.
+
+        Raises:
+            Unavailable: Redis cannot be reached.
+        """
+        with reaching_redis():
+            if not self._redis.exists(_STREAM):
+                return 0
+            stream: Any = self._redis.xinfo_stream(_STREAM)
+        first = stream["first-entry"]
+        begins = int(text_of(first[0]).partition("-")[0]) if first else 0
+        removed = stream.get("entries-added", 0) > stream["length"]
+        return begins if removed and begins > since_ms else 0
 
     def closed(self, since_ms: int = 0) -> Iterator[CallRecord]:
         """Yield the entries of calls that were closed since then, the oldest first."""

@@ -10,9 +10,9 @@ import redis
 
 from forebay.routing.books import job_history
 from forebay.routing.books.job_counts import of_all_tenants, without_tenant
-from forebay.routing.store.connection import clock_of, decoded, reaching_redis
+from forebay.routing.books.packed_hours import HOUR_S, hour_key, packed_key, unpacked
+from forebay.routing.store.connection import clock_of, reaching_redis
 
-HOUR_S = 3_600
 #: Counts of one hour. Past it, tenants that are new in this hour are counted together.
 MAX_FIELDS = 20_000
 _READ_AT_ONCE = 200
@@ -55,7 +55,7 @@ class JobBook:
         with reaching_redis():
             seconds = int(clock_of(self._redis) if at_s is None else at_s)
             hour = seconds // HOUR_S * HOUR_S
-            key = f"fb:books:jobs:{hour}"
+            key = hour_key(hour)
             full = int(self._redis.hlen(key)) > MAX_FIELDS
             pipe = self._redis.pipeline(transaction=False)
             for name, number in counts.items():
@@ -77,9 +77,10 @@ class JobBook:
             with reaching_redis():
                 pipe = self._redis.pipeline(transaction=False)
                 for hour in page:
-                    pipe.hgetall(f"fb:books:jobs:{hour}")
-                books = pipe.execute()
-            for hour, book in zip(page, books, strict=True):
-                for name, number in sorted(decoded(book).items()):
+                    pipe.hgetall(hour_key(hour))
+                    pipe.get(packed_key(hour))
+                books = iter(pipe.execute())
+            for hour, counts, packed in zip(page, books, books, strict=True):
+                for name, number in sorted(unpacked(counts, packed).items()):
                     what, *of = json.loads(name)
-                    yield Count(hour, what, tuple(of), int(number))
+                    yield Count(hour, what, tuple(of), number)

@@ -15,6 +15,7 @@ from forebay.routing.base import NANO
 from forebay.routing.books.call_book import CallRecord
 from forebay.routing.books.job_book import Count
 from forebay.routing.books.job_counts import JobGroup
+from forebay.routing.lanes import BEDROCK
 from forebay.routing.limits.prices import Prices, Usage
 
 By = Literal["lane", "kind", "tenant", "model", "day"]
@@ -25,12 +26,19 @@ NO_ANSWER, MOCK = "no answer", "mock"
 
 @dataclass(slots=True)
 class Sums:
-    """What some jobs came to. `nusd` is money, in billionths of a dollar; `mock_nusd` is not."""
+    """What some jobs came to, in billionths of a dollar.
+
+    Attributes:
+        nusd: what their answers cost.
+        paid_nusd: what all their calls cost, those of audits and of answers not used included.
+        mock_nusd: what the mock billed for their answers, which is no money.
+    """
 
     jobs: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     nusd: int = 0
+    paid_nusd: int = 0
     mock_nusd: int = 0
     degraded: int = 0
     cached: int = 0
@@ -46,8 +54,9 @@ class Sums:
         """Return the sums as JSON data, with money in dollars."""
         return {
             "jobs": self.jobs, "tokens_in": self.tokens_in, "tokens_out": self.tokens_out,
-            "usd": self.nusd / NANO, "mock_usd": self.mock_nusd / NANO,
-            "degraded": self.degraded, "cached": self.cached, "saved_usd": self.saved_nusd / NANO,
+            "usd": self.nusd / NANO, "paid_usd": self.paid_nusd / NANO,
+            "mock_usd": self.mock_nusd / NANO, "degraded": self.degraded, "cached": self.cached,
+            "saved_usd": self.saved_nusd / NANO,
         }  # fmt: skip
 
 
@@ -74,6 +83,8 @@ class UsageReport:
         over_time: by the start of an hour or a day (Unix seconds), then by lane.
         calls: real calls by purpose: how many, and what they cost in billionths of a dollar.
         open_nusd: reserved for calls whose outcome is not known.
+        mock_nusd: what the mock billed for all its calls.
+        calls_from_s: since when all calls are known, in Unix seconds; older ones were removed.
         reasons: why jobs went up; checks: the checks that answers failed.
         audits: results of audits: agreed and not; the mock's are left out.
         paced: by tenant, the jobs that a target is about.
@@ -93,6 +104,7 @@ class UsageReport:
     calls: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     open_nusd: int = 0
     mock_nusd: int = 0
+    calls_from_s: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
     checks: Counter[str] = field(default_factory=Counter)
     audits: Counter[bool] = field(default_factory=Counter)
@@ -107,6 +119,11 @@ class UsageReport:
     def unused_nusd(self) -> int:
         """What calls cost whose answers failed their checks, or whose jobs were gone by then."""
         return max(0, self.paid_nusd - self.calls.get("audit", [0, 0])[1] - self.total.nusd)
+
+    @property
+    def mock_unused_nusd(self) -> int:
+        """What the mock billed for audits, and for answers that were not used."""
+        return max(0, self.mock_nusd - self.total.mock_nusd)
 
     @property
     def all_frontier_nusd(self) -> int:
@@ -133,7 +150,17 @@ class UsageReport:
             "A job is priced at the mean length of the jobs that are counted with it.",
             "Hardware and electricity are not in it: `forebay tco` has them.",
             "What the mock of Bedrock billed is no money, and its answers save nothing.",
+            *([gap_in_calls(self.calls_from_s)] if self.calls_from_s else []),
         ]
+
+
+def gap_in_calls(from_s: float) -> str:
+    """Return what is missing if the book of calls begins only then."""
+    begins = datetime.fromtimestamp(from_s, UTC).isoformat(timespec="seconds")
+    return (
+        f"Calls before {begins} are MISSING here: Redis keeps about FOREBAY_BOOKS_CALLS of them; "
+        "`forebay spend export` from cron keeps all."
+    )
 
 
 def usage_report(
@@ -207,6 +234,13 @@ def _add_call(report: UsageReport, call: CallRecord) -> None:
         entry = report.calls[call.purpose]
         entry[0] += 1
         entry[1] += call.settled_nusd
+        report.total.paid_nusd += call.settled_nusd
+        keys = {
+            "lane": BEDROCK, "tenant": call.tenant, "model": call.model,
+            "day": _day(call.at_ms // 1_000),
+        }  # fmt: skip
+        if report.by in keys:  # a call does not say of which kind its job is
+            report.groups[keys[report.by]].paid_nusd += call.settled_nusd
 
 
 def _saved(sums: Sums, prices: Prices, frontier: str) -> int:

@@ -45,9 +45,10 @@ class BulkRecord:
         sent: rows that were read so far, and put on the ledger if they could be.
         written: rows that are in the output.
         bad: rows that could not be read as requests.
+        under_way: rows that are over in shards that are not, by the process that feeds the bulk.
         counters: rows by what became of them (`rows_done`, `rows_failed`, `rows_expired`,
-            `rows_cancelled`, `rows_up`, `rows_local`, `rows_bedrock`, `rows_degraded`), tokens,
-            failed checks (`check:<name>`) and errors (`error:<code>`).
+            `rows_cancelled`, `rows_up`, `rows_local`, `rows_bedrock`, `rows_mock`,
+            `rows_degraded`), tokens, failed checks (`check:<name>`) and errors (`error:<code>`).
         max_nusd, settled_nusd, reserved_nusd: its budget and its costs, in billionths of a dollar.
     """
 
@@ -63,6 +64,7 @@ class BulkRecord:
     sent: int = 0
     written: int = 0
     bad: int = 0
+    under_way: int = 0
     counters: Mapping[str, int] = field(default_factory=dict)
     max_nusd: int | None = None
     settled_nusd: int = 0
@@ -73,6 +75,11 @@ class BulkRecord:
         """Rows that have ended, one way or another; bad rows have ended when they were read."""
         ends = ("rows_done", "rows_failed", "rows_expired", "rows_cancelled")
         return self.bad + sum(self.counters.get(name, 0) for name in ends)
+
+    @property
+    def so_far(self) -> int:
+        """Rows that have ended, also those in shards that go on, if a process looks at these."""
+        return self.over + (self.under_way if self.fed else 0)
 
 
 class Bulks:
@@ -170,7 +177,7 @@ _NOT_COUNTERS = frozenset(
     {"state", "created", "about", "share", "rereading", "rows_per_s", "fed_at"}
 )
 _NUMBERS = frozenset(
-    {"total", "sent", "written", "bad", "max_nusd", "settled_nusd", "reserved_nusd"}
+    {"total", "sent", "written", "bad", "under_way", "max_nusd", "settled_nusd", "reserved_nusd"}
 )
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from forebay.routing.bulk.row_result import PlainRows, RowResult, pack_rows, plain_rows, unpack_rows
-from forebay.routing.bulk.shard import Shard, parse_shard
+from forebay.routing.bulk.shard import MAX_ROWS, Shard, parse_shard
 from forebay.routing.errors import (
     CallerError,
     EgressDenied,
@@ -23,11 +23,13 @@ from forebay.routing.ledger.admission import ANSWER_BYTES, VECTOR_BYTES, NewJob
 from forebay.routing.ledger.claim import Claim, unsealed
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.reader import check_stream
-from forebay.routing.ledger.record import ENDED, Record, stored
+from forebay.routing.ledger.record import ENDED, Record, fields_of, stored
 from forebay.routing.ledger.transitions import Transitions
+from forebay.routing.store.connection import text_of
 from forebay.routing.store.encryption import Seal
 from forebay.routing.tracing import traceparent
 
+MAX_DIGITS = 9  # of a number of rows
 ROW_ANSWER_BYTES = 64  # of one row's answer in words, compressed with those of other rows
 
 
@@ -98,7 +100,22 @@ class Shards:
 
     def keep(self, claim: Claim, results: Sequence[RowResult | None]) -> None:
         """Keep the results so far with a shard that is being worked, in case its worker dies."""
-        self._ledger.keep_draft(claim, self._ledger.seal.close(pack_rows(results)))
+        over = sum(result is not None for result in results)
+        self._ledger.keep_draft(claim, self._ledger.seal.close(pack_rows(results)), over)
+
+    def rows_over(self, shard_ids: Sequence[str]) -> list[int]:
+        """Return of each shard how many rows were over when a worker kept them last.
+
+        Workers keep them every few seconds. It is 0 of a shard that has ended itself.
+
+        Raises:
+            Unavailable: Redis cannot be reached.
+        """
+        found = fields_of(self._transitions, shard_ids, ["state", "rows_over"])
+        return [
+            0 if text_of(state or b"") in ENDED else min(MAX_ROWS, _number(over))
+            for state, over in found
+        ]
 
     def settle(
         self,
@@ -174,6 +191,12 @@ def kept_results(claim: Claim, rows: int) -> list[RowResult | None]:
     except ValueError:
         return [None] * rows
     return kept if len(kept) == rows else [None] * rows
+
+
+def _number(text: bytes | None) -> int:
+    """Return a number that a record should hold; 0 if it holds none."""
+    digits = text or b""
+    return int(digits) if digits.isdigit() and len(digits) <= MAX_DIGITS else 0
 
 
 def _envelope(shard: Shard) -> dict[str, str]:

@@ -6,7 +6,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from forebay.routing.books.job_book import HOUR_S, JobBook
+from forebay.routing.books.job_book import JobBook
+from forebay.routing.books.packed_hours import HOUR_S
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.overview.all_jobs import AllJobs
 from forebay.routing.overview.job_filter import JobFilter

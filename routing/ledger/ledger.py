@@ -246,9 +246,10 @@ class Ledger(LedgerUpkeep):
         state: JobState = reply.decode()
         return state
 
-    def keep_draft(self, claim: Claim, draft: bytes) -> None:
-        """Keep this sealed answer with the job until it ends; an empty one removes what is kept."""
-        self._transitions.run("keep_draft", claim.id, claim.token, draft)
+    def keep_draft(self, claim: Claim, draft: bytes, rows_over: int | None = None) -> None:
+        """Keep this sealed answer, of that many rows, until the job ends; an empty one is none."""
+        over = () if rows_over is None else (rows_over,)
+        self._transitions.run("keep_draft", claim.id, claim.token, draft, *over)
 
     def settle(self, claim: Claim, result: Answer | Receipt) -> JobState:
         """End a job with its answer, or with the receipt of its failure.

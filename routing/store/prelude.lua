@@ -60,6 +60,8 @@
 --                                `pauses.py`. Only operators write it
 --        fb:recovered     hash    minute -> leases that ran out in it, whose jobs were given back
 --        fb:books:jobs:<hour>  hash  counts of jobs that ended in the hour; see `job_book.py`
+--        fb:books:jobs:packed:<hour>  string  the same of an hour two days ago or more; see
+--                                 `packed_hours.py`
 --        fb:books:jobs:minute:<minute>  hash  the same of the whole fleet, and what waited; see
 --                                 `job_history.py`. Kept a day
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
@@ -580,6 +582,14 @@ local function tell_webhooks(id, job, state)
   tell_of_end(id, state, 'job')
 end
 
+-- Have the next sweep tell of a job that was cancelled while it waited: no worker sees its end.
+local function have_told_cancelled(id)
+  local untold = redis.pcall('LLEN', 'fb:cancelled')
+  if type(untold) == 'number' and untold < 1000 then
+    redis.call('LPUSH', 'fb:cancelled', id)
+  end
+end
+
 -- Return the key of the bulk that a job belongs to, if it belongs to one that is known.
 local function bulk_key(id, job)
   if job.bulk == '' or not same_tenant(id, job.bulk) then
@@ -617,6 +627,9 @@ local function count_in_bulk(id, job, state, receipt)
     redis.pcall('HINCRBY', key, fields.lane == 'bedrock' and 'rows_bedrock' or 'rows_local', 1)
     if fields.degraded ~= false then
       redis.pcall('HINCRBY', key, 'rows_degraded', 1)
+    end
+    if fields.stand_in == true then
+      redis.pcall('HINCRBY', key, 'rows_mock', 1)
     end
   elseif type(fields.error) == 'string' then
     redis.pcall('HINCRBY', key, 'error:' .. string.sub(fields.error, 1, 60), 1)

@@ -107,6 +107,19 @@ def test_a_producer_that_cancels_a_shard_keeps_the_answers_so_far_and_writes_non
                 producer.rename(source, f"fb:answer:{shard_id}x")
 
 
+def test_a_producer_can_run_a_bulk_of_its_tenant_and_see_how_far_it_is(urls):
+    with as_tenant(urls, "acme") as client:
+        texts = ["[[echo: delay=0.5]] We met at noon."] * 3
+        with client.bulk(texts, kind="summarize") as bulk:
+            assert len(list(bulk)) == 3
+            assert client.bulk_progress(bulk.id).over == 3
+
+
+def test_the_operator_has_the_users_read_again(urls):
+    assert user(urls, "operator").acl_load()
+    assert user(urls, "operator").ping()
+
+
 def test_the_fence_holds_a_producer_whose_tenant_has_moved(urls):
     operator, producer = user(urls, "operator"), user(urls, "producer-globex")
     operator.set("fb:moved:globex", "east draining")

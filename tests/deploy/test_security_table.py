@@ -16,6 +16,7 @@ import redis as redis_py
 from egress import leaving
 from forebay.routing.books.egress_log import EgressLog
 from forebay.routing.books.job_book import JobBook
+from forebay.routing.books.packed_hours import PackedHours
 from forebay.routing.errors import ForebayError, Misconfigured, UnknownJob
 from forebay.routing.jobs import new_id
 from forebay.routing.ledger.ledger import Ledger
@@ -171,6 +172,14 @@ def command(*words):
     return run
 
 
+def read_users_again(scene):
+    try:
+        scene.redis.execute_command("ACL", "LOAD")
+    except redis_py.ResponseError as error:  # this Redis has no such file
+        if "not configured to use an ACL file" not in str(error):
+            raise
+
+
 def subscribe(scene):
     with scene.redis.pubsub() as channel:
         channel.psubscribe("/0.celeryev/*")
@@ -266,6 +275,7 @@ TRIALS = {
     "write the counts of jobs": [
         lambda scene: JobBook(scene.redis, days=36_500).add({"[]": 1}, time.time()),
         lambda scene: scene.redis.hincrby("fb:books:jobs:0", "x", 9),
+        lambda scene: PackedHours(scene.redis, 36_500)._pack(0),
     ],
     "read what a tenant spent in a day": [command("HMGET", "fb:spend:day:1", "acme")],
     "look up an API key of the gateway": [lambda scene: scene.redis.hget("fb:keys", "k")],
@@ -283,6 +293,7 @@ TRIALS = {
     "receive the events of workers": [subscribe],
     "`INFO`": [command("INFO")],
     "`CONFIG GET`": [command("CONFIG", "GET", "maxmemory")],
+    "read the file of users again: `ACL LOAD`": [read_users_again],
     "end or forget scripts": [command("SCRIPT", "FLUSH")],
     "administer: `CONFIG SET`, `ACL`, `FLUSHALL`, `KEYS`, `SHUTDOWN`, `MONITOR`": [
         command("CONFIG", "SET", "maxmemory", 0), command("ACL", "LIST"), command("FLUSHALL"),

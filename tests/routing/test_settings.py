@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.status.settings import StatusSettings
@@ -67,3 +68,10 @@ def test_a_mistake_says_what_the_value_must_be(monkeypatch, cls, variable, value
     monkeypatch.setenv(variable, value)
     with pytest.raises(Misconfigured, match=f"^{variable}: {message}"):
         read(cls)
+
+
+def test_a_misspelled_setting_is_an_error_and_another_partys_variable_is_none(monkeypatch):
+    monkeypatch.setenv("FOREBAY_OF_A_LATER_VERSION", "1")
+    assert Settings(lease_s=3).lease_s == 3
+    with pytest.raises(ValidationError, match="redis_ulr"):
+        Settings(redis_ulr="redis://elsewhere")

@@ -26,7 +26,7 @@ from forebay.workers.telemetry.outbox import Outbox
 #: The fields of a receipt that a monitor shows, the most telling first.
 SHOWN = (
     "error", "error_field", "lane", "model", "degraded", "cached", "tokens_in", "tokens_out",
-    "cost_usd", "attempts", "queued_s", "worked_s",
+    "cost_usd", "stand_in", "attempts", "queued_s", "worked_s",
 )  # fmt: skip
 
 

@@ -62,6 +62,7 @@ class JobLog:
             return
         name = Event.JOB_AUDITED if receipt.reason == "audit" else _ENDS[receipt.status]
         made: Fields = (("model", receipt.model), ("cost_usd", receipt.cost_usd))
+        made += (("stand_in", True),) if receipt.stand_in else ()
         self._say(
             _INFO, name, record, receipt.reason or receipt.status, made if receipt.model else ()
         )

@@ -109,7 +109,8 @@ def _record_life(record: Record, receipt: Receipt) -> None:
         gen_ai__usage__input_tokens=receipt.tokens_in,
         gen_ai__usage__output_tokens=receipt.tokens_out,
         forebay__cost_usd=receipt.cost_usd, forebay__degraded=receipt.degraded,
-        forebay__cached=receipt.cached, forebay__reason=receipt.reason or None,
+        forebay__stand_in=receipt.stand_in or None, forebay__cached=receipt.cached,
+        forebay__reason=receipt.reason or None,
     )  # fmt: skip
 
 

@@ -12,6 +12,9 @@ RESULT_COLUMNS = (
     "tokens_in", "tokens_out", "checks", "reasons", "error", "error_note",
 )  # fmt: skip
 
+#: Among the reasons of a row that the mock of Bedrock answered.
+BY_MOCK = "stand_in"
+
 #: What is known of each bad row.
 BAD_ROW_COLUMNS = ("file", "row", "line", "column", "reason", "key")
 

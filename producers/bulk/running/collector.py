@@ -43,6 +43,16 @@ class Collector:
         """The shards that have not ended."""
         return len(self._parts)
 
+    def rows_under_way(self) -> int:
+        """Return how many rows are over in shards that have not ended.
+
+        Raises:
+            Unavailable: Redis cannot be reached.
+        """
+        over = self._shards.rows_over(list(self._parts))
+        parts = (part for _, part in self._parts.values())
+        return sum(min(len(part.rows), rows) for part, rows in zip(parts, over, strict=True))
+
     def awaited(self) -> list[str]:
         """Return the shards and jobs that have not ended."""
         return [*self._parts, *self._jobs]

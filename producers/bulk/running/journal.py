@@ -57,6 +57,12 @@ class Journal:
             journal._replay(line)
         return journal
 
+    @property
+    def unanswered(self) -> int:
+        """Rows that have no answer, or a degraded one since the budget was spent."""
+        totals = self.totals
+        return totals["rows"] - totals["rows_done"] + totals["bad"] + totals["rows_over_budget"]
+
     def fed(self, blocks: Iterable[FedBlock]) -> None:
         """Record blocks that are about to be put on the ledger."""
         lines = []

@@ -33,6 +33,7 @@ class Progress:
         done, failed, expired, cancelled: rows by how they ended. These counts and those below are
             read about once a second, so they may be behind `over` and `written`.
         local, bedrock: rows by the lane of their answer.
+        mock: rows that the mock of Bedrock answered: what these cost is no money.
         up: rows that wait for an answer from Bedrock.
         degraded: rows whose answer is degraded.
         rows_per_s: rows that ended in a second, over the last minute; `None` if not known yet.
@@ -65,6 +66,7 @@ class Progress:
     cancelled: int = 0
     local: int = 0
     bedrock: int = 0
+    mock: int = 0
     up: int = 0
     degraded: int = 0
     rows_per_s: float | None = None

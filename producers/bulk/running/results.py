@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from forebay.producers.bulk.outputs.columns import BY_MOCK
 from forebay.producers.bulk.outputs.output import JsonLines, ResultRow
 from forebay.routing.base import NANO
 from forebay.routing.bulk.row_result import PlainRows, RowResult
@@ -86,7 +87,8 @@ def of_job(number: int, key: str | None, ended: Answer | Receipt) -> dict[str, A
         "cost_usd": ended.cost_nusd / NANO, "tokens_in": ended.tokens_in,
         "tokens_out": ended.tokens_out,
         "checks": [check.model_dump() for check in ended.checks],
-        "reasons": list(ended.reasons), "error": ended.error, "error_note": ended.error_note,
+        "reasons": [*ended.reasons, *([BY_MOCK] if ended.stand_in else [])],
+        "error": ended.error, "error_note": ended.error_note,
     }  # fmt: skip
 
 

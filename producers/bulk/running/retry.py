@@ -28,7 +28,7 @@ ROWS_PER_WRITE = 500
 #: Counters of a bulk's record that a retry counts again, beside the errors.
 COUNTERS = (
     "rows_done", "rows_failed", "rows_expired", "rows_cancelled", "rows_local", "rows_bedrock",
-    "rows_degraded",
+    "rows_degraded", "rows_mock",
 )  # fmt: skip
 
 

@@ -234,6 +234,7 @@ class BulkRun:
             fields: dict[str, Any] = {
                 "sent": self._journal.next_start.row, "bad": self._journal.totals["bad"],
                 "written": self.written, "share": f"{self.read_share:.6f}",
+                "under_way": self._collector.rows_under_way(),
                 "rereading": "" if self.rereading is None else f"{self.rereading:.6f}",
                 "rows_per_s": "" if (rate := self.rate()) is None else f"{rate:.3f}",
             }  # fmt: skip
@@ -247,12 +248,7 @@ class BulkRun:
                 self.record = self._begin()
             if self.record.state == "paused" or self.rereading is not None:
                 self.rate = Rate()
-            self.rate.add(self.record.over)
-
-    def _final_state(self) -> BulkState:
-        totals = self._journal.totals
-        unanswered = totals["rows"] - totals["rows_done"] + totals["bad"]
-        return "incomplete" if unanswered or totals["rows_over_budget"] else "done"
+            self.rate.add(self.record.so_far)
 
     def _end(self) -> None:
         """Give the outputs their final form, and the bulk its final state."""
@@ -264,7 +260,7 @@ class BulkRun:
         if (then := self.manifest.fingerprint) is not None:
             self.input_change = self.source.changed_since(then)
         self._at_end()
-        state = self._final_state()
+        state: BulkState = "incomplete" if self._journal.unanswered else "done"
         patiently(partial(self._bulks.update, self.manifest.id, state=state), patience_s=PATIENCE_S)
         self.record = replace(self.record, state=state)
 

@@ -106,6 +106,8 @@ class DelimitedSource(TextSource):
         if record.cells is None or record.mistake:
             raise InvalidJob(f"{place} {record.mistake}", field=self.name)
         names = _like_names(record.cells)
+        if names[0].lower().startswith("sep=") and not any(names[1:]):
+            raise InvalidJob(f"{place} is Excel's 'sep=': remove that line", field=self.name)
         check_header(names, file=self.name)
         return Header(names, Position(record.end, 0, record.last), delimiter)
 

@@ -20,6 +20,8 @@ from forebay.routing.overview.percentage import percentage
 LINE_EVERY_S = 5.0  # in a pipe
 MAX_EXAMPLE_CHARS = 120  # of an answer that fails a check
 BAR_WIDTH = 24
+WHOLE_FROM = 10.0  # rows a second that are shown without a fraction
+NO_MONEY = " by the mock: no money"
 DETACHED = "detached"  # a running bulk that no process feeds
 HEADER = (
     "BULK", "STATE", "ROWS", "LOCAL", "BEDROCK", "DEGRADED", "FAILED", "BAD", "SPENT", "OUTPUT",
@@ -54,12 +56,17 @@ def line(progress: Progress) -> str:
     """Return progress in one line of about 100 characters."""
     total = "" if progress.total is None else f" of {progress.total:,}"
     share = "" if progress.share is None else f" ({percentage(progress.share)})"
-    rate = f" · {progress.rows_per_s:,.0f} rows/s" if progress.rows_per_s else ""
+    rate = f" · {_rate(progress.rows_per_s)} rows/s" if progress.rows_per_s else ""
     left = f" · {span(progress.left_s)} left" if progress.left_s else ""
     state = "" if progress.state == "running" else f"{progress.state}: "
     rows = f"{state}{progress.over:,}{total} rows{share}"
     again = "" if progress.rereading is None else f" · {percentage(progress.rereading)} read again"
     return f"{rows}{again}{rate}{left}{_ahead(progress)}{_ends(progress)}{_money(progress)}"
+
+
+def _rate(rows_per_s: float) -> str:
+    """Return a rate with the digits that say something."""
+    return f"{rows_per_s:,.0f}" if rows_per_s >= WHOLE_FROM else f"{rows_per_s:.2g}"
 
 
 def report_lines(progress: Progress) -> Iterator[str]:
@@ -70,7 +77,7 @@ def report_lines(progress: Progress) -> Iterator[str]:
     yield line(replace(progress, state="running"))
     yield (
         f"answered locally {progress.local:,}, on Bedrock {progress.bedrock:,}; "
-        f"${progress.spent_usd:.6f} spent"
+        f"${progress.spent_usd:.6f} spent{NO_MONEY if progress.mock else ''}"
     )
     if progress.checks:
         yield f"failed checks: {_counted(progress.checks)}"
@@ -91,6 +98,7 @@ def estimate_lines(found: Estimate) -> Iterator[str]:
     yield (
         f"the whole: at most {span(found.whole_s)}, at the {found.rows_per_s:,.1f} rows/s of the "
         f"sample (full batches are faster); ${found.whole_usd:.6f} on Bedrock"
+        f"{NO_MONEY if found.mocked else ''}"
     )
     shares = {
         "local": found.local, "Bedrock": found.bedrock, "degraded": found.degraded,
@@ -125,7 +133,8 @@ def cells(progress: Progress) -> list[str]:
     return [
         progress.id, _state(progress), f"{progress.over:,}/{total}", f"{progress.local:,}",
         f"{progress.bedrock:,}", f"{progress.degraded:,}", f"{progress.failed:,}",
-        f"{progress.bad:,}", f"${progress.spent_usd:.6f}", progress.out,
+        f"{progress.bad:,}", f"${progress.spent_usd:.6f}{' mock' if progress.mock else ''}",
+        progress.out,
     ]  # fmt: skip
 
 
@@ -181,7 +190,7 @@ def _money(progress: Progress) -> str:
         return ""
     limit = "" if progress.max_usd is None else f" of ${progress.max_usd:.2f}"
     whole = "" if progress.projected_usd is None else f", ${progress.projected_usd:.6f} projected"
-    spent = f" · ${progress.spent_usd:.6f}{limit} spent{whole}"
+    spent = f" · ${progress.spent_usd:.6f}{limit} spent{NO_MONEY if progress.mock else ''}{whole}"
     if progress.state not in ENDED or not progress.reserved_usd:
         return spent
     return f"{spent}, ${progress.reserved_usd:.6f} reserved: some calls had no whole answer"

@@ -11,7 +11,7 @@ from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
 from forebay.producers.cli.gateway.spans import read_span
 from forebay.producers.cli.operator.readers import open_readers
-from forebay.producers.cli.options import Json, argument, group, option
+from forebay.producers.cli.options import Json, argument, group, option, tenant_option
 from forebay.routing.errors import Misconfigured, NotFound
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Owner = Annotated[
         "--tenant", "NAME", "Whose jobs the key is for. Default: FOREBAY_TENANT, else `default`."
     ),
 ]
-OfTenant = Annotated[str | None, option("--tenant", "NAME", "Only keys of this tenant.")]
+OfTenant = Annotated[str | None, tenant_option("Only keys of this tenant.")]
 KeyId = Annotated[str, argument("ID", "The id of the key, as `list` shows it.")]
 Name = Annotated[str, option("--name", "NAME", "What you call the key.")]
 Scopes = Annotated[

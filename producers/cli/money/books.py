@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.operator.spans import between
 
@@ -42,8 +43,12 @@ def calls_of_fleets(
 def calls_of_fleet(reader: LedgerReader, since: str, until: str | None) -> list[CallRecord]:
     """Return the calls of a span of time in one fleet."""
     from forebay.routing.books.call_book import CallBook
+    from forebay.routing.books.usage_report import gap_in_calls
     from forebay.routing.overview.all_jobs import for_operators
 
     start, end = between(since, until)
+    book = CallBook(reader.redis)
     with for_operators():
-        return CallBook(reader.redis).calls(int(start * 1_000), int(end * 1_000))
+        if gap_ms := book.gap_ms(int(start * 1_000)):
+            display.note(gap_in_calls(gap_ms / 1_000))
+        return book.calls(int(start * 1_000), int(end * 1_000))

@@ -14,6 +14,7 @@ from forebay.producers.cli.money.options import Tenant
 from forebay.producers.cli.operator.readers import open_reader
 from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json, group, option
+from forebay.routing.errors import counted
 
 if TYPE_CHECKING:
     from forebay.routing.books.egress_entry import Entry
@@ -30,7 +31,7 @@ Exported = Annotated[
     option(
         "--file",
         "FILE",
-        "Also check entries of this export, which Redis may have removed. Repeat it.",
+        "Also read entries of this export, which Redis may have removed. Repeat it.",
     ),
 ]
 Kept = Annotated[
@@ -62,7 +63,12 @@ app = group("Report, verify or export what left the building.")
 
 @app.command()
 def report(
-    *, since: Since = "30d", until: Until = None, tenant: Tenant = None, as_json: Json = False
+    *,
+    since: Since = "30d",
+    until: Until = None,
+    tenant: Tenant = None,
+    file: Exported = None,
+    as_json: Json = False,
 ) -> None:
     """Say that no job left that had to stay, and what left and why."""
     from forebay.routing.books.egress_report import egress_report
@@ -73,13 +79,21 @@ def report(
     with for_operators():
         redis = open_reader().redis
         counts = JobBook(redis).read(start, end)
-        entries = _log().read(int(start * 1_000))
-        found = egress_report(entries, counts, until_ms=int(end * 1_000), tenant=tenant)
+        since_ms, until_ms = int(start * 1_000), int(end * 1_000)
+        kept = _entries(file, []) if file else _log().read(since_ms)
+        oldest = next(iter(kept if isinstance(kept, list) else _log().read()), None)
+        found = egress_report(
+            kept, counts, oldest=oldest, since_ms=since_ms, until_ms=until_ms, tenant=tenant
+        )
     if as_json:
         display.document(found.document())
     else:
         for line in found.lines():
             display.text(line)
+        if tenant and not found.jobs:
+            display.note(f"no job of a tenant {tenant} in this time: is the name right?")
+        if found.from_s:
+            display.note("older entries are not here: give exports with --file")
     if found.denied_left:
         raise typer.Exit(1)
 
@@ -136,7 +150,7 @@ def export(*, out: Out, as_json: Json = False) -> None:
     if as_json:
         display.document({"added": len(new)})
     else:
-        display.note(f"{len(new):,} entries added to {out}")
+        display.note(f"{_entries_counted(new)} added to {out}")
 
 
 @app.command()
@@ -262,6 +276,10 @@ def _print_faults(faults: list[Fault], entries: list[Entry], head: Head) -> None
     end = f"the last is {head.seq}:{head.hash}" if head.seq else "nothing was ever written"
     if faults:
         listed = ", ".join(f"{number} {code}" for code, number in sorted(codes.items()))
-        display.note(f"{len(entries):,} entries, {len(faults):,} faults: {listed}")
+        display.note(f"{_entries_counted(entries)}, {counted(len(faults), 'fault')}: {listed}")
     else:
-        display.note(f"{len(entries):,} entries, no fault; {end}")
+        display.note(f"{_entries_counted(entries)}, no fault; {end}")
+
+
+def _entries_counted(entries: list[Entry]) -> str:
+    return "1 entry" if len(entries) == 1 else f"{len(entries):,} entries"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from forebay.producers.cli.options import option
+from forebay.producers.cli.options import option, tenant_option
 
-Tenant = Annotated[str | None, option("--tenant", "NAME", "Only this tenant.")]
+Tenant = Annotated[str | None, tenant_option("Only this tenant.")]
 Model = Annotated[str | None, option("--model", "ID", "Only this model.")]
 Out = Annotated[
     Path | None,

@@ -65,6 +65,8 @@ def report(
     if rows:
         total = ("total", *cells(found, found.total))
         display.table((by.upper(), *header(found)), [*rows, total])
+    elif tenant:
+        display.note(f"no job of a tenant {tenant} in this time: is the name right?")
     for name, value in (*headlines(found).items(), *_rankings(found)):
         display.text(f"{name:32}  {value}")
     for line in (line for target in reached for line in target.lines()):
@@ -113,4 +115,6 @@ def _report(
         found = usage_report(
             counts, calls, read_prices(prices), model, span, by=grouping, tenant=tenant
         )
+        gaps = (CallBook(one.redis).gap_ms(start_ms) for one in readers)
+        found.calls_from_s = max(gaps, default=0) / 1_000
         return found, targets([one.redis for one in readers], policy, found)

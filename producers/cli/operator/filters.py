@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from forebay.producers.cli import display
-from forebay.producers.cli.options import option
+from forebay.producers.cli.options import option, tenant_option
 
 if TYPE_CHECKING:
     from forebay.routing.overview.job_filter import JobFilter
@@ -29,10 +29,8 @@ States = Annotated[
 Queue = Annotated[str | None, option("--queue", "NAME", "Only this queue.")]
 Tenant = Annotated[
     str | None,
-    option(
-        "--tenant",
-        "NAME",
-        "Only this tenant. Default: FOREBAY_TENANT, else all, for the operator's Redis user.",
+    tenant_option(
+        "Only this tenant. Default: FOREBAY_TENANT, else all, for the operator's Redis user."
     ),
 ]
 Kind = Annotated[str | None, option("--kind", "KIND", "Only this kind.")]

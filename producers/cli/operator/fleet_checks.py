@@ -8,9 +8,9 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from forebay.producers.cli import display
-from forebay.producers.cli.operator.readers import chosen
+from forebay.producers.cli.operator.readers import NO_MAP, chosen
 from forebay.routing.diagnostics import Finding, Probe
-from forebay.routing.errors import ForebayError, Misconfigured
+from forebay.routing.errors import ForebayError, Misconfigured, counted
 from forebay.routing.fleets import fence, followed_maps, map_line
 from forebay.routing.fleets.fence import Fence
 from forebay.routing.fleets.fleets import Fleets
@@ -36,14 +36,15 @@ def in_each_fleet(checks: Iterable[Probe]) -> list[Probe]:
     Raises:
         Misconfigured: There is no fleet of the name that the command line gives.
     """
-    path = read_settings().fleets
+    path, name = read_settings().fleets, chosen.get()
     if path is None:
+        if name is not None:
+            raise Misconfigured(NO_MAP, field="FOREBAY_FLEETS")
         return list(checks)
     try:
         known = sorted(MapFile(path).current().fleets)
     except Misconfigured:  # the check of the map says it
         return []
-    name = chosen.get()
     if name is not None and name not in known:
         raise Misconfigured(f"must be one of {', '.join(known)}, not {name}", field="--fleet")
     return [_in_fleet(each, check) for check in checks for each in ([name] if name else known)]
@@ -70,7 +71,7 @@ def fleets() -> Iterator[Finding]:
         mend = "correct it; until then each process follows the last good map that it has read"
         yield Finding("fleets", "fail", str(error), mend)
         return
-    listed = f"{', '.join(sorted(found.fleets))}; {len(found.tenants):,} tenants named"
+    listed = f"{', '.join(sorted(found.fleets))}; {counted(len(found.tenants), 'tenant')} named"
     yield Finding("fleets", "ok", f"{path}: {listed}, others in {found.default}")
 
 

@@ -12,7 +12,7 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import open_reader
-from forebay.producers.cli.options import Json, argument, option, ungrouped
+from forebay.producers.cli.options import Json, argument, option, tenant_option, ungrouped
 
 PAUSE_HELP = """Hold back a lane, kind, tenant or model. Without a name, list them.
 
@@ -36,7 +36,7 @@ What = Annotated[
     str | None, argument("NAME", "A lane, kind, tenant or model. Without it, list them.")
 ]
 Name = Annotated[str, argument("NAME", "What was paused.")]
-ForTenant = Annotated[str | None, option("--tenant", "NAME", "With bedrock: for this tenant only.")]
+ForTenant = Annotated[str | None, tenant_option("With bedrock: for this tenant only.")]
 Reason = Annotated[str, option("--reason", "TEXT", "Why, for others to read.")]
 
 app = ungrouped()

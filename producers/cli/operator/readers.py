@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SINGLE = ""  # the name of the only fleet
 
+NO_MAP = "is needed with --fleet: name the map"
+
 #: The fleet that the command line names.
 chosen: ContextVar[str | None] = ContextVar("fleet", default=None)
 
@@ -71,7 +73,7 @@ def settings_by_fleet() -> dict[str, Settings]:
     base, name = read_settings(), chosen.get()
     if base.fleets is None:
         if name is not None:
-            raise Misconfigured("is needed with --fleet: name the map", field="FOREBAY_FLEETS")
+            raise Misconfigured(NO_MAP, field="FOREBAY_FLEETS")
         return {SINGLE: base}
     found = map_file(base.fleets).current()
     return {each: found.settings(each, base) for each in ([name] if name else sorted(found.fleets))}

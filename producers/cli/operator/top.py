@@ -27,6 +27,7 @@ from forebay.routing.overview.workers import SeenWorker, emptied_at
 
 PIPED = 120  # columns in a pipe or a file, unless COLUMNS says how many
 WITH_LANE = 100  # columns from which on dead jobs have a column for it; their ids come first
+WITH_CHANGE = 72  # columns from which the growth of queues has room beside their names
 WIDE = 140  # columns from which on the tables stand side by side
 MAX_TENANTS = 6
 CENT = NANO // 100
@@ -62,8 +63,9 @@ def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
 
 def screen(now: Snapshot, before: Snapshot | None, width: int) -> RenderableType:
     """Return the screen: one column of tables, or two if there is room."""
-    left: list[RenderableType] = [_queues(now, before), *_delayed(now), _workers(now)]
     room = width if width < WIDE else width // 2
+    queues = _queues(now, before, with_change=room >= WITH_CHANGE)
+    left: list[RenderableType] = [queues, *_delayed(now), _workers(now)]
     right: list[RenderableType] = [_money(now), _failures(now, with_lane=room >= WITH_LANE)]
     if width < WIDE:
         return Group(_head(now), *left, *right)
@@ -121,10 +123,11 @@ def _head(now: Snapshot) -> Text:
     return head.append(f"\npaused: {', '.join(now.paused)}", "bold yellow") if now.paused else head
 
 
-def _queues(now: Snapshot, before: Snapshot | None) -> Table:
+def _queues(now: Snapshot, before: Snapshot | None, *, with_change: bool) -> Table:
     """Return the table of queues; a queue with jobs and no worker is red."""
+    change = ["CHANGE/s"] if with_change else []
     table = _table(
-        "QUEUE", "INTERACTIVE", "BULK", "SHARDS", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS"
+        "QUEUE", "INTERACTIVE", "BULK", "SHARDS", *change, "OLDEST", "RUNNING", "WORKERS"
     )
     earlier = {line.queue: line for line in before.queues} if before else {}
     for line in now.queues:
@@ -134,7 +137,7 @@ def _queues(now: Snapshot, before: Snapshot | None) -> Table:
         unserved, late = waiting and not line.workers, line.oldest_s > LATE_S
         table.add_row(
             _name(line.queue), *(f"{line.waiting[name]:,}" for name in CLASSES),
-            _change(line, earlier.get(line.queue), now, before),
+            *([_change(line, earlier.get(line.queue), now, before)] if with_change else []),
             display.duration(line.oldest_s) if line.oldest_s else "",
             f"{line.running:,}", f"{len(line.workers)}",
             style="red" if unserved else "yellow" if late else "",

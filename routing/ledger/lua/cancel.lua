@@ -9,12 +9,9 @@ end
 if ended(job.state) then
   return 0
 end
-local MAX_UNTOLD = 1000
 finish(id, job, 'cancelled', retention_ms, 'error', 'cancelled',
   'error_note', 'somebody cancelled it')
--- No worker sees the end of a job that waits: the next sweep tells of it.
-local untold = job.state == 'waiting' and redis.pcall('LLEN', 'fb:cancelled')
-if type(untold) == 'number' and untold < MAX_UNTOLD then
-  redis.call('LPUSH', 'fb:cancelled', id)
+if job.state == 'waiting' then
+  have_told_cancelled(id)
 end
 return 1

@@ -251,6 +251,7 @@ local function set_aside(id, job, bulk, large)
     fail_used_up(id, job, retention_ms, job.error)
   elseif bulk == 'cancelled' then
     finish(id, job, 'cancelled', retention_ms, 'error', 'cancelled')
+    have_told_cancelled(id)
   elseif bulk == 'paused' then
     redis.call('ZADD', 'fb:later', now_ms() + PARKED_MS, id)
   else

@@ -217,6 +217,23 @@ def test_a_worker_goes_on_with_the_results_of_one_that_died(lanes):
     assert second.content == {"label": "other"}
 
 
+def test_rows_of_a_shard_that_goes_on_are_told(lanes, redis):
+    made = shard("a billing question", "no login here", "else")
+    put(lanes.ledger, made)
+    work_shards(lanes, "route")
+    shards, claim = Shards(lanes.ledger), lanes.ledger.claim("local.default", shards=True)
+    assert shards.rows_over([made.id, new_id("acme")]) == [0, 0]
+    known = RowResult(status="done", content={"label": "other"})
+    shards.keep(claim, [None, known, known])
+    assert shards.rows_over([made.id]) == [2]
+    for forged in ("-1", "9" * 5_000, "two"):
+        redis.hset(f"fb:job:{made.id}", "rows_over", forged)
+        assert shards.rows_over([made.id]) == [0]
+    lanes.ledger.retry(claim, "engine_busy", counted=False)
+    work_shards(lanes)
+    assert shards.rows_over([made.id]) == [0], "it has ended, and its bulk counts it"
+
+
 def test_a_deadline_that_passes_ends_the_rows_as_expired(lanes):
     made = shard("a billing question", "another")
     put(lanes.ledger, made)

@@ -10,6 +10,7 @@ import pytest
 from celery.events.state import State
 
 from forebay.routing.broker.app import celery_app
+from forebay.routing.bulk.bulks import Bulks
 from forebay.routing.errors import BadAnswer, Expired
 from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdict
 from forebay.routing.ledger.ledger import Ledger
@@ -17,12 +18,14 @@ from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Answered, Audited, Escalated, Failed, Retry, Routed
+from forebay.workers.runtime.recording import record
 from forebay.workers.sweeper import Sweeper
 from forebay.workers.telemetry import outbox
 from forebay.workers.telemetry.celery_events import CeleryEvents
 from forebay.workers.telemetry.job_log import JobLog
 from ledger_jobs import BELL
 from patience import until
+from shards import put, shard
 
 CANARY = "kanarie"
 HOLD_S = outbox.HOLD_S
@@ -184,6 +187,21 @@ def test_a_job_that_was_cancelled_while_it_waited_is_revoked_after_the_next_swee
     told = [record.fields["job"] for record in caplog.records if record.event == "job.cancelled"]
     assert told == [waiting]
     assert not ledger.redis.exists("fb:cancelled")
+
+
+def test_a_shard_of_a_cancelled_bulk_is_revoked_and_no_retry(ledger, monitor, worker):
+    made = shard("a billing question")
+    put(ledger, made)
+    claim, local = ledger.claim("route", shards=True), worker("local1@here")
+    Bulks(ledger).set_state(made.bulk, "cancelled")
+    local.finished(claim, record(ledger, claim, Retry("cancelled", counted=False)))
+    until(lambda: made.id in monitor.tasks and monitor.tasks[made.id].state == "RETRY")
+    assert ledger.claim("route", shards=True) is None
+    sweeper = Sweeper(ledger, [worker("sweeper1@here")])
+    try:
+        until(lambda: monitor.tasks[made.id].state == "REVOKED", 20)
+    finally:
+        sweeper.close()
 
 
 def test_no_job_stays_a_retry_after_another_worker_has_answered_it(

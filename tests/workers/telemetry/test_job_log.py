@@ -10,7 +10,8 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
 from forebay.workers.runtime.claims.in_flight import InFlight
-from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Retry, Routed
+from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Recorded, Retry, Routed
+from forebay.workers.telemetry.celery_events import receipt_text
 from forebay.workers.telemetry.job_log import JobLog
 from ledger_jobs import BELL
 
@@ -31,6 +32,21 @@ OUTCOMES = {
     "bad_answer: no label fits": Failed(BadAnswer("no label fits")),
     "done": answered,
 }
+
+
+@pytest.mark.parametrize("by_mock", [True, False])
+def test_what_the_mock_answered_is_marked_in_the_log_and_in_flower(redis, caplog, by_mock):
+    caplog.set_level("INFO")
+    ledger = Ledger(redis, Settings(), BELL)
+    ledger.create([Job(tenant="acme", egress="allow", request=Summarize(text=CANARY))])
+    made = {"status": "done", "lane": "bedrock", "model": "tiny", "cost_nusd": 1_000}
+    claim = ledger.claim("route")
+    heading = claim.record.heading()
+    answer = Answer(**heading | made, content=Summary(text=CANARY), stand_in=by_mock)
+    JobLog().finished(claim, Recorded(claim.id, Answered(answer), "done", answer.receipt))
+    (line,) = [r for r in caplog.records if r.name.endswith("job_log")]
+    assert getattr(line, "fields", {}).get("stand_in", False) is by_mock
+    assert ("stand_in" in receipt_text(answer.receipt)) is by_mock
 
 
 @pytest.mark.parametrize(("said", "outcome"), OUTCOMES.items(), ids=list(OUTCOMES))

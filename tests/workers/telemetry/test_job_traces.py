@@ -103,6 +103,7 @@ def test_one_trace_leads_from_the_submit_to_the_answer_of_bedrock(traced):
     ended = by_name["forebay.job"].attributes
     assert (ended["forebay.state"], ended["forebay.answered_by"]) == ("done", "bedrock")
     assert ended["forebay.cost_usd"] > 0
+    assert ended["forebay.stand_in"] is True, "the mock answered, so its cost is no money"
 
 
 def test_a_request_to_the_gateway_continues_its_callers_trace(traced):

@@ -149,7 +149,8 @@ class JobMetrics:
 
     def _answer(self, kind: str, lane: str, receipt: Receipt, tenant: str) -> None:
         """Count how the answer of a job was made."""
-        model, cost_usd = self._model(receipt.model or ""), receipt.cost_usd
+        model = self._model(receipt.model or "")
+        cost_usd = 0.0 if receipt.stand_in else receipt.cost_usd  # the mock's is no money
         self._tokens.add(lane, model, "in", amount=receipt.tokens_in)
         self._tokens.add(lane, model, "out", amount=receipt.tokens_out)
         if receipt.tokens_cached:

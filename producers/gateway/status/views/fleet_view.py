@@ -119,6 +119,11 @@ class FleetView:
     pauses: tuple[Pause, ...]
 
     @property
+    def mocked(self) -> bool:
+        """Whether the fleet calls the mock of Bedrock, so that what was spent is no money."""
+        return self.fleet is not None and self.fleet.mocked
+
+    @property
     def queues(self) -> tuple[QueueLine, ...]:
         """The queues that hold jobs."""
         lines = self.fleet.queues if self.fleet else ()

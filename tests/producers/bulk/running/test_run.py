@@ -302,6 +302,25 @@ def test_a_paused_bulk_rests_until_it_is_resumed(client, lanes, rows, tmp_path, 
         assert bulk.wait(60).state == "done"
 
 
+def test_rows_count_while_their_shard_goes_on(client, lanes, rows, tmp_path, answering):
+    answering.rest()
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        with pytest.raises(ResultTimeout):
+            bulk.wait(0.3)
+        work_shards(lanes, "route")
+        claim = lanes.ledger.claim("local.default", shards=True)
+        kept = [RowResult(status="done", content={"label": "other"})] * 3
+        Shards(lanes.ledger).keep(claim, kept + [None] * (claim.record.rows - 3))
+        with pytest.raises(ResultTimeout):
+            bulk.wait(1.5)
+        shown = client.bulk_progress(bulk.id)
+        assert (shown.over, shown.done, shown.written) == (3, 0, 0)
+        lanes.ledger.retry(claim, "engine_busy", counted=False)
+        answering.go()
+        assert bulk.wait(60).over == 120
+    assert client.bulk_progress(bulk.id).over == 120
+
+
 def test_a_cancelled_bulk_keeps_what_is_written_and_leaves_no_shard(client, lanes, tmp_path, rows):
     out = tmp_path / "out.jsonl"
     bulk = client.bulk(rows, out=out, **CLASSIFY)
@@ -348,10 +367,12 @@ def test_rows_that_may_leave_are_answered_by_bedrock_within_the_budget(client, l
     assert end.reserved_usd == 0
     found = lines(tmp_path / "out.jsonl")
     up = [row for row in found if row["lane"] == "bedrock"]
-    assert len(up) == end.bedrock
+    assert len(up) == end.bedrock == end.mock
+    assert all("stand_in" in row["reasons"] for row in up)
     assert sum(row["cost_usd"] for row in up) == pytest.approx(end.spent_usd)
     stayed = [row for row in found if row["lane"] != "bedrock"]
     assert all("budget_spent" in row["reasons"] for row in stayed)
+    assert not any("stand_in" in row["reasons"] for row in stayed)
 
 
 def test_rows_by_egress_of_their_own_travel_apart(client, lanes, tmp_path):

@@ -163,6 +163,7 @@ def test_a_cell_of_any_size_below_the_limit_is_read(read):
         (b"\n\n", "has no header: the first line must name the columns"),
         (b"id,body\n", "has no rows: it must have at least one"),
         (b"id,body,id\n1,x,2\n", "columns 1 and 3 are both named 'id': rename one of them"),
+        (b"sep=;\r\nid;body\r\n1;x\r\n", "line 1, the header, is Excel's 'sep=': remove that line"),
         (b"id, id\n1,x\n", "columns 1 and 2 are both named 'id': rename one of them"),
         (b",\n1,x\n", "has no names of columns: give them in the header"),
         (b"id,\xff\n1,x\n", "line 1, the header, is not UTF-8 text: save the file as UTF-8"),

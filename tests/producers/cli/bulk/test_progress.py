@@ -39,10 +39,24 @@ def test_the_line_says_how_far_how_fast_and_what_became_of_the_rows():
     )
 
 
+@pytest.mark.parametrize(("rate", "shown"), [(0.04, "0.04"), (2.35, "2.4"), (1234.5, "1,234")])
+def test_a_slow_rate_is_shown_with_its_fraction(rate, shown):
+    assert f" · {shown} rows/s" in line(progress(rows_per_s=rate))
+
+
 def test_the_line_of_an_ended_bulk_tells_what_stays_reserved():
     ended = progress(state="incomplete", over=2, spent_usd=0.5, reserved_usd=0.25, max_usd=5.0)
     assert "$0.500000 of $5.00 spent, $0.250000 reserved: some calls" in line(ended)
     assert "reserved" not in line(progress(spent_usd=0.5, reserved_usd=0.25))
+
+
+def test_what_the_mock_billed_is_called_no_money():
+    mocked = progress(spent_usd=0.5, bedrock=2, mock=2)
+    for shown in (line(mocked), list(report_lines(mocked))[2]):
+        assert "$0.500000 spent by the mock: no money" in shown
+    assert "$0.500000 mock" in cells(mocked)
+    real = progress(spent_usd=0.5, bedrock=2)
+    assert not any("mock" in each for each in (line(real), *report_lines(real), *cells(real)))
 
 
 def test_a_running_bulk_that_no_process_feeds_is_detached():

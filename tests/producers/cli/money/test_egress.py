@@ -36,8 +36,54 @@ def test_a_report_of_content_that_nobody_allowed_to_leave_fails(forebay, redis):
     assert "1 OF THEM LEFT" in out
 
 
+def test_a_report_names_the_time_before_which_entries_were_removed(
+    forebay, calls, jobs, redis, tmp_path
+):
+    path = tmp_path / "egress.jsonl"
+    jobs(1, egress="deny")
+    calls("a", "b", "c")
+    assert "3 entries added" in forebay("egress", "export", "--out", str(path))[2]
+    redis.xtrim("fb:egress:log", maxlen=1, approximate=False)
+    code, out, err = forebay("egress", "report")
+    assert code == 0
+    assert "1 job had to stay (egress deny): none of them left, by the entries since 20" in out
+    assert "1 did, in 1 call" in out
+    assert "give exports with --file" in err
+    assert json.loads(forebay("egress", "report", "--json")[1])["entries_from"]
+    assert "entries since" not in forebay("egress", "report", "--since", "0s")[1], "none is missing"
+    _, out, err = forebay("egress", "report", "--file", str(path))
+    assert "none of them left." in out
+    assert "3 did, in 3 calls" in out
+    assert "--file" not in err
+
+
+def test_a_tenant_without_jobs_is_no_proof(forebay, calls, jobs):
+    jobs(1, egress="deny")
+    for command in (("egress", "report"), ("report",)):
+        code, _, err = forebay(*command, "--tenant", "acne")
+        assert code == 0
+        assert "no job of a tenant acne in this time: is the name right?" in err
+        assert "is the name right" not in forebay(*command, "--tenant", "acme")[2]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("egress", "report"), ("report",), ("spend", "list"), ("dead", "list"), ("jobs", "list"),
+        ("keys", "list"), ("pause", "bedrock"), ("resume", "bedrock"),
+    ],
+)  # fmt: skip
+def test_a_name_that_no_tenant_has_is_one_error(forebay, command):
+    code, out, err = forebay(*command, "--tenant", "ACME!")
+    assert (code, out) == (2, "")
+    assert "--tenant: must be lower-case letters, digits, - and _, at most 63" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_books_that_agree_are_verified(forebay, calls):
-    calls("a", "b")
+    calls("a")
+    assert "1 entry, no fault; the last is 1:" in forebay("egress", "verify")[2]
+    calls("b")
     code, out, err = forebay("egress", "verify")
     assert (code, out) == (0, "")
     assert "2 entries, no fault; the last is 2:" in err

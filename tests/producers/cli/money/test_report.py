@@ -64,6 +64,39 @@ def test_the_rows_and_what_stands_below_paid_add_up_to_what_was_paid(forebay, bo
     assert order[first : first + 4] == [*heads, "all on the frontier"]
 
 
+@pytest.mark.parametrize("by", ["lane", "tenant", "model", "day"])
+def test_rows_say_what_was_paid_for_them_if_it_is_more_than_their_answers(
+    forebay, books, calls, by
+):
+    calls("its-answer-failed-its-checks", tenant="beta")
+    found = report(forebay, "--by", by)
+    assert sum(sums["paid_usd"] for sums in found["groups"].values()) == found["paid_usd"]
+    assert found["total"]["paid_usd"] == found["paid_usd"] > found["total"]["usd"]
+    if by == "tenant":
+        assert found["groups"]["beta"]["paid_usd"] == COST / 1e9
+    assert "PAID" in forebay("report", "--by", by)[1].splitlines()[0]
+    assert "PAID" not in forebay("report", "--by", "kind")[1]
+
+
+def test_what_the_mock_billed_beyond_its_answers_stands_apart(forebay, calls, jobs):
+    jobs(1, lane="bedrock", model=HAIKU, stand_in=True, nusd=COST)
+    calls("used", stand_in=True)
+    assert report(forebay)["mock_unused_usd"] == 0
+    calls("audit", stand_in=True, purpose="audit")
+    found = report(forebay)
+    assert (found["paid_usd"], found["total"]["paid_usd"], found["saved_usd"]) == (0, 0, 0)
+    assert found["mock_unused_usd"] == COST / 1e9
+    lines = forebay("report")[1].splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("billed by the mock"))
+    assert lines[first + 1].startswith("of it audits, answers not used")
+
+
+def test_money_that_four_places_cannot_say_is_not_shown_as_none(forebay, jobs, calls):
+    jobs(1, lane="bedrock", model=HAIKU, nusd=20_000)
+    lines = forebay("report")[1].splitlines()
+    assert [" < 0.0001 " in line for line in lines[:3]] == [False, True, True]
+
+
 def test_what_was_saved_is_the_frontiers_price_of_local_answers_less_audits(forebay, books):
     found = report(forebay)
     assert found["frontier"] == HAIKU

@@ -27,6 +27,17 @@ def test_a_list_shows_the_newest_calls_and_keeps_the_mock_apart(forebay, calls):
     assert "which is no money" in err
 
 
+def test_calls_that_redis_has_removed_are_told_of(forebay, calls, redis):
+    calls("a", "b")
+    for command in (("spend", "list"), ("report",)):
+        assert "MISSING" not in forebay(*command)[2]
+    redis.xtrim("fb:books:calls", maxlen=1, approximate=False)
+    for command in (("spend", "list"), ("report",)):
+        assert "are MISSING here: Redis keeps about FOREBAY_BOOKS_CALLS" in forebay(*command)[2]
+        assert "MISSING" not in forebay(*command, "--since", "0s")[2], "none of this time is"
+    assert json.loads(forebay("report", "--json")[1])["calls_from"].startswith("20")
+
+
 def test_a_list_can_be_narrowed(forebay, calls):
     calls("a")
     calls("b", tenant="beta")

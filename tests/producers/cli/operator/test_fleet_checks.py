@@ -42,7 +42,7 @@ def test_each_fleet_is_checked_or_the_one_that_is_named(two, forebay):
     Pauses(two.redis["west"]).pause("tenant:acme", "by hand")
     every = found()
     assert every["fleets"][:2] == (
-        "ok", f"{two.path}: east, west; 1 tenants named, others in west",
+        "ok", f"{two.path}: east, west; 1 tenant named, others in west",
     )  # fmt: skip
     assert {every[f"{name}: redis"][0] for name in two.urls} == {"ok"}
     assert every["west: paused"][2] == "forebay resume tenant:acme --fleet west"
@@ -57,6 +57,13 @@ def test_an_unknown_fleet_is_one_error(two, forebay):
     code, out, err = forebay("doctor", "--fleet", "north")
     assert (code, out) == (2, "")
     assert "--fleet: must be one of east, west, not north" in err
+
+
+def test_a_fleet_cannot_be_named_without_a_map(forebay, monkeypatch):
+    monkeypatch.delenv("FOREBAY_FLEETS", raising=False)
+    code, out, err = forebay("doctor", "--fleet", "east")
+    assert (code, out) == (2, "")
+    assert "FOREBAY_FLEETS: is needed with --fleet" in err
 
 
 def test_a_fleet_that_cannot_be_reached_is_named_and_the_others_are_checked(two):

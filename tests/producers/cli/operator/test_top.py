@@ -91,6 +91,15 @@ def test_a_budget_of_less_than_a_cent_is_not_shown_as_nothing(busy, snapshots):
     assert not {"AGE", "CODE"} & set(text.split())  # no columns without a row
 
 
+def test_a_narrow_screen_has_the_names_of_queues_with_their_figures(busy, snapshots):
+    lines = drawn(snapshots.take(), width=60).splitlines()
+    heads = next(line for line in lines if "INTERACTIVE" in line)
+    assert heads.split() == [
+        "QUEUE", "INTERACTIVE", "BULK", "SHARDS", "OLDEST", "RUNNING", "WORKERS",
+    ]  # fmt: skip
+    assert any(line.startswith("route ") for line in lines)
+
+
 @pytest.mark.parametrize("width", [80, 160])
 def test_beside_a_long_name_no_figure_is_cut_off(busy, snapshots, ledger, redis, width):
     tenant, queue = "t" * 63, "local." + "q" * 40

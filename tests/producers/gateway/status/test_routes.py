@@ -14,6 +14,7 @@ from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.status.rendering import POLICY
 from forebay.producers.gateway.status.viewer import COOKIE
 from forebay.routing.jobs import Classify, Generate, Label, Message
+from forebay.routing.limits.spillway import Spillway
 from forebay.routing.settings import Settings
 from ledger_jobs import answer, put
 from ledger_jobs import job as made
@@ -144,6 +145,12 @@ def test_a_tenants_key_sees_its_own_part_alone(site):
 def test_an_operator_sees_all_tenants(site, operator):
     jobs = [site.dead_job(tenant) for tenant in ("acme", "beta")]
     until(lambda: all(job_id in operator.get("/status").text for job_id in jobs), within_s=20)
+
+
+def test_what_the_mock_bills_is_called_no_money_wherever_it_is_shown(site, operator):
+    assert "no money" not in operator.get("/status").text
+    Spillway(site.redis).announce("http://127.0.0.1:4567")
+    until(lambda: operator.get("/status").text.count("no money") == 3)
 
 
 def test_refused_budgets_are_named_to_operators_and_to_their_tenant_alone(site, operator):

@@ -57,6 +57,13 @@ def sample(registry, name, **labels) -> float | None:
     return registry.get_sample_value(f"forebay_{name}", labels)
 
 
+def test_what_the_mock_bills_is_no_cost(worked, registry):
+    mocked = {"cost_nusd": 2_000_000_000, "stand_in": True}
+    worked(TO_LOCAL, lambda claim: Answered(answer(claim, **mocked)))
+    assert sample(registry, "cost_usd_total", model="tiny") == 0
+    assert sample(registry, "tenant_cost_usd_total", tenant="acme") == 0
+
+
 def test_a_job_is_counted_at_each_step_and_measured_at_its_end(worked, registry):
     checks = (Check(name="second_opinion", passed=False), Check(name="numbers", passed=False))
     doubt = Doubt(probability=0.8, version="t")
