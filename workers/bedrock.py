@@ -30,6 +30,7 @@ from forebay.workers.frontier.answers import checked, read_answer, stored, with_
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.batch.candidates import Candidates
 from forebay.workers.frontier.calling.call import Call
+from forebay.workers.frontier.calling.assignment import Assignment
 from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.permission import allowed, paid
@@ -215,9 +216,10 @@ class Bedrock:
         Raises:
             NoAnswer: There is no answer that will do.
         """
-        claim, job = attempt.claim, attempt.job
+        job = attempt.job
+        assignment = Assignment(attempt.claim, job, policy)
         call, reply = self._calls.ask(
-            claim, job, model, policy,
+            assignment, model,
             lambda name: prompt_of(job, prompt_id=name), on_text=self._texts.open_for(job),
         )  # fmt: skip
         try:
@@ -225,12 +227,13 @@ class Bedrock:
         except NoAnswer as refusal:
             if not is_worth_a_repair(job, reply):
                 raise
-            again, second = ask_again(self._calls, attempt, policy, call, reply, refusal)
+            again, second = ask_again(self._calls, assignment, call, reply, refusal)
         return self._book(attempt, again, second, [(call, reply)])
 
     def _in_parts(self, attempt: Attempt, policy: Policy, model: str, error: TooLong) -> Outcome:
         """Answer a job whose text is too long for every model, in parts by one of them."""
-        parts, bought = self._long_texts.ask(attempt, policy, model, error)
+        assignment = Assignment(attempt.claim, attempt.job, policy)
+        parts, bought = self._long_texts.ask(assignment, model, error)
         *earlier, (call, reply) = bought
         answer = self._book(attempt, call, reply, earlier, parts)
         return Answered(answer, partial(self._share, attempt, answer))
