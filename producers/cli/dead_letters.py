@@ -27,7 +27,6 @@ from forebay.producers.cli.options import (
     Counts,
     DropDeadline,
     Id,
-    Json,
     Lane,
     Limit,
     MaxCost,
@@ -36,9 +35,9 @@ from forebay.producers.cli.options import (
     ShowContent,
     TenantName,
     Yes,
-    group,
 )
 from forebay.routing.errors import ForebayError, counted
+from forebay.routing.terminal.options import Json, group
 
 if TYPE_CHECKING:
     from forebay.producers.client import Client

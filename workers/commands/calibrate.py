@@ -22,14 +22,8 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import (
-    COLUMNS,
-    Json,
-    flag,
-    option,
-    require_tenant,
-    types_counted_by,
-)
+from forebay.routing.terminal.options import Json, flag, option, ungrouped
+from forebay.workers.commands.options import COLUMNS, require_tenant, types_counted_by
 
 if TYPE_CHECKING:
     from forebay.workers.training.calibration.fit_calibration import Trial
@@ -57,7 +51,7 @@ METRICS = {
 }
 WIDTH = max(map(len, METRICS.values())) + 2  # of the names of metrics
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+app = ungrouped()
 
 HELP = """Fit verdicts, doubts and label probabilities to audits.
 

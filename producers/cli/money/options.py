@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from forebay.producers.cli.options import option
+from forebay.routing.terminal.options import option
 
 Tenant = Annotated[str | None, option("--tenant", "NAME", "Only this tenant.")]
 Model = Annotated[str | None, option("--model", "ID", "Only this model.")]

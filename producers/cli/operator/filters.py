@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from forebay.producers.cli import display
-from forebay.producers.cli.options import option
+from forebay.routing.terminal.options import option
 
 if TYPE_CHECKING:
     from forebay.routing.overview.job_filter import JobFilter

@@ -20,8 +20,9 @@ from forebay.producers.cli.operator.filters import (
     job_filter,
 )
 from forebay.producers.cli.operator.readers import open_readers, reader_of
-from forebay.producers.cli.options import Id, Interval, Json, Limit, Rounds, group
+from forebay.producers.cli.options import Id, Interval, Limit, Rounds
 from forebay.routing.errors import counted
+from forebay.routing.terminal.options import Json, group
 
 if TYPE_CHECKING:
     from forebay.routing.ledger.record import Record

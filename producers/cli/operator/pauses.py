@@ -12,7 +12,7 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import open_reader
-from forebay.producers.cli.options import Json, argument, option, ungrouped
+from forebay.routing.terminal.options import Json, argument, option, ungrouped
 
 PAUSE_HELP = """Hold back a lane, kind, tenant or model. Without a name, list them.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from forebay.producers.cli.options import option
+from forebay.routing.terminal.options import option
 
 DAY_S = 86_400
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")

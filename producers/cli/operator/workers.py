@@ -8,7 +8,7 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import open_reader
-from forebay.producers.cli.options import Json, argument, group, option
+from forebay.routing.terminal.options import Json, argument, group, option
 
 if TYPE_CHECKING:
     from forebay.routing.overview.orders import Orders

@@ -14,7 +14,8 @@ from forebay.routing.limits.pacing import Stage
 from forebay.routing.overview.pacing_report import EVERYBODY, PACED, STAGES, PacingReport, Word
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import Json, argument, flag, option, require_tenant
+from forebay.routing.terminal.options import Json, argument, flag, option
+from forebay.workers.commands.options import require_tenant
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MAX_OVERRIDE_S = 7 * SECONDS["d"]

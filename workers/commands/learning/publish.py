@@ -20,7 +20,8 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import Json, argument, option, types_counted_by
+from forebay.routing.terminal.options import Json, argument, option
+from forebay.workers.commands.options import types_counted_by
 from forebay.workers.training.fitting.weights_folder import versioned
 
 #: The first word of a file's version, by the model that can be published.

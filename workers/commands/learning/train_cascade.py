@@ -15,17 +15,15 @@ from forebay.routing.errors import Misconfigured
 from forebay.routing.learning.audits import Audit, Audits
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import read_settings
+from forebay.routing.terminal.options import Json, flag, option
 from forebay.routing.store.connection import connect
 from forebay.workers.commands.learning.evaluate import Folder
 from forebay.workers.commands.learning.train import Out
 from forebay.workers.commands.options import (
-    Json,
     Preds,
     Second,
     Seed,
-    flag,
     model_names,
-    option,
     require_tenant,
     second_names,
 )
