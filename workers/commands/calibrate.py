@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.routing.base import Kind
-from forebay.routing.broker.app import celery_app
-from forebay.routing.broker.doorbell import template
+from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import InvalidJob
 from forebay.routing.learning.audits import Audit, Audits
 from forebay.routing.learning.calibration import EVERYBODY, Calibration, Calibrations, in_words
@@ -88,7 +87,7 @@ def calibrate(
     settings, scope = read_settings(), tenant or EVERYBODY
     client = connect(settings, "look")
     calibrations = Calibrations(client)
-    audits = Audits(Ledger(client, settings, lambda: template(celery_app(settings, []))))
+    audits = Audits(Ledger(client, settings, packaged_template))
     model = Models(client, RouterModel).now().version
     known = list(audits.read(tenant))
     usable = _usable(known, model, stand_in=stand_in)

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 import redis
 import typer
 
-from forebay.routing.broker.app import celery_app
-from forebay.routing.broker.doorbell import template
+from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import Misconfigured
 from forebay.routing.learning.audits import Audits
 from forebay.routing.learning.calibration import Calibrations
@@ -126,7 +125,7 @@ def _class_of(content: bytes, file: Path) -> type[RouterModel | DoubtModel]:
 
 def _recount(client: redis.Redis, settings: Settings) -> None:
     """Count the excess of each job type again: it is what the model in force did not predict."""
-    audits = Audits(Ledger(client, settings, lambda: template(celery_app(settings, []))))
+    audits = Audits(Ledger(client, settings, packaged_template))
     kept, version = list(audits.read()), Models(client, RouterModel).now().version
     usable = [audit for audit in kept if audit.model == version and not audit.stand_in]
     audits.forget_types({audit.tenant for audit in kept})
