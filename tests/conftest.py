@@ -111,7 +111,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def policies_apply_at_once() -> None:
     """Have this process see a new policy file at its next job; workers see it within moments."""
-    policy_file.LOOK_EVERY_S = 0.0
+    policy_file.PolicyFile.look_every_s = 0.0
 
 
 @pytest.fixture(scope="session", autouse=True)
