@@ -23,14 +23,15 @@ from forebay.routing.limits.price_file import PriceFile
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy, PolicyFile
-from forebay.routing.store.answer_cache import AnswerCache, secret
+from forebay.routing.store.answer_cache import AnswerCache
+from forebay.routing.store.fleet_secret import fleet_secret
 from forebay.routing.store.text_stream import TextWriter
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier.answers import checked, read_answer, stored, with_earlier
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.batch.candidates import Candidates
-from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.assignment import Assignment
+from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.permission import allowed, paid
@@ -84,7 +85,7 @@ class Bedrock:
         self, ledger: Ledger, settings: BedrockSettings, provider: Provider | None = None
     ) -> None:
         """Call models through `provider`; by default, through the one that the settings name."""
-        key = secret(ledger.redis, ledger.settings)
+        key = fleet_secret(ledger.redis, ledger.settings)
         prices = PriceFile(settings.prices_file).current
         self._prices = PriceLists(ledger.redis).following(prices)
         self._settings, self._key = settings, key
