@@ -262,7 +262,7 @@ def _results(
     clients: dict[str, Client] = {}
     with ExitStack() as stack:
         for record in found.records:
-            tenant = record.id.partition(".")[0]
+            tenant = record.tenant
             if tenant not in clients:
                 clients[tenant] = stack.enter_context(open_client(tenant))
             try:

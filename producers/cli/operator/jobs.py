@@ -163,7 +163,7 @@ def _document(found: Found, now_ms: int) -> dict[str, Any]:
 
 def _job(record: Record, now_ms: int) -> dict[str, Any]:
     return {
-        "id": record.id, "tenant": record.id.partition(".")[0], "kind": record.kind,
+        "id": record.id, "tenant": record.tenant, "kind": record.kind,
         "state": record.state, "hop": record.hop, "queue": record.queue, "egress": record.egress,
         "attempts": record.attempts, "error": record.error, "reasons": record.reasons,
         "cost_usd": record.cost_nusd / 1e9, "created": _iso(record.created),
