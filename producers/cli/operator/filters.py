@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -11,12 +10,11 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.routing.terminal.options import option
+from forebay.routing.terminal.spans import seconds_of
 
 if TYPE_CHECKING:
     from forebay.routing.overview.job_filter import JobFilter
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 States = Annotated[
     list[str] | None,
@@ -111,7 +109,7 @@ def _seconds(option: str, text: str | None) -> float | None:
     """Return the seconds of an age such as `90s`, `5m`, `2h` or `1d`."""
     if text is None:
         return None
-    match = _DURATION.fullmatch(text)
-    if match is None:
+    seconds = seconds_of(text)
+    if seconds is None:
         raise typer.BadParameter("must be 30s, 5m, 2h or 1d", param_hint=f"'{option}'")
-    return float(match[1]) * _SECONDS[match[2]]
+    return seconds
