@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 
 from forebay.routing.errors import BadAnswer, Expired, PassingError, TooLong
 from forebay.routing.jobs import Job, Summarize, Summary
-from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.routing.store.backoff import jittered
@@ -255,5 +254,4 @@ def _shortened(summary: str, max_words: int) -> str:
 
 
 def _context(bound: Bound) -> int | None:
-    can = bound.terms.can or Prices.packaged().capabilities(bound.terms.base)
-    return can.context
+    return bound.terms.capabilities(bound.terms.base).context
