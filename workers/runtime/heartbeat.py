@@ -20,6 +20,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.logs import Event, event
 from forebay.routing.overview.orders import Order, Orders
+from forebay.routing.overview.workers import ALIVE_S
 from forebay.routing.policy.followed_file import stamp
 from forebay.routing.policy.policy_file import Policy
 from forebay.workers.engines.host.supervisor import open_engines
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 2.0
 ROUND_S = 1.0  # between two calls from the consumer's loop
-ALIVE_S = 10.0  # a worker without a heartbeat for so long counts as gone
 
 
 class Heartbeat:
