@@ -137,3 +137,4 @@ Counts = Annotated[bool, flag("--counts", "Only count them, by code, tenant and 
 Yes = Annotated[bool, flag("--yes", "Do it: what is buried cannot be replayed.")]
 Interval = Annotated[float, option("--interval", "SECONDS", "Look again so often.", min=0.2)]
 Rounds = Annotated[int | None, option("--rounds", "N", "Stop after looking so often.", min=1)]
+Reason = Annotated[str, option("--reason", "TEXT", "Why, for others to read.")]

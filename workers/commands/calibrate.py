@@ -22,7 +22,7 @@ from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
 from forebay.routing.terminal.options import Json, flag, option, ungrouped
-from forebay.workers.commands.options import COLUMNS, require_tenant, types_counted_by
+from forebay.workers.commands.options import COLUMNS, StandIn, require_tenant, types_counted_by
 
 if TYPE_CHECKING:
     from forebay.workers.training.calibration.fit_calibration import Trial
@@ -72,9 +72,6 @@ DryRun = Annotated[bool, flag("--dry-run", "Report the result; change nothing.")
 Rollback = Annotated[
     int | None,
     option("--rollback", "VERSION", "Return to this version. 0: no own calibration.", min=0),
-]
-StandIn = Annotated[
-    bool, flag("--stand-in", "Also use audits by the mock of Bedrock, for a trial.")
 ]
 
 

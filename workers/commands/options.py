@@ -55,6 +55,9 @@ Preds = Annotated[
         "Columns uid, model, pred. Of several answers to one prompt the first counts.",
     ),
 ]
+StandIn = Annotated[
+    bool, flag("--stand-in", "Also use audits by the mock of Bedrock, for a trial.")
+]
 Vram = Annotated[
     int | None,
     option(

@@ -22,6 +22,7 @@ from forebay.workers.commands.options import (
     Preds,
     Second,
     Seed,
+    StandIn,
     model_names,
     require_tenant,
     second_names,
@@ -43,9 +44,6 @@ Weak = Annotated[str | None, option("--weak", "MODEL", "The local model.")]
 Strong = Annotated[str | None, option("--strong", "MODEL[,MODEL]", "The frontier model.")]
 FromAudits = Annotated[bool, flag("--audits", "Fit to the fleet's audits instead of to files.")]
 TenantName = Annotated[str | None, option("--tenant", "NAME", "Use this tenant's audits only.")]
-StandIn = Annotated[
-    bool, flag("--stand-in", "Also use audits by the mock of Bedrock, for a trial.")
-]
 
 
 def train_cascade(
