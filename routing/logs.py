@@ -103,6 +103,10 @@ class Event(StrEnum):
     DECISIONS_DOWN = "router.decisions_down", "a router cannot open its decision model"
     MODEL_UNREADABLE = "model.unreadable", "a published model is damaged; the packaged one is used"
     BATCH_BROKE = "batch.broke", "a defect: a batch of the gateway raised an exception, and failed"
+    BULK_KEYS_FULL = (
+        "bulk.keys_full",
+        "a bulk has more keys than are remembered; repeats of the others are not found",
+    )
     WEBHOOK_BROKE = "webhook.broke", "a defect: delivering events raised an exception"
     WEBHOOK_GIVEN_UP = "webhook.given_up", "a webhook took none of the tries to deliver an event"
     REQUEST_BROKE = "request.broke", "a defect: a request to the gateway raised an exception"

@@ -23,12 +23,14 @@ from forebay.routing.limits.price_file import PriceFile
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy, PolicyFile
-from forebay.routing.store.answer_cache import AnswerCache, secret
+from forebay.routing.store.answer_cache import AnswerCache
+from forebay.routing.store.fleet_secret import fleet_secret
 from forebay.routing.store.text_stream import TextWriter
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier.answers import checked, read_answer, stored, with_earlier
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.batch.candidates import Candidates
+from forebay.workers.frontier.calling.assignment import Assignment
 from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
@@ -83,7 +85,7 @@ class Bedrock:
         self, ledger: Ledger, settings: BedrockSettings, provider: Provider | None = None
     ) -> None:
         """Call models through `provider`; by default, through the one that the settings name."""
-        key = secret(ledger.redis, ledger.settings)
+        key = fleet_secret(ledger.redis, ledger.settings)
         prices = PriceFile(settings.prices_file).current
         self._prices = PriceLists(ledger.redis).following(prices)
         self._settings, self._key = settings, key
@@ -215,9 +217,10 @@ class Bedrock:
         Raises:
             NoAnswer: There is no answer that will do.
         """
-        claim, job = attempt.claim, attempt.job
+        job = attempt.job
+        assignment = Assignment(attempt.claim, job, policy)
         call, reply = self._calls.ask(
-            claim, job, model, policy,
+            assignment, model,
             lambda name: prompt_of(job, prompt_id=name), on_text=self._texts.open_for(job),
         )  # fmt: skip
         try:
@@ -225,12 +228,13 @@ class Bedrock:
         except NoAnswer as refusal:
             if not is_worth_a_repair(job, reply):
                 raise
-            again, second = ask_again(self._calls, attempt, policy, call, reply, refusal)
+            again, second = ask_again(self._calls, assignment, call, reply, refusal)
         return self._book(attempt, again, second, [(call, reply)])
 
     def _in_parts(self, attempt: Attempt, policy: Policy, model: str, error: TooLong) -> Outcome:
         """Answer a job whose text is too long for every model, in parts by one of them."""
-        parts, bought = self._long_texts.ask(attempt, policy, model, error)
+        assignment = Assignment(attempt.claim, attempt.job, policy)
+        parts, bought = self._long_texts.ask(assignment, model, error)
         *earlier, (call, reply) = bought
         answer = self._book(attempt, call, reply, earlier, parts)
         return Answered(answer, partial(self._share, attempt, answer))

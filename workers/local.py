@@ -19,7 +19,8 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.limits.lanes.lane_check import LaneCheck
 from forebay.routing.policy.policy_file import PolicyFile
-from forebay.routing.store.answer_cache import AnswerCache, secret
+from forebay.routing.store.answer_cache import AnswerCache
+from forebay.routing.store.fleet_secret import fleet_secret
 from forebay.routing.store.served_models import ServedModels
 from forebay.routing.store.text_stream import TextWriter
 from forebay.workers.bulk.row_opinions import RowOpinions
@@ -92,7 +93,7 @@ class Local:
         settings = ledger.settings
         self._reserved = reserved
         policy, frontier = PolicyFile(settings.policy_file), FrontierStatus(ledger.redis)
-        key = secret(ledger.redis, settings)
+        key = fleet_secret(ledger.redis, settings)
         cache = AnswerCache(ledger.redis, key, settings.cache_s, ledger.seal)
         self._lane_check = LaneCheck(ledger.redis, policy)
         self._leases = Leases(ledger)

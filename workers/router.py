@@ -32,7 +32,7 @@ from forebay.routing.policy.secret_scanner import Scanner
 from forebay.routing.reasons import Reason
 from forebay.routing.scoring.router_model import VerdictSource
 from forebay.routing.settings import read
-from forebay.routing.store import answer_cache
+from forebay.routing.store.fleet_secret import fleet_secret
 from forebay.routing.store.served_models import ServedModels
 from forebay.workers.cascade.doubting.doubt import UNKNOWN_PROBABILITY
 from forebay.workers.cascade.router_models.decision_router_model import DecisionRouterModel
@@ -93,7 +93,7 @@ class Router:
 
     def __init__(self, ledger: Ledger) -> None:
         """Raise `Misconfigured` if the policy asks for scans and their package is missing."""
-        key = answer_cache.secret(ledger.redis, ledger.settings)
+        key = fleet_secret(ledger.redis, ledger.settings)
         self._ledger = ledger
         self._opened, model = _open_model(ledger.redis)
         self._verdicts = Verdicts(model, ledger.redis, key, _open_reading())

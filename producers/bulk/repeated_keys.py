@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
+
+from forebay.routing.logs import Event, event
+
+log = logging.getLogger(__name__)
 
 #: How many keys are remembered, in 50 MB. Later keys are only compared with these.
 MAX_KEYS_REMEMBERED = 2_700_000
@@ -16,6 +21,8 @@ _FIRST_SLOTS = 1024
 class RepeatedKeys:
     """Remembers keys by a 64-bit hash, with the row that had each first.
 
+    The first key that it has no room for is logged: a repeat of such a key is not found.
+
     Two different keys may have the same hash: with all 2,700,000 keys remembered, the probability
     that any two of them do is 1 in 5 million.
     """
@@ -23,6 +30,7 @@ class RepeatedKeys:
     def __init__(self, max_keys: int = MAX_KEYS_REMEMBERED) -> None:
         self._max_keys = max_keys
         self._count = 0
+        self._told = False
         self._hashes = array("Q", bytes(8 * _FIRST_SLOTS))
         self._rows = array("I", bytes(4 * _FIRST_SLOTS))
 
@@ -33,12 +41,22 @@ class RepeatedKeys:
         if self._hashes[slot]:
             return self._rows[slot]
         if self._count >= self._max_keys:
+            self._tell(row)
             return None
         self._hashes[slot], self._rows[slot] = mark, min(row, MAX_ROW)
         self._count += 1
         if 3 * self._count > 2 * len(self._hashes):
             self._grow()
         return None
+
+    def _tell(self, row: int) -> None:
+        """Log once that keys are not remembered any more."""
+        if not self._told:
+            log.warning(
+                "from row %d on, keys are compared with the first %d keys only", row, self._count,
+                extra=event(Event.BULK_KEYS_FULL),
+            )  # fmt: skip
+        self._told = True
 
     def _grow(self) -> None:
         hashes, rows = self._hashes, self._rows

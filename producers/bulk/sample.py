@@ -16,6 +16,7 @@ from forebay.producers.bulk.templates.template import Template
 from forebay.producers.bulk.validated import validated_rows
 
 EXAMPLES = 3  # of each check that fails, and of each error
+FIRST_BAD = 20  # bad rows that are shown
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Validation:
     Attributes:
         rows: rows that are valid requests.
         bad: rows that are not.
-        first_bad: the first of those.
+        first_bad: the first of those, `FIRST_BAD` at most.
         sample: some of the valid rows, chosen at random, in their order.
     """
 
@@ -70,34 +71,25 @@ class Estimate:
     mocked: bool = False
 
 
-def validate(
-    source: Source,
-    template: Template,
-    *,
-    sample: int = 0,
-    max_bad: int = 20,
-    seed: int | None = None,
-) -> Validation:
+def validate(source: Source, template: Template, *, sample: int = 0) -> Validation:
     """Read all rows of a source, and answer none.
 
     Args:
         source: where the rows come from.
         template: how they become requests.
         sample: so many valid rows are chosen (reservoir sampling: each with the same probability).
-        max_bad: so many bad rows are returned.
-        seed: makes the choice repeatable.
     """
-    found, chance = Validation(), random.Random(seed)
+    found = Validation()
     for row in validated_rows(source, template):
         if isinstance(row, BadRow):
             found.bad += 1
-            if len(found.first_bad) < max_bad:
+            if len(found.first_bad) < FIRST_BAD:
                 found.first_bad.append(row)
             continue
         found.rows += 1
         if len(found.sample) < sample:
             found.sample.append(row)
-        elif sample and (place := chance.randrange(found.rows)) < sample:
+        elif sample and (place := random.randrange(found.rows)) < sample:
             found.sample[place] = row
     found.sample.sort(key=lambda row: row.number)
     return found

@@ -27,7 +27,6 @@ from forebay.producers.cli.options import (
     Counts,
     DropDeadline,
     Id,
-    Json,
     Lane,
     Limit,
     MaxCost,
@@ -36,9 +35,9 @@ from forebay.producers.cli.options import (
     ShowContent,
     TenantName,
     Yes,
-    group,
 )
 from forebay.routing.errors import ForebayError, counted
+from forebay.routing.terminal.options import Json, group
 
 if TYPE_CHECKING:
     from forebay.producers.client import Client
@@ -263,7 +262,7 @@ def _results(
     clients: dict[str, Client] = {}
     with ExitStack() as stack:
         for record in found.records:
-            tenant = record.id.partition(".")[0]
+            tenant = record.tenant
             if tenant not in clients:
                 clients[tenant] = stack.enter_context(open_client(tenant))
             try:

@@ -23,6 +23,7 @@ import typer
 from typer.exceptions import TyperException
 
 from forebay.routing.errors import CallerError, ForebayError, Unavailable, UnknownJob
+from forebay.routing.terminal.columns import in_columns
 
 if TYPE_CHECKING:
     from forebay.routing.diagnostics import Finding
@@ -85,10 +86,8 @@ def table(
     """
     if sys.stdout.isatty():
         header, rows = fitted(header, rows, shutil.get_terminal_size().columns, dispensable)
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        text("  ".join(cells).rstrip())
+    for line in in_columns([header, *rows]):
+        text(line)
 
 
 def fitted(

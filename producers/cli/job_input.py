@@ -26,12 +26,11 @@ from forebay.routing.errors import InvalidJob, TooLong
 from forebay.routing.jobs import Deadline, Job, parse_job
 from forebay.routing.json_tree import read_json
 from forebay.routing.questions import short_forms
+from forebay.routing.terminal.spans import seconds_of
 
 MAX_INPUT_BYTES = 128 * 1024 * 1024  # a larger input holds nothing that the contract accepts
 _ANOTHER = re.compile(r"Extra data at (line \d+)")
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", re.ASCII)
 _TIME: TypeAdapter[datetime] = TypeAdapter(Deadline)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def make_job(source: str, request: Mapping[str, Any], options: Mapping[str, Any]) -> Job:
@@ -263,12 +262,12 @@ def read_deadline(text: str) -> datetime:
     Raises:
         InvalidJob: The text is neither, has no time zone, or means a time after the year 9999.
     """
-    match = _DURATION.fullmatch(text)
-    if not match:
+    seconds = seconds_of(text)
+    if seconds is None:
         return _read_time(text)
     now = datetime.now(UTC)
     try:
-        return now + timedelta(**{_UNITS[match[2]]: float(match[1])})
+        return now + timedelta(seconds=seconds)
     except OverflowError:
         max_days = (datetime.max.replace(tzinfo=UTC) - now).days
         message = f"must be at most {max_days} days from now"

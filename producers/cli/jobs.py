@@ -19,7 +19,6 @@ from forebay.producers.cli.options import (
     Focus,
     Id,
     IdOrFleet,
-    Json,
     Key,
     Labels,
     Lane,
@@ -41,9 +40,9 @@ from forebay.producers.cli.options import (
     Timeout,
     Wait,
     Words,
-    ungrouped,
 )
 from forebay.routing.errors import InvalidJob
+from forebay.routing.terminal.options import Json, ungrouped
 
 if TYPE_CHECKING:
     from forebay.producers.client import Client

@@ -19,7 +19,8 @@ from typer.core import TyperGroup
 import forebay
 from forebay.producers.cli import display, worker_commands
 from forebay.producers.cli.operator import readers
-from forebay.producers.cli.options import Interval, Json, Online, Rounds, ungrouped
+from forebay.producers.cli.options import Interval, Online, Rounds
+from forebay.routing.terminal.options import Json, ungrouped
 from forebay.routing.tracing import exporting
 
 HELP = """Submit LLM jobs to a Forebay fleet and fetch their answers.

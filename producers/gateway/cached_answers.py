@@ -19,9 +19,10 @@ from forebay.routing.jobs import Answer, Job
 from forebay.routing.policy.egress import egress
 from forebay.routing.policy.policy_file import PolicyFile, TenantPolicy
 from forebay.routing.settings import Settings
-from forebay.routing.store.answer_cache import AnswerCache, kept_secret
+from forebay.routing.store.answer_cache import AnswerCache
 from forebay.routing.store.encryption import Seal
 from forebay.routing.store.event_loop import run_blocking
+from forebay.routing.store.fleet_secret import kept_secret
 from forebay.routing.store.on_loop.loop_redis import LoopRedis
 from forebay.routing.store.served_models import ServedModels, Signature
 

@@ -185,19 +185,17 @@ def usage_report(
     for count in counts:
         if tenant not in {None, count.of[0]}:
             continue
-        if count.what == "job":
-            group, what = JobGroup(*count.of[:-1]), count.of[-1]
-            _add(report, count.hour_s, group, what, count.number)
-            if what == "jobs" and group.egress == "allow" and group.lane and group.kind != "embed":
-                report.paced[group.tenant].jobs += count.number
-                report.paced[group.tenant].went_up += (group.lane == "bedrock") * count.number
-            if group.lane == "local" and group.kind != "embed":
-                local[count.hour_s, group].add(what, count.number, mock=False)
-        else:
+        if count.what != "job":
             _add_other(report, count)
+            continue
+        group, what = JobGroup(*count.of[:-1]), count.of[-1]
+        _add(report, count.hour_s, group, what, count.number)
+        if group.kind != "embed":
+            _add_paced(report, group, what, count.number)
+            if group.lane == "local":
+                local[count.hour_s, group].add(what, count.number, mock=False)
     for (hour_s, group), sums in local.items():
-        saved = _saved(sums, prices, frontier)
-        _add(report, hour_s, group, "saved_nusd", saved)
+        _add(report, hour_s, group, "saved_nusd", _saved(sums, prices, frontier))
     for call in calls:
         if tenant in {None, call.tenant}:
             _add_call(report, call)
@@ -214,6 +212,14 @@ def _add(report: UsageReport, hour_s: int, group: JobGroup, what: str, number: i
     places = (report.groups[keys[report.by]], report.over_time[start][lane], report.total)
     for sums in places:
         sums.add(what, number, mock=group.stand_in)
+
+
+def _add_paced(report: UsageReport, group: JobGroup, what: str, number: int) -> None:
+    """Count the answered jobs that a pace is about."""
+    if what == "jobs" and group.egress == "allow" and group.lane:
+        paced = report.paced[group.tenant]
+        paced.jobs += number
+        paced.went_up += number if group.lane == "bedrock" else 0
 
 
 def _add_other(report: UsageReport, count: Count) -> None:

@@ -3,59 +3,36 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
+from functools import partial
 from pathlib import Path
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.fleets.fleet_map import FleetMap, read_map
 from forebay.routing.logs import Event, event
-from forebay.routing.policy.toml import stamp
-
-LOOK_EVERY_S = 0.5  # at the dates of the file
+from forebay.routing.policy.followed_file import FollowedFile
 
 _log = logging.getLogger(__name__)
 
 
-class MapFile:
-    """A map that follows its file. A broken new version changes nothing and is logged once.
+class MapFile(FollowedFile[FleetMap]):
+    """The map of fleets in force.
 
-    Safe to share between threads.
+    Attributes:
+        path: the file.
     """
+
+    look_every_s = 0.5
 
     def __init__(self, path: Path) -> None:
         """Read the file; raise `Misconfigured` if it is broken from the start."""
+        super().__init__(path, partial(read_map, path))
         self.path = path
-        self._lock = threading.Lock()
-        self._stamp = stamp(path)
-        self._map = read_map(path)
-        self._looked_at = time.monotonic()
 
-    def current(self) -> FleetMap:
-        """Return the map in force, as of half a second ago at most."""
-        if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
-            self.look()
-        return self._map
+    def _log_wrong(self, error: Misconfigured) -> None:
+        _log.error(
+            "the map of fleets is wrong, its last good version still applies: %s", error,
+            extra=event(Event.FLEETS_WRONG),
+        )  # fmt: skip
 
-    def look(self) -> FleetMap:
-        """Read the file again if it has changed, and return the map in force."""
-        with self._lock:
-            self._looked_at = time.monotonic()
-            now = stamp(self.path)
-            if now != self._stamp:
-                self._stamp = now
-                self._reload()
-        return self._map
-
-    def _reload(self) -> None:
-        try:
-            self._map = read_map(self.path)
-        except Misconfigured as error:
-            _log.error(
-                "the map of fleets is wrong, its last good version still applies: %s", error,
-                extra=event(Event.FLEETS_WRONG),
-            )  # fmt: skip
-        else:
-            _log.info(
-                "read the map of fleets again from %s", self.path, extra=event(Event.FLEETS_READ)
-            )
+    def _log_read(self, _before: FleetMap) -> None:
+        _log.info("read the map of fleets again from %s", self.path, extra=event(Event.FLEETS_READ))

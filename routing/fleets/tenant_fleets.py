@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import redis
 
@@ -55,10 +55,9 @@ class TenantFleets:
         """Return the ledger of the tenant's home; raise as `home_name` does."""
         return self._ledger(self.home_name())
 
-    def look_again(self) -> bool:
-        """Read the map again; return whether the fleets of the tenant have changed by that."""
-        before = self.names()
-        return self._file.look().places(self._tenant) != before
+    def look_again(self, asked: Sequence[str]) -> bool:
+        """Read the map again; return whether the tenant's fleets are others than those asked."""
+        return self._file.look().places(self._tenant) != asked
 
     def moved_to(self) -> str | None:
         """Return the fleet to which the first fleet says the tenant has moved, if it says so."""

@@ -59,13 +59,13 @@ class TenantLedger(Ledger):
             check_stream(job.id, watcher)
         trace = traceparent.current()
         rows = [self._new_job(job, watcher, trace) for job in jobs]
-        replies = self._put_on(rows)
+        asked, replies = self._fleets.names(), self._put_on(rows)
         end = time.monotonic() + FOLLOW_S
         while moved := [at for at, reply in enumerate(replies) if isinstance(reply, TenantMoved)]:
-            if not self._fleets.look_again() and time.monotonic() > end:
+            if not self._fleets.look_again(asked) and time.monotonic() > end:
                 return [self._moved() if isinstance(one, TenantMoved) else one for one in replies]
             pause(LOOK_EVERY_S)
-            again = self._put_on([rows[at] for at in moved])
+            asked, again = self._fleets.names(), self._put_on([rows[at] for at in moved])
             for at, reply in zip(moved, again, strict=True):
                 replies[at] = reply
         return replies
@@ -119,8 +119,8 @@ class TenantLedger(Ledger):
         def watch(place: Ledger, own: Sequence[str]) -> list[str | None]:
             return place.watch_all(own, stream)
 
-        states = self._spread(job_ids, watch)
-        if None in states and self._fleets.look_again():
+        asked, states = self._fleets.names(), self._spread(job_ids, watch)
+        if None in states and self._fleets.look_again(asked):
             return self._spread(job_ids, watch)
         return states
 
@@ -145,10 +145,11 @@ class TenantLedger(Ledger):
             UnknownJob: No fleet of the tenant holds it.
             Unavailable: The tenant has moved away, and the map does not say so.
         """
+        asked = self._fleets.names()
         try:
             return ask(self.place_of(job_id))
         except UnknownJob:
-            if self._fleets.look_again():
+            if self._fleets.look_again(asked):
                 return ask(self.place_of(job_id))
             if self._fleets.moved_to() is None:
                 raise

@@ -78,8 +78,8 @@ class Claim:
 
     @property
     def tenant(self) -> str:
-        """The job's tenant, with which its id begins."""
-        return self.id.partition(".")[0]
+        """The job's tenant."""
+        return self.record.tenant
 
     def job(self) -> Job:
         """Return the job. Its egress is `deny` if the record has come to say so.

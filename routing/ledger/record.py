@@ -69,6 +69,11 @@ class Record(NamedTuple):
     contract: int = 1
     batch: str | None = None
 
+    @property
+    def tenant(self) -> str:
+        """The job's tenant, with which its id begins."""
+        return self.id.partition(".")[0]
+
     @classmethod
     def read(cls, job_id: str, fields: Mapping[bytes, bytes]) -> Record:
         """Read a record from a hash as redis-py returns it.

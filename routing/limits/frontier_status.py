@@ -24,7 +24,7 @@ class _InForce:
     """A policy as a key: two of one version are equal."""
 
     version: str
-    rules: Policy = field(compare=False)
+    policy: Policy = field(compare=False)
 
 
 class FrontierStatus:
@@ -39,14 +39,14 @@ class FrontierStatus:
         self._budget = Budget(client)
         self._left = TtlCache(self._read_left, LOOK_EVERY_S)
 
-    def state(self, job: Job, rules: Policy) -> FrontierState:
+    def state(self, job: Job, policy: Policy) -> FrontierState:
         """Return the state for one job. Redis is not read for a job that stays local."""
-        if job.lane == "local" or egress(job, rules) == "deny":
+        if job.lane == "local" or egress(job, policy) == "deny":
             return _LOCAL
         paused = self._pauses.hold(f"bedrock:{job.tenant}")
         gate = "shut" if paused else self._spillway.gate(job.tenant)
-        return FrontierState(gate, self._left(job.tenant, _InForce(rules.version, rules)))
+        return FrontierState(gate, self._left(job.tenant, _InForce(policy.version, policy)))
 
-    def _read_left(self, tenant: str, policy: _InForce) -> int | None:
+    def _read_left(self, tenant: str, in_force: _InForce) -> int | None:
         """Return the least that is left of the budgets of a tenant and of the fleet."""
-        return self._budget.left(lambda at_s: limits(policy.rules, tenant, None, at_s))
+        return self._budget.left(lambda at_s: limits(in_force.policy, tenant, None, at_s))

@@ -47,14 +47,14 @@ class Offer(NamedTuple):
     """A job that may leave, offered to the controller.
 
     Attributes:
-        rules: the policy, which sets the target.
+        policy: sets the target.
         stage: before or after the local answer.
         score: the higher the score, the more there is to gain on Bedrock. It is compared only with
             scores of the same tenant, kind and stage.
     """
 
     job: Job
-    rules: Policy
+    policy: Policy
     stage: Stage
     score: float
 
@@ -84,18 +84,18 @@ class Pacer:
         self._now = now or _Clock(client)
         self._unpaced = UnpacedJobs(unpaced_every_s)
 
-    def offer(self, job: Job, rules: Policy, stage: Stage, score: float) -> Pace | None:
+    def offer(self, job: Job, policy: Policy, stage: Stage, score: float) -> Pace | None:
         """Return the controller's decision, or None if it has no target or cannot be reached."""
-        return self.offer_all([Offer(job, rules, stage, score)])[0]
+        return self.offer_all([Offer(job, policy, stage, score)])[0]
 
     def offer_all(self, offers: Sequence[Offer]) -> list[Pace | None]:
         """Return the decision for each job, in one round trip; see `offer`."""
-        rows = [(each.job, each.rules, each.stage, each.score) for each in offers]
+        rows = [(each.job, each.policy, each.stage, each.score) for each in offers]
         return [None if reply is None else _pace(*reply) for reply in self._run(rows)]
 
-    def hard(self, job: Job, rules: Policy) -> None:
+    def hard(self, job: Job, policy: Policy) -> None:
         """Count a job that goes to Bedrock because its local answer failed its checks."""
-        self._run([(job, rules, "hard", 0.0)])
+        self._run([(job, policy, "hard", 0.0)])
 
     def _run(self, rows: Sequence[_Row]) -> list[list[Any] | None]:
         """Run the script for each row that needs it; None stands for no target, or no Redis."""
@@ -103,8 +103,8 @@ class Pacer:
         replies = iter(self._replies(list(compress(rows, asked))))
         return [next(replies) if needed else None for needed in asked]
 
-    def _needs_asking(self, job: Job, rules: Policy, stage: str, _score: float) -> bool:
-        if rules.tenant(job.tenant).pace.is_set:
+    def _needs_asking(self, job: Job, policy: Policy, stage: str, _score: float) -> bool:
+        if policy.tenant(job.tenant).pace.is_set:
             return True
         return not self._unpaced.leave_out((job.tenant, job.kind, stage))
 
@@ -129,9 +129,9 @@ class Pacer:
                 self._unpaced.rest((job.tenant, job.kind, stage))
         return replies
 
-    def _arguments(self, job: Job, rules: Policy, stage: str, score: float) -> list[Any]:
+    def _arguments(self, job: Job, policy: Policy, stage: str, score: float) -> list[Any]:
         jobs = self._unpaced.take((job.tenant, job.kind, stage))
-        target = self._target(rules.tenant(job.tenant).pace)
+        target = self._target(policy.tenant(job.tenant).pace)
         return [job.tenant, job.kind, stage, jobs, score, _tie_breaker(job.id, stage), *target]
 
     def _target(self, pace: PacePolicy) -> list[str | float]:

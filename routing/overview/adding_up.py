@@ -12,8 +12,9 @@ from typing import TypeVar
 from forebay.routing.errors import Unavailable
 from forebay.routing.lanes import SWEEP
 from forebay.routing.ledger.record import Record
+from forebay.routing.limits.allowances import FLEET
 from forebay.routing.overview.all_jobs import Found, ended_or_created
-from forebay.routing.overview.snapshot import FAILURES, FLEET, QueueLine, Snapshot
+from forebay.routing.overview.snapshot import FAILURES, QueueLine, Snapshot
 from forebay.routing.overview.waiting import CLASSES
 from forebay.routing.overview.workers import SeenWorker
 

@@ -116,7 +116,7 @@ class AllJobs:
 
 
 def _counted(record: Record) -> tuple[str, str, str]:
-    return record.id.partition(".")[0], record.kind, record.error or ""
+    return record.tenant, record.kind, record.error or ""
 
 
 def ended_or_created(record: Record) -> int:

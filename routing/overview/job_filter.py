@@ -32,7 +32,7 @@ class JobFilter:
         return (
             (not self.states or record.state in self.states)
             and self.queue in {None, record.queue}
-            and self.tenant in {None, record.id.partition(".")[0]}
+            and self.tenant in {None, record.tenant}
             and self.kind in {None, record.kind}
             and self.code in {None, record.error}
             and (self.older_s is None or age_s >= self.older_s)

@@ -11,6 +11,7 @@ from typing import Any
 from forebay.routing.errors import ForebayError
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.ledger.record import Record
+from forebay.routing.limits.allowances import FLEET
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.limits.spillway import Spillway
@@ -24,7 +25,6 @@ from forebay.routing.store.connection import reaching_redis, text_of
 
 MAX_RUNNING = 5_000  # jobs whose queues are counted
 FAILURES = 8
-FLEET = "*"
 #: Looking for dead jobs walks all keys, so it is done less often than everything else.
 LOOK_FOR_DEAD_S = 15.0
 

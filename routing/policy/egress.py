@@ -1,7 +1,7 @@
 """Decide whether a job's content may leave the building, and whether Bedrock can take the job now.
 
 `route.lua` and `escalate.lua` check egress again, from the stored record; before a call, so does
-`allowed` (`workers/frontier/calling/calls.py`), from record, job and policy.
+`allowed` (`workers/frontier/calling/permission.py`), from record, job and policy.
 """
 
 from __future__ import annotations

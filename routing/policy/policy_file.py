@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from time import monotonic
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
@@ -22,6 +21,7 @@ from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.logs import Event, event
 from forebay.routing.policy import toml
 from forebay.routing.policy.batch_table import BatchPolicy
+from forebay.routing.policy.followed_file import FollowedFile
 from forebay.routing.policy.tables import (
     Allowance,
     AuditPolicy,
@@ -44,7 +44,6 @@ from forebay.routing.policy.tables import (
 )
 
 DEFAULT_MODEL = "anthropic.claude-haiku-5-5"
-LOOK_EVERY_S = 0.05  # at the dates of the file: each job asks for the policy several times
 
 _log = logging.getLogger(__name__)
 
@@ -199,38 +198,20 @@ class Policy(Table):
         return not prefixes or any(name.startswith(prefixes) for name in names)
 
 
-class PolicyFile:
-    """A policy that follows its file. A broken new version changes nothing and is logged once."""
+class PolicyFile(FollowedFile[Policy]):
+    """The policy in force."""
+
+    look_every_s = 0.05  # each job asks for the policy several times
 
     def __init__(self, path: Path | None) -> None:
         """Read the file; raise `Misconfigured` if it is broken from the start."""
-        self._path = path
-        self._stamp = toml.stamp(path)
-        self._policy = Policy.load(path)
-        self._look_at = 0.0  # by the monotonic clock
+        super().__init__(path, partial(Policy.load, path))
 
-    def current(self) -> Policy:
-        """Return the policy in force: that of the file as of `LOOK_EVERY_S` ago at most."""
-        now = monotonic()
-        if now >= self._look_at:
-            self._look_at = now + LOOK_EVERY_S
-            self._look()
-        return self._policy
+    def _log_wrong(self, error: Misconfigured) -> None:
+        _log.error(
+            "the policy file is wrong, its last good version still applies: %s", error,
+            extra=event(Event.POLICY_WRONG),
+        )  # fmt: skip
 
-    def _look(self) -> None:
-        stamp = toml.stamp(self._path)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            self._reload()
-
-    def _reload(self) -> None:
-        try:
-            self._policy = Policy.load(self._path)
-        except Misconfigured as error:
-            _log.error(
-                "the policy file is wrong, its last good version still applies: %s",
-                error,
-                extra=event(Event.POLICY_WRONG),
-            )
-        else:
-            _log.info("read the policy again from %s", self._path, extra=event(Event.POLICY_READ))
+    def _log_read(self, _before: Policy) -> None:
+        _log.info("read the policy again from %s", self._path, extra=event(Event.POLICY_READ))

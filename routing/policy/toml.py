@@ -27,15 +27,6 @@ _MESSAGES = {
 T = TypeVar("T", bound=BaseModel)
 
 
-def stamp(path: Path | None) -> tuple[int, ...]:
-    """Return what changes when the file changes; empty if there is no file."""
-    try:
-        stat = path.stat() if path else None
-    except OSError:
-        return ()
-    return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else ()
-
-
 def read(
     path: Path, cls: type[T], parse_float: Callable[[str], Any] = float, *, variable: str
 ) -> T:

@@ -11,28 +11,23 @@ import hashlib
 import hmac
 import json
 import logging
-import secrets
 from typing import Any
 
 import redis
 from pydantic import TypeAdapter, ValidationError
 
 from forebay.routing.base import Egress, Tenant, explain
-from forebay.routing.errors import ForebayError, Misconfigured, Unavailable
+from forebay.routing.errors import ForebayError, Unavailable
 from forebay.routing.jobs import Answer, Generate, Job
 from forebay.routing.logs import Event, event
 from forebay.routing.reasons import Reason
-from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.encryption import PLAIN, Seal
 from forebay.routing.store.scripts import run
 
 MAX_VALUE_BYTES = 1_048_576  # sealed; larger answers are not kept
-SECRET_KEY = "fb:cache-secret"  # noqa: S105 - the name of a key, not a secret
 
 _VERSION = 1  # of the HMAC's input and of the value; a new version forgets all older answers
-_MIN_SECRET_BYTES = 16
-_SECRET_BYTES = 32
 _KEYS_PER_SCAN = 1_000
 _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 _log = logging.getLogger(__name__)
@@ -136,51 +131,6 @@ class AnswerCache:
                 self._redis.unlink(pointer)
             keys = self._redis.scan_iter(f"fb:cache:{tenant}:*", count=_KEYS_PER_SCAN)
             return sum(self._redis.unlink(key) for key in keys)
-
-
-def secret(client: redis.Redis, settings: Settings) -> bytes:
-    """Return the secret of the cache's keys: FOREBAY_CACHE_KEY, or a secret that is kept in Redis.
-
-    A secret in Redis protects keys that are seen outside Redis. It does not protect them from
-    somebody who can read Redis, and who could then read the contents as well. Set FOREBAY_CACHE_KEY
-    to protect a dump of Redis too. Changing the secret empties the cache.
-
-    Raises:
-        Misconfigured: FOREBAY_CACHE_KEY is too short.
-        Unavailable: Redis cannot be reached.
-    """
-    if (own := _own_secret(settings)) is not None:
-        return own
-    with reaching_redis():
-        fresh = secrets.token_bytes(_SECRET_BYTES)
-        # Another process may have stored its own first. A worker starts while Redis is full, too.
-        stored = run(client, "keep", SECRET_KEY, fresh)
-    return stored if isinstance(stored, bytes) else fresh
-
-
-def kept_secret(client: redis.Redis, settings: Settings) -> bytes | None:
-    """Return the secret of the cache's keys as `secret` does; `None` if no worker made one yet.
-
-    Raises:
-        Misconfigured: FOREBAY_CACHE_KEY is too short, or this user may not read the secret.
-        Unavailable: Redis cannot be reached.
-    """
-    if (own := _own_secret(settings)) is not None:
-        return own
-    with reaching_redis():
-        stored = client.get(SECRET_KEY)
-    return stored if isinstance(stored, bytes) else None
-
-
-def _own_secret(settings: Settings) -> bytes | None:
-    """Return FOREBAY_CACHE_KEY, if it is set."""
-    if settings.cache_key is None:
-        return None
-    own = settings.cache_key.get_secret_value().encode()
-    if len(own) < _MIN_SECRET_BYTES:
-        hint = f"must have at least {_MIN_SECRET_BYTES} bytes"
-        raise Misconfigured(hint, field="FOREBAY_CACHE_KEY")
-    return own
 
 
 def _repeatable(job: Job) -> bool:

@@ -13,7 +13,7 @@ import crowd
 from engine_process import engine_pid, takes_work
 from forebay.routing.errors import EngineBusy, EngineDied
 from forebay.workers.engines.engine import Prompt, Turn
-from forebay.workers.engines.exllama.exl2 import model_folder
+from forebay.workers.engines.exllama.model_folder import model_folder
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.vram import planner

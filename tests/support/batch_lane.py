@@ -13,7 +13,7 @@ from forebay.routing.settings import Settings
 from forebay.workers.bedrock import Bedrock
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.claims.in_flight import InFlight
-from forebay.workers.runtime.execute import execute
+from forebay.workers.runtime.execute import Executor
 from ledger_jobs import BELL
 
 BUCKET = "forebay-batches"
@@ -125,9 +125,8 @@ class Spillway:
     def work(self, most=1_000):
         """Have the worker work what waits for the lane; return the outcomes' names."""
         done = []
-        while recorded := execute(
-            self.ledger, "bedrock", self.worker.work, InFlight(4), unrung=True
-        ):
+        executor = Executor(self.ledger, self.worker.work, InFlight(4))
+        while recorded := executor.answer_doorbell("bedrock", unrung=True):
             done += recorded
             assert len(done) <= most
         return [type(one.outcome).__name__ for one in done]

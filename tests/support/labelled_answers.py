@@ -28,6 +28,7 @@ from forebay.workers.engines.engine import Ending
 from labelled_texts import BY_HAND, HARD, LOOPS, NEWS, REFUSALS, News
 
 SEED = 7
+_checks: dict[str, tuple[Check, ...]] = {}  # by what was checked
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,11 @@ class Labelled:
         return parse_job({"request": self.request})
 
     def checks(self) -> tuple[Check, ...]:
-        return check(self.job, self.content, finish=self.finish)
+        """Return the checks of the answer; most answers are alike for all seeds."""
+        key = repr((self.request, self.content.model_dump(), self.finish))
+        if key not in _checks:
+            _checks[key] = check(self.job, self.content, finish=self.finish)
+        return _checks[key]
 
     def failed(self) -> set[str]:
         """Return the names of the checks that the answer fails."""

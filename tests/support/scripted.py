@@ -16,11 +16,11 @@ from exllama import (
     Exl3Sampler,
 )  # fmt: skip
 from forebay.workers.engines.engine import EngineInfo
-from forebay.workers.engines.exllama.exl2 import encoder_if_installed, language_of
 from forebay.workers.engines.exllama.exl2_backend import Exl2Backend, Exl2Parts
 from forebay.workers.engines.exllama.exl2_filter import LogitsFilter as Exl2LogitsFilter
 from forebay.workers.engines.exllama.exl3_backend import Exl3Backend, Exl3Parts
 from forebay.workers.engines.exllama.exl3_backend import LogitsFilter as Exl3LogitsFilter
+from forebay.workers.engines.exllama.model_folder import encoder_if_installed, language_of
 from forebay.workers.engines.exllama.paged import PagedEngine
 from forebay.workers.engines.weights.digests import revision
 from library_sources import Exl2Filter, Exl3Filter

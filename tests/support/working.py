@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from forebay.routing.jobs import Answer, Receipt, Summarize, Summary
+from forebay.workers.runtime.claims.in_flight import InFlight
+from forebay.workers.runtime.execute import Executor
 
 
 def ask(text="hello") -> Summarize:
@@ -52,6 +54,13 @@ def working(ledger, unless=lambda text: False):
     finally:
         stopped.set()
         thread.join()
+
+
+def work_next(ledger, queue, work, *hooks, in_flight=None):
+    """Claim the best job of a queue, work it and record its outcome; return how it stands."""
+    in_flight, claim = in_flight or InFlight(1), ledger.claim(queue)
+    with in_flight.holding(claim):
+        return Executor(ledger, work, in_flight, hooks).work_claim(claim)
 
 
 async def until_waiting(ledger, jobs):

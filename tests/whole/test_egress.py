@@ -41,7 +41,8 @@ from forebay.routing.ledger.record import ENDED
 from forebay.routing.limits import spillway
 from forebay.routing.policy.policy_file import DEFAULT_MODEL
 from forebay.routing.settings import Settings
-from forebay.routing.store.answer_cache import AnswerCache, secret
+from forebay.routing.store.answer_cache import AnswerCache
+from forebay.routing.store.fleet_secret import fleet_secret
 from forebay.workers.bedrock import Bedrock
 from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.engines.host.child import make_engine
@@ -108,7 +109,7 @@ class World:
         self.write_policy(set(), models=True)
         settings = Settings(lease_s=1000, policy_file=self.policy)
         self.ledger = Ledger(redis, settings, BELL)
-        self.cache = AnswerCache(redis, secret(redis, settings), 60)
+        self.cache = AnswerCache(redis, fleet_secret(redis, settings), 60)
         self.mock = MockBedrock(key_pair=("test", "test"))
         bedrock = BedrockSettings(bedrock_endpoint=self.mock.url, bedrock_timeout_s=10)
         echo = EngineSettings(engine="echo", context_tokens=4096)

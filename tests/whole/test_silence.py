@@ -74,7 +74,6 @@ def requests():
     yield ask(text(), regex=f"{CANARY}-[a-z]+")
     yield Embed(texts=[text(), text("again")])
     yield ask(text("[[echo: fail]]"))
-    yield ask(text("[[echo: crash]]"))
     yield ask(text("[[echo: say=]]"))
     yield ask(text("word " * 5000))  # longer than the context
     yield Extract(text=text("[[echo: say={not json]]"), schema=schema)
@@ -137,9 +136,14 @@ def searched(tmp_path_factory):
 
 def work(client: Client):
     options = {"metadata": {f"{CANARY}-key": f"{CANARY}-value"}}
+    crash = ask(text("[[echo: crash]]"))  # alone: what it takes along has no other attempt
     for egress in ("deny", "allow"):
-        for request in requests():
-            yield outcome(client.submit_future(request, egress=egress, cache=True, **options))
+        for together in (list(requests()), [crash]):
+            futures = [
+                client.submit_future(request, egress=egress, cache=True, **options)
+                for request in together
+            ]
+            yield from map(outcome, futures)
     yield outcome(client.submit_future(ask(text()), egress="allow", lane="bedrock", **options))
     client.submit(ask(text()), idempotency_key=f"{CANARY}-idempotency")
     cancelled = client.submit(ask(text("[[echo: delay=1]] one two three")))

@@ -12,8 +12,8 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits import pacing
 from forebay.routing.settings import Settings
 from forebay.workers.router import Router
-from forebay.workers.runtime import execute
 from forebay.workers.runtime.claims.in_flight import InFlight
+from forebay.workers.runtime.execute import Executor, at_once
 from forebay.workers.runtime.outcomes import Failed, Retry, Routed
 from ledger_jobs import BELL, put
 
@@ -84,10 +84,10 @@ def test_a_doorbell_works_many_jobs_in_few_round_trips(redis, router):
     put(router._ledger, *asks())
     router._ledger.load_scripts()
     before = redis.info("stats")["total_reads_processed"]
-    done = execute.answer_doorbell(
-        router._ledger, "route", router.work, InFlight(1),
-        turn=execute.at_once(64), work_all=router.work_all,
-    )  # fmt: skip
+    executor = Executor(
+        router._ledger, router.work, InFlight(1), turn=at_once(64), work_all=router.work_all
+    )
+    done = executor.answer_doorbell("route")
     assert len(done) == 36
     assert redis.info("stats")["total_reads_processed"] - before < 20
     assert {recorded.state for recorded in done} == {"waiting"}

@@ -35,6 +35,7 @@ from forebay.workers.cascade.check import check
 from forebay.workers.cascade.doubting.doubt import Doubter
 from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilities
 from forebay.workers.cascade.escalation import Escalator
+from forebay.workers.cascade.job_steps import CONSTRAINT_FIELDS
 from forebay.workers.cascade.long_texts.long_texts import LongTexts
 from forebay.workers.cascade.second_opinion import SecondOpinion
 from forebay.workers.cascade.stages import (
@@ -47,10 +48,9 @@ from forebay.workers.cascade.stages import (
 )
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import Escalated
+from forebay.workers.runtime.retries import INTERNAL, note_of_defect
 
 log = logging.getLogger(__name__)
-
-INTERNAL = "internal"  # the error of a row that broke the worker's code, as of such a job
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class RowSteps:
                 raise
             if isinstance(error, TooLong):
                 return self._long_texts.answer(attempt, attempt.prompt_id, error)
-            if error.field not in {"schema", "regex"}:
+            if error.field not in CONSTRAINT_FIELDS:
                 raise
         relaxed = f"{attempt.prompt_id}/relaxed"
         again = self._answerer.begin(attempt.job, relaxed, best_effort=True)
@@ -266,5 +266,5 @@ def _broken(attempt: Attempt, error: Exception) -> RowResult:
         place(error),
         extra=event(Event.JOB_BROKE, job=attempt.claim.id),
     )
-    note = f"an error inside the worker ({type(error).__name__}), whose log says where"
+    note = note_of_defect(error)
     return RowResult(status="failed", reasons=(INTERNAL,), error=INTERNAL, error_note=note)

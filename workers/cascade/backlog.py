@@ -6,8 +6,9 @@ import math
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.spillway import LOOK_EVERY_S
 from forebay.routing.store.ttl_cache import TtlCache
+
+LOOK_EVERY_S = 0.5
 
 
 class Backlog:

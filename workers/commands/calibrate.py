@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.routing.base import Kind
-from forebay.routing.broker.app import celery_app
-from forebay.routing.broker.doorbell import template
+from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import InvalidJob
 from forebay.routing.learning.audits import Audit, Audits
 from forebay.routing.learning.calibration import EVERYBODY, Calibration, Calibrations, in_words
@@ -22,14 +21,8 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import (
-    COLUMNS,
-    Json,
-    flag,
-    option,
-    require_tenant,
-    types_counted_by,
-)
+from forebay.routing.terminal.options import Json, flag, option, ungrouped
+from forebay.workers.commands.options import COLUMNS, StandIn, require_tenant, types_counted_by
 
 if TYPE_CHECKING:
     from forebay.workers.training.calibration.fit_calibration import Trial
@@ -57,7 +50,7 @@ METRICS = {
 }
 WIDTH = max(map(len, METRICS.values())) + 2  # of the names of metrics
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+app = ungrouped()
 
 HELP = """Fit verdicts, doubts and label probabilities to audits.
 
@@ -80,9 +73,6 @@ Rollback = Annotated[
     int | None,
     option("--rollback", "VERSION", "Return to this version. 0: no own calibration.", min=0),
 ]
-StandIn = Annotated[
-    bool, flag("--stand-in", "Also use audits by the mock of Bedrock, for a trial.")
-]
 
 
 @app.command(help=HELP)
@@ -94,7 +84,7 @@ def calibrate(
     settings, scope = read_settings(), tenant or EVERYBODY
     client = connect(settings, "look")
     calibrations = Calibrations(client)
-    audits = Audits(Ledger(client, settings, lambda: template(celery_app(settings, []))))
+    audits = Audits(Ledger(client, settings, packaged_template))
     model = Models(client, RouterModel).now().version
     known = list(audits.read(tenant))
     usable = _usable(known, model, stand_in=stand_in)

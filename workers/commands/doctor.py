@@ -212,7 +212,7 @@ def _model_finding(settings: EngineSettings) -> Finding:
 
 def folder_finding(settings: EngineSettings) -> Finding:
     """Check the model folder of an exl2 or exl3 engine. `forebay plan` says whether it fits."""
-    from forebay.workers.engines.exllama.exl2 import model_folder  # noqa: PLC0415 - needs more than the base install
+    from forebay.workers.engines.exllama.model_folder import model_folder  # noqa: PLC0415 - needs more than the base install
 
     try:
         folder = model_folder(settings)

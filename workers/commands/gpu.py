@@ -13,14 +13,11 @@ import typer
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.settings import read
-from forebay.workers.commands.options import Json, flag, option
+from forebay.routing.terminal.options import Json, flag, group, option
 from forebay.workers.engines.gpu import build, flash_attn_trim, probe, toolchain
 from forebay.workers.engines.settings import EngineSettings
 
-app = typer.Typer(
-    help="Check a GPU machine, compile the kernels of its engines.",
-    no_args_is_help=True, rich_markup_mode=None, add_completion=False,
-)  # fmt: skip
+app = group("Check a GPU machine, compile the kernels of its engines.")
 
 BUILD = """Compile exllamav2's extension and a trimmed flash-attn. Workers then only load them.
 

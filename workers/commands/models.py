@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.routing.errors import Misconfigured
+from forebay.routing.terminal.columns import in_columns
+from forebay.routing.terminal.options import Json, argument, group, option
 from forebay.workers.commands.drift.command import drift
 from forebay.workers.commands.models_convert import convert
 from forebay.workers.commands.models_recommend import recommend
 from forebay.workers.commands.models_verify import LOCK, LockFile, verify
-from forebay.workers.commands.options import Json, Vram, argument, option, print_table
+from forebay.workers.commands.options import Vram
 from forebay.workers.models.catalogue import (
     DecisionModel,
     Folder,
@@ -30,10 +32,7 @@ if TYPE_CHECKING:
     from forebay.workers.models.hub import Snapshot
     from forebay.workers.models.local_models import LocalModel
 
-app = typer.Typer(
-    help="List, recommend, download, pin, verify and convert models.",
-    no_args_is_help=True, rich_markup_mode=None, add_completion=False,
-)  # fmt: skip
+app = group("List, recommend, download, pin, verify and convert models.")
 
 PULL = """Download a model, check it, and print the setting that uses it.
 
@@ -79,11 +78,12 @@ def list_models(*, vram_mib: Vram = None, as_json: Json = False) -> None:
     if as_json:
         _print_json(rows + local + deciding)
         return
-    print_table([_HEADER, *map(_catalogue_cells, rows), *map(_local_cells, local)])
+    table = [_HEADER, *map(_catalogue_cells, rows), *map(_local_cells, local)]
+    typer.echo("\n".join(in_columns(table)))
     if not all(row["here"] for row in rows):
         typer.echo("\n-: not downloaded yet; `forebay models pull NAME` does it", err=True)
     typer.echo()
-    print_table([_DECIDING, *map(_decision_cells, decision_models())])
+    typer.echo("\n".join(in_columns([_DECIDING, *map(_decision_cells, decision_models())])))
     typer.echo(f"\n{_PULL_DECIDING}", err=True)
 
 

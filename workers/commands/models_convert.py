@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from forebay.workers.commands.options import Json, argument, flag
+from forebay.routing.terminal.options import Json, argument, flag
 from forebay.workers.engines.vram.card import card_bytes
 from forebay.workers.engines.vram.planner import plan
 from forebay.workers.engines.weights.model_shape import Shape

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from forebay.routing.errors import Misconfigured
-from forebay.workers.commands.options import Json, Vram, print_table
+from forebay.routing.terminal.columns import in_columns
+from forebay.routing.terminal.options import Json
+from forebay.workers.commands.options import Vram
 
 if TYPE_CHECKING:
     from forebay.workers.models.recommendation import Recommendation
@@ -35,7 +37,7 @@ def recommend(*, vram_mib: Vram = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([_row(one) for one in found]))
     elif found:
-        print_table([_HEADER, *map(_cells, found)])
+        typer.echo("\n".join(in_columns([_HEADER, *map(_cells, found)])))
         typer.echo("\nfetch one: `forebay models pull NAME`", err=True)
         if any(one.model.format == "gguf" for one in found):
             typer.echo(_GGUF, err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forebay.routing.errors import Misconfigured
-from forebay.workers.commands.options import Json, option
+from forebay.routing.terminal.options import Json, option
 from forebay.workers.models.catalogue import catalogue, folder
 
 if TYPE_CHECKING:

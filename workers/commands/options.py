@@ -1,4 +1,4 @@
-"""Options and tables that several commands share, and the data set that some of them name."""
+"""Options that several commands share, and the data set that some of them name."""
 
 from __future__ import annotations
 
@@ -6,32 +6,16 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from forebay.routing.base import TENANT
 from forebay.routing.errors import Misconfigured, Unavailable
+from forebay.routing.terminal.options import flag, option
 
 if TYPE_CHECKING:
     from forebay.workers.training.data.dataset import Dataset
 
 COLUMNS = 80  # of a line that a command prints
-
-
-def option(name: str, metavar: str, words: str, **more: Any) -> Any:
-    """Return an option that takes a value, with what `--help` says of it."""
-    return typer.Option(name, metavar=metavar, help=words, **more)
-
-
-def flag(name: str, words: str) -> Any:
-    """Return an option that takes no value."""
-    return typer.Option(name, help=words)
-
-
-def argument(metavar: str, words: str, **more: Any) -> Any:
-    """Return an argument, which has no name."""
-    return typer.Argument(metavar=metavar, help=words, **more)
 
 
 Prompts = Annotated[
@@ -71,6 +55,9 @@ Preds = Annotated[
         "Columns uid, model, pred. Of several answers to one prompt the first counts.",
     ),
 ]
+StandIn = Annotated[
+    bool, flag("--stand-in", "Also use audits by the mock of Bedrock, for a trial.")
+]
 Vram = Annotated[
     int | None,
     option(
@@ -81,7 +68,6 @@ Vram = Annotated[
         max=1 << 24,
     ),
 ]
-Json = Annotated[bool, flag("--json", "Print exactly one JSON document on stdout.")]
 
 
 @contextmanager
@@ -148,11 +134,3 @@ def read_dataset(
 
     models = model_names(weak, "--weak"), model_names(strong, "--strong")
     return dataset.read(prompts, outcomes, *models, job_type=not no_job_type)
-
-
-def print_table(rows: list[tuple[str, ...]]) -> None:
-    """Print rows of cells in aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.routing.errors import Misconfigured
-from forebay.workers.commands.options import Json, Vram, argument, option
+from forebay.routing.terminal.options import Json, argument, option, ungrouped
+from forebay.workers.commands.options import Vram
 from forebay.workers.engines.vram.card import card_bytes
 from forebay.workers.engines.vram.exl2_footprint import DEFAULT_DQ, scratch_bytes
 from forebay.workers.engines.vram.footprint import MIB, MODES, CacheMode
@@ -29,7 +30,7 @@ from forebay.workers.engines.weights.model_shape import Shape, read_shape
 if TYPE_CHECKING:
     from rich.table import Table
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+app = ungrouped()
 
 HELP = """Say whether a model fits this card. Also with which cache, context and batch.
 

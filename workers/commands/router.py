@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
+from forebay.routing.terminal.options import group
 from forebay.workers.commands.learning import (
     evaluate,
     pace,
@@ -14,10 +13,7 @@ from forebay.workers.commands.learning import (
     train_doubt,
 )
 
-app = typer.Typer(
-    help="Train, evaluate, publish the router model; set its pace.",
-    no_args_is_help=True, rich_markup_mode=None, add_completion=False,
-)  # fmt: skip
+app = group("Train, evaluate, publish the router model; set its pace.")
 
 app.command("train")(train.train)
 app.command("train-doubt")(train_doubt.train_doubt)

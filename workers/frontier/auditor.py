@@ -25,7 +25,8 @@ from forebay.workers.checks.answer_features import as_text, text_features
 from forebay.workers.checks.final_answer import numbers
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier import judge_prompt
-from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.assignment import Assignment, SubBudget
+from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.permission import allowed, paid
@@ -59,12 +60,14 @@ class Auditor:
         self._maker = AuditMaker(ledger.redis, secret)
         self._secrets = secrets
 
-    def work(self, claim: Claim, job: Job, rules: Policy) -> Outcome:
+    def work(self, claim: Claim, job: Job, policy: Policy) -> Outcome:
         """Audit one local answer."""
+        sub_budget = SubBudget(PURPOSE, policy.tenant(job.tenant).audit.usd_per_day_nusd)
+        assignment = Assignment(claim, job, policy, sub_budget)
         try:
             local = self._local_answer(claim, job)
-            model, *_ = allowed(claim, job, rules)
-            second = paid(claim) or self._ask(claim, job, rules, local, model)
+            model, *_ = allowed(claim, job, policy)
+            second = paid(claim) or self._ask(assignment, local, model)
             _require_sound(job, local.content, second.content)
         except NoAnswer as why:
             return Failed(why.error, (Reason.AUDIT_DROPPED, *why.codes))
@@ -90,31 +93,29 @@ class Auditor:
         assert isinstance(result, Answer)
         return result
 
-    def _ask(self, claim: Claim, job: Job, rules: Policy, local: Answer, model: str) -> Answer:
+    def _ask(self, assignment: Assignment, local: Answer, model: str) -> Answer:
         """Ask the model; a schema that it refuses is asked for in words, as in the lane itself.
 
         Else only answers to simple schemas would be audited.
         """
-        self._secrets.check(job, rules, local.content)
+        job = assignment.job
+        self._secrets.check(job, assignment.policy, local.content)
         prompt_of = partial(_prompt, job, local.content)
         try:
-            call, reply = self._call(claim, job, rules, model, prompt_of)
+            call, reply = self._call(assignment, model, prompt_of)
         except NoAnswer as refusal:
             if not refuses_schema(refusal):
                 raise
             in_words = partial(prompts.in_words, job)
-            call, reply = self._call(claim, job, rules, model, in_words)
-        return self._read(claim, job, local, call, reply)
+            call, reply = self._call(assignment, model, in_words)
+        return self._read(job, local, call, reply)
 
     def _call(
-        self, claim: Claim, job: Job, rules: Policy, model: str, prompt_of: Callable[..., Prompt]
+        self, assignment: Assignment, model: str, prompt_of: Callable[..., Prompt]
     ) -> tuple[Call, Reply]:
-        sub_budget = SubBudget(PURPOSE, rules.tenant(job.tenant).audit.usd_per_day_nusd)
-        return self._calls.ask(
-            claim, job, model, rules, lambda name: prompt_of(prompt_id=name), sub_budget=sub_budget
-        )
+        return self._calls.ask(assignment, model, lambda name: prompt_of(prompt_id=name))
 
-    def _read(self, claim: Claim, job: Job, local: Answer, call: Call, reply: Reply) -> Answer:
+    def _read(self, job: Job, local: Answer, call: Call, reply: Reply) -> Answer:
         """Book the call and keep its answer in one step, so that no death leads to a second call.
 
         Raises:
@@ -124,7 +125,7 @@ class Auditor:
         usage = reply.usage or Usage()
         try:
             second = Answer(
-                id=claim.id, kind=job.kind, egress="allow", status="done", lane="bedrock",
+                id=job.id, kind=job.kind, egress="allow", status="done", lane="bedrock",
                 model=reply.model, revision=reply.model, stand_in=reply.stand_in,
                 cost_nusd=cost.nusd, tokens_in=usage.prompt, tokens_out=usage.output,
                 content=_content(job, local.content, reply),
@@ -144,13 +145,13 @@ class Auditor:
         how: Literal["compared", "judged"] = "compared" if compared else "judged"
         return self._maker.make(job, local, second, outcome, how, numbers=_numbers(job, local))
 
-    def learn_from_draft(self, attempt: Attempt, answer: Answer, rules: Policy) -> None:
+    def learn_from_draft(self, attempt: Attempt, answer: Answer, policy: Policy) -> None:
         """Compare the local answer of an escalated job with the answer that it got instead.
 
         That costs no call, and shows how often a doubted answer is wrong, which audits of kept
         answers cannot. Only tenants with audits are learned from. Errors are only logged.
         """
-        job, share = attempt.job, rules.tenant(attempt.job.tenant).audit.share
+        job, share = attempt.job, policy.tenant(attempt.job.tenant).audit.share
         if attempt.claim.record.doubt is None or not share:
             return
         sampled = chosen(job.id, share, self._secret)

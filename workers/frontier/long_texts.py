@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from forebay.routing.errors import BadAnswer, Expired, PassingError, TooLong
 from forebay.routing.jobs import Job, Summarize, Summary
-from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.routing.store.backoff import jittered
-from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.assignment import Assignment
+from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.planner import Bound
@@ -30,7 +31,6 @@ from forebay.workers.long_texts.condensing import (
 )
 from forebay.workers.long_texts.cutting import cut
 from forebay.workers.prompts import bounded, prompts
-from forebay.workers.runtime.attempt import Attempt
 
 MAX_WORDS = 600  # of the summary of a part
 BYTES_PER_WORD = 12  # of a summary, at most; a model may write more words than it was asked for
@@ -55,7 +55,7 @@ class LongTexts:
         self._calls = calls
 
     def ask(
-        self, attempt: Attempt, policy: Policy, model: str, error: TooLong
+        self, assignment: Assignment, model: str, error: TooLong
     ) -> tuple[int, list[tuple[Call, Reply]]]:
         """Return the number of parts, and all calls with their replies; the last is not booked.
 
@@ -64,23 +64,24 @@ class LongTexts:
             Lost: The job no longer belongs to this claim.
             Expired: The job's deadline passed.
         """
-        run = _Run(self._calls, attempt, policy, model)
+        run = _Run(self._calls, assignment, model)
         try:
-            return self._ask(run, attempt, policy, error)
+            return self._ask(run, assignment, error)
         except NoAnswer as refusal:
-            counts = policy.tenant(attempt.job.tenant).count_tokens == "if_needed"
+            rules = assignment.policy.tenant(assignment.job.tenant)
+            counts = rules.count_tokens == "if_needed"
             if run.made or not counts or refusal.reason not in TOO_DEAR:
                 raise
         run.counted = True  # the tokens may keep to the budget that the bytes break
-        return self._ask(run, attempt, policy, error)
+        return self._ask(run, assignment, error)
 
     @staticmethod
     def _ask(
-        run: _Run, attempt: Attempt, policy: Policy, error: TooLong
+        run: _Run, assignment: Assignment, error: TooLong
     ) -> tuple[int, list[tuple[Call, Reply]]]:
-        request, job = attempt.job.request, attempt.job
+        job, request = assignment.job, assignment.job.request
         assert isinstance(request, LongRequest)
-        max_parts = policy.tenant(job.tenant).max_parts
+        max_parts = assignment.policy.tenant(job.tenant).max_parts
         condenser = Condenser(job, error, run.summaries, max_parts=max_parts, max_words=MAX_WORDS)
         try:
             text = condenser.condensed(request.text, run.room(request.text))
@@ -102,12 +103,11 @@ class _Run:
         counted: the tokens of the parts are counted before their money is reserved.
     """
 
-    def __init__(self, calls: Calls, attempt: Attempt, policy: Policy, model: str) -> None:
+    def __init__(self, calls: Calls, assignment: Assignment, model: str) -> None:
         self.made: list[tuple[Call, Reply]] = []
         self.is_whole = self.counted = False
         self._calls = calls
-        self._attempt = attempt
-        self._policy = policy
+        self._assignment = assignment
         self._model = model
         self._spent_nusd = 0
         self._booked = 0
@@ -141,7 +141,7 @@ class _Run:
             Expired: The job's deadline passed.
         """
         while True:
-            deadline = self._attempt.job.deadline
+            deadline = self._assignment.job.deadline
             if deadline is not None and datetime.now(UTC) >= deadline:
                 raise Expired("the deadline passed while the job was worked")
             try:
@@ -160,20 +160,19 @@ class _Run:
             self._booked = len(self.made)
 
     def _call(self, request: LongRequest, ahead_nusd: int) -> Reply:
-        attempt, policy = self._attempt, self._policy
-        job, whole = attempt.job, not isinstance(request, Summarize) or not ahead_nusd
-        part = job.model_copy(update={"request": request})
+        assignment = self._assignment
+        whole = not isinstance(request, Summarize) or not ahead_nusd
+        part = self._part(request)
         call = self._calls.plan(
-            attempt.claim, job, self._model, policy,
-            lambda name: prompts.frontier(part, prompt_id=name),
+            assignment, self._model, lambda name: prompts.frontier(part, prompt_id=name),
             role="answer" if whole else "part",
             spent_nusd=self._spent_nusd, ahead_nusd=ahead_nusd, counted=self.counted,
         )  # fmt: skip
         if self._booked < len(self.made):
             ended, cost = self.made[-1][0], self._calls.cost(*self.made[-1])
             self._booked = len(self.made)
-            self._calls.pass_on(ended, cost, call, attempt.claim, job, policy)
-        reply = self._calls.make(call, attempt.claim, job, policy, SubBudget())
+            self._calls.pass_on(ended, cost, call, assignment)
+        reply = self._calls.make(call, assignment)
         self.made.append((call, reply))
         self.is_whole = whole
         self._spent_nusd += self._calls.cost(call, reply).nusd
@@ -197,10 +196,9 @@ class _Run:
         return self._read(request, reply)
 
     def _read(self, request: Summarize, reply: Reply) -> str:
-        part = self._attempt.job.model_copy(update={"request": request})
         try:
             with pool.shielded():
-                content = bounded.parse_answer(part, reply.text, finish=reply.finish)
+                content = bounded.parse_answer(self._part(request), reply.text, finish=reply.finish)
         except BadAnswer as error:
             raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
         assert isinstance(content, Summary)
@@ -217,7 +215,7 @@ class _Run:
             summaries = math.ceil(2 * size / room)  # a part has at least half of the room
             nusd += summaries * self._widest(part, min(size, 4 * room)).nusd
             size = min(size, summaries * longest)
-        request = self._attempt.job.request
+        request = self._assignment.job.request
         assert isinstance(request, LongRequest)
         return nusd + self._widest(request, min(size, 4 * room)).nusd
 
@@ -226,11 +224,14 @@ class _Run:
         return self._bound(request.model_copy(update={"text": "x" * size}))
 
     def _bound(self, request: LongRequest, *, counted: bool = False) -> Bound:
-        part = self._attempt.job.model_copy(update={"request": request})
+        part = self._part(request)
         prompt = prompts.frontier(part, prompt_id="")
-        return self._calls.bound(
-            self._attempt.claim, part, self._model, self._policy, prompt, counted=counted
-        )
+        assignment = replace(self._assignment, job=part)
+        return self._calls.bound(assignment, self._model, prompt, counted=counted)
+
+    def _part(self, request: LongRequest) -> Job:
+        """Return the job with another request."""
+        return self._assignment.job.model_copy(update={"request": request})
 
     def _waits_for(self, refusal: NoAnswer) -> bool:
         """Wait a moment if parts are paid for and the obstacle passes; return whether to go on."""
@@ -253,5 +254,4 @@ def _shortened(summary: str, max_words: int) -> str:
 
 
 def _context(bound: Bound) -> int | None:
-    can = bound.terms.can or Prices.packaged().capabilities(bound.terms.base)
-    return can.context
+    return bound.terms.capabilities(bound.terms.base).context

@@ -35,6 +35,9 @@ PROVIDERS = {
 #: The provider of the endpoints that the policy names; no setting chooses it.
 OF_ENDPOINTS = "openai"
 
+STAND_IN_MARK = "x-forebay-stand-in"  # header of every answer that the mock of Bedrock makes
+MAX_TOKENS = 10_000_000  # of each count in a reply; no model's context comes near
+
 Billed = Literal["no", "yes", "unknown"]
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Decide, Extract, Generate, Job
-from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
+from forebay.workers.frontier.calling.assignment import Assignment
 from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
 from forebay.workers.prompts import prompts
-from forebay.workers.runtime.attempt import Attempt
 
 
 def refuses_schema(refusal: NoAnswer) -> bool:
@@ -29,20 +28,18 @@ def is_worth_a_repair(job: Job, reply: Reply) -> bool:
 
 
 def ask_again(
-    calls: Calls, attempt: Attempt, policy: Policy, first: Call, reply: Reply, refusal: NoAnswer
+    calls: Calls, assignment: Assignment, first: Call, reply: Reply, refusal: NoAnswer
 ) -> tuple[Call, Reply]:
     """Show the model its answer and what is wrong with it, in one more call under the budget.
 
     Raises:
         NoAnswer: There is no second reply, perhaps because there is no money for it.
     """
-    job, fault = attempt.job, refusal.error.message
+    fault = refusal.error.message
     try:
         return calls.ask(
-            attempt.claim,
-            job,
+            assignment,
             first.model,
-            policy,
             lambda name: prompts.repair(first.prompt, reply.text, fault, prompt_id=name),
             role="repair",
             spent_nusd=calls.cost(first, reply).nusd,

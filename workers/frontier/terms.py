@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from forebay.routing.limits.prices import Tier
+from forebay.routing.limits.prices import Prices, Tier
 from forebay.routing.policy.capabilities import Capabilities
 from forebay.routing.policy.tables import Endpoint
 
@@ -32,6 +32,10 @@ class Terms:
     caches: bool = False
     endpoint: tuple[str, Endpoint] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    def capabilities(self, base: str) -> Capabilities:
+        """Return what a model can: as the terms say, else as the packaged price list says."""
+        return self.can or Prices.packaged().capabilities(base)
 
 
 PLAIN = Terms()

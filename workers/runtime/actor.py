@@ -33,7 +33,7 @@ from forebay.workers.runtime.claims.claim_gate import ClaimGate
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.claims.reserve import Reserve, ReserveTerms
 from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end_at_once
-from forebay.workers.runtime.execute import Worked, answer_doorbell, at_once, pass_on, work_claim
+from forebay.workers.runtime.execute import Executor, Worked, at_once, pass_on
 from forebay.workers.runtime.heartbeat import Heartbeat, step_calling
 from forebay.workers.runtime.hooks import JobHook
 from forebay.workers.runtime.liveness import Liveness
@@ -68,7 +68,7 @@ class Actor:
 
     1. Makes the Celery application that consumes its queues.
     2. Makes its worker when Celery starts; ends with one line if that fails.
-    3. Answers each doorbell with `execute.answer_doorbell`.
+    3. Answers each doorbell with `Executor.answer_doorbell`.
     4. Writes a heartbeat every other second as long as it takes jobs.
     5. Drains when it is told to, or when it notices that it takes no jobs any more.
 
@@ -80,7 +80,7 @@ class Actor:
         shards_at_once: of these, the most shards of bulks.
         jobs_at_once: jobs that one thread claims in one round trip, and records in one, if they
             take only moments.
-        work_all: works such jobs together; see `execute.answer_doorbell`.
+        work_all: works such jobs together; see `Executor`.
         shares: tenants for which this process works the fewest jobs go first.
         reserves: returns what threads a worker needs besides, for jobs that must not wait.
         hooks: observe every job; see `JobHook`.
@@ -123,6 +123,7 @@ class Actor:
         self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
         self._make, self._hostname = make, ""  # Celery's name of this worker
         self._worker: Worker | None = None
+        self._executor: Executor | None = None
         self._steps, self._quiet_s, self._reserves = steps, quiet_s, reserves
         self._work_all, self._on_beat = work_all, on_beat
         self._in_flight = InFlight(concurrency, shards_at_once)
@@ -189,13 +190,9 @@ class Actor:
 
     def _answer(self, queue: str, *, unrung: bool = False) -> None:
         """Work the best job of a queue; `unrung` if no doorbell called."""
-        assert self._worker is not None, "Celery starts the worker before its tasks"
+        assert self._executor is not None, "Celery starts the worker before its tasks"
         if self._in_flight.admit():
-            answer_doorbell(
-                self.ledger, queue, self._worker.work, self._in_flight, self.hooks,
-                unrung=unrung, turn=self._turn, select=self._select,
-                work_all=partial(self._work_all, self._worker) if self._work_all else None,
-            )  # fmt: skip
+            self._executor.answer_doorbell(queue, unrung=unrung)
         elif not unrung:
             pass_on(self._impatient_ledger, queue, self._in_flight)
 
@@ -207,14 +204,19 @@ class Actor:
             load_scripts(self._impatient_ledger)
             self._worker = self._made_worker()
         tune_python()
+        self._executor = self._executor_of(self._worker)
         self._full_redis.start()
-        self._start_reserves(self._worker)
-
-    def _start_reserves(self, worker: Worker) -> None:
-        work = partial(work_claim, self.ledger, worker.work, self._in_flight, self.hooks)
-        for terms in self._reserves(worker):
+        for terms in self._reserves(self._worker):
             self._in_flight.reserve += terms.threads
+            work = self._executor.work_claim
             Reserve(terms, self._in_flight, self.ledger, self._consumed, work).start()
+
+    def _executor_of(self, worker: Worker) -> Executor:
+        return Executor(
+            self.ledger, worker.work, self._in_flight, self.hooks,
+            turn=self._turn, select=self._select,
+            work_all=partial(self._work_all, worker) if self._work_all else None,
+        )  # fmt: skip
 
     def _made_worker(self) -> Worker | None:
         """Make the worker; return `None` if Redis went away meanwhile."""

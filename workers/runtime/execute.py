@@ -1,4 +1,4 @@
-"""One job's path through a worker: claim the job, work it, record its outcome.
+"""A job's path through a worker: claim the job, work it, record its outcome.
 
 Whatever happens while a job is worked becomes one outcome value (`outcomes`); the ledger is told
 once, at the end. Nothing that is logged or returned here holds content.
@@ -10,8 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from forebay.routing.errors import EgressDenied, ForebayError, Lost
@@ -41,7 +40,6 @@ Worked = Sequence[tuple[Claim, Outcome]]  # jobs whose outcomes are ready at the
 WorkAll = Callable[[Sequence[Claim]], Iterable[Worked]]
 Turn = Callable[[str], AbstractContextManager[int]]
 Select = Callable[[], Selection]
-Take = Callable[..., list[Recorded]]  # `execute` with all but its options
 
 
 def at_once(most: int) -> Turn:
@@ -52,41 +50,164 @@ def at_once(most: int) -> Turn:
 ONE_AT_ONCE = at_once(1)
 
 
-def answer_doorbell(
-    ledger: Ledger,
-    queue: str,
-    work: Work,
-    in_flight: InFlight,
-    hooks: tuple[JobHook, ...] = (),
-    *,
-    unrung: bool = False,
-    turn: Turn = ONE_AT_ONCE,
-    work_all: WorkAll | None = None,
-    select: Select = Selection,
-) -> list[Recorded]:
-    """Work the best jobs that wait, as long as that takes moments.
+class Executor:
+    """Claims the jobs of a worker process, has them worked, and records their outcomes.
 
-    A Celery task costs more than a job that is routed or recalled, so such jobs share a task. A
-    job that a model works on has a task to itself. If no job waits, work shards of bulks.
+    1. `answer_doorbell` works the best jobs that wait in a queue, or shards of bulks.
+    2. `work_claim` works a job that a thread of the reserve has claimed.
 
     Args:
         ledger: where the jobs are.
-        queue: the queue that the doorbell names.
         work: works one job.
         in_flight: counts the claims of this process.
         hooks: observe each job.
-        unrung: no doorbell called.
-        turn: lets this thread claim, and tells how many jobs at most in one round trip.
+        turn: lets a thread claim, and tells how many jobs at most in one round trip.
         work_all: works such jobs together, if that is better than one after the other, and yields
             them as their outcomes are ready. It raises nothing.
         select: returns which jobs to claim, and whose go first.
-
-    Returns:
-        How each job stands; empty if no job waited.
     """
-    take = partial(execute, ledger, queue, work, in_flight, hooks, select=select)
-    done = _work_jobs(partial(take, work_all=work_all), turn, in_flight, unrung=unrung)
-    return done or _work_shards(take, queue, in_flight, unrung=unrung)
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        work: Work,
+        in_flight: InFlight,
+        hooks: tuple[JobHook, ...] = (),
+        *,
+        turn: Turn = ONE_AT_ONCE,
+        work_all: WorkAll | None = None,
+        select: Select = Selection,
+    ) -> None:
+        self._ledger, self._in_flight, self._hooks = ledger, in_flight, hooks
+        self._work, self._work_all = work, work_all or self._one_by_one
+        self._turn, self._select = turn, select
+
+    def answer_doorbell(self, queue: str, *, unrung: bool = False) -> list[Recorded]:
+        """Work the best jobs that wait in a queue, as long as that takes moments.
+
+        A Celery task costs more than a job that is routed or recalled, so such jobs share a task. A
+        job that a model works on has a task to itself. If no job waits, work shards of bulks.
+
+        Args:
+            queue: the queue that the doorbell names.
+            unrung: no doorbell called.
+
+        Returns:
+            How each job stands; empty if no job waited.
+        """
+        return self._work_jobs(queue, unrung=unrung) or self._work_shards(queue, unrung=unrung)
+
+    def work_claim(self, claim: Claim) -> Recorded:
+        """Work a job that is claimed and held; return how it stands once that is recorded."""
+        notify_started(self._hooks, claim)
+        return self._record_all([(claim, attempt(self._work, claim))])[0]
+
+    def _work_jobs(self, queue: str, *, unrung: bool) -> list[Recorded]:
+        """Work jobs as long as that takes moments, and a claim leaves jobs waiting."""
+        done: list[Recorded] = []
+        began, more = time.monotonic(), True
+        while more:
+            claims, more = self._claim_jobs(queue, unrung=unrung or bool(done))
+            done += self._work_held(claims, self._work_all)
+            more = more and self._goes_on(began, len(done))
+        return done
+
+    def _claim_jobs(self, queue: str, *, unrung: bool) -> tuple[Sequence[Claim], bool]:
+        """Claim jobs when it is this thread's turn; tell whether the claim may have left some."""
+        with self._turn(queue) as most:
+            if not most:  # the worker began to drain while this thread waited for its turn
+                if not unrung:
+                    pass_on(self._ledger, queue, self._in_flight)
+                return [], False
+            claims = self._claim(queue, most, unrung=unrung)
+        return claims, len(claims) >= most  # if none was left, whatever came since has rung
+
+    def _goes_on(self, began: float, jobs: int) -> bool:
+        """Return whether a thread works more jobs after these, without another doorbell."""
+        stay_s = LONG_STAY_S if self._in_flight.ends_soon else QUICK_S
+        if self._in_flight.closed or jobs >= MAX_JOBS_PER_DOORBELL:
+            return False
+        return time.monotonic() - began <= stay_s
+
+    def _work_shards(self, queue: str, *, unrung: bool) -> list[Recorded]:
+        """Work shards until none waits, if this process has a thread to spare for them.
+
+        In a local queue only the first shard rings a doorbell, so the thread goes on. In the
+        router's queue each shard has its own, and jobs go before shards, so the thread returns
+        soon.
+        """
+        in_flight = self._in_flight
+        closed = in_flight.closed or in_flight.drained
+        if closed or not in_flight.shard_places.acquire(blocking=False):
+            return []
+        rung = hop_of(queue) != "local"  # by each shard, so each claim takes a doorbell along
+        done: deque[Recorded] = deque(maxlen=SHARDS_NAMED)
+        end = time.monotonic() + QUICK_S
+        try:
+            while claims := self._claim(
+                queue, 1, unrung=rung and (unrung or bool(done)), shards=True
+            ):
+                done += self._work_held(claims, self._one_by_one)
+                if in_flight.closed or (queue == ROUTE and time.monotonic() > end):
+                    break
+        finally:
+            in_flight.shard_places.release()
+        return list(done)
+
+    def _claim(
+        self, queue: str, most: int, *, unrung: bool, shards: bool = False
+    ) -> Sequence[Claim]:
+        """Claim jobs, or a shard, and hold them; claim none if Redis is away."""
+        with self._in_flight.claiming():
+            try:
+                claims = self._ledger.claim_many(
+                    queue, most, unrung=unrung, shards=shards, selection=self._select()
+                )
+            except ForebayError as error:  # the sweeper rings again
+                log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
+                return []
+            self._in_flight.hold(claims)
+        return claims
+
+    def _work_held(self, claims: Sequence[Claim], work_all: WorkAll) -> list[Recorded]:
+        """Work claims that are held, and release each once its outcome is recorded."""
+        done: list[Recorded] = []
+        try:
+            for claim in claims:
+                notify_started(self._hooks, claim)
+            for worked in work_all(claims):
+                done += self._record_all(worked)
+                self._in_flight.release([claim for claim, _ in worked])
+        finally:
+            self._in_flight.release(claims)
+        return done
+
+    def _one_by_one(self, claims: Sequence[Claim]) -> Iterator[Worked]:
+        """Yield the outcomes of jobs that are worked one after the other."""
+        for claim in claims:
+            yield [(claim, attempt(self._work, claim))]
+
+    def _record_all(self, worked: Worked) -> list[Recorded]:
+        """Record outcomes that are ready at the same time, in one round trip as far as it goes."""
+        together = record_together(self._ledger, worked) if len(worked) > 1 else {}
+        done = []
+        with LinesTogether():
+            for claim, outcome in worked:
+                right_of_way.give_way()
+                recorded = Recorded(claim.id, Dropped(), "lost")
+                try:
+                    recorded = together.get(claim.token) or _recorded(self._ledger, claim, outcome)
+                finally:
+                    notify_finished(self._hooks, claim, recorded)
+                self._count(claim, recorded)
+                done.append(recorded)
+        return done
+
+    def _count(self, claim: Claim, recorded: Recorded) -> None:
+        """Count a job that goes back to its queue, or is lost."""
+        goes_back = isinstance(recorded.outcome, Retry) and recorded.state == "waiting"
+        if goes_back or isinstance(recorded.outcome, Dropped):
+            self._in_flight.gives_back(claim)
 
 
 def pass_on(ledger: Ledger, queue: str, in_flight: InFlight) -> None:
@@ -101,153 +222,6 @@ def pass_on(ledger: Ledger, queue: str, in_flight: InFlight) -> None:
         ledger.ring(queue)
     except ForebayError as error:  # the sweeper rings again
         log.warning("cannot ring: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
-
-
-def _work_jobs(take: Take, turn: Turn, in_flight: InFlight, *, unrung: bool) -> list[Recorded]:
-    """Work jobs as long as that takes moments, and a claim leaves jobs waiting."""
-    done: list[Recorded] = []
-    began, most = time.monotonic(), 1
-
-    @contextmanager
-    def noted(queue: str) -> Iterator[int]:
-        nonlocal most
-        with turn(queue) as most:
-            yield most
-
-    while recorded := take(turn=noted, unrung=unrung or bool(done)):
-        done += recorded
-        if len(recorded) < most:  # none was left, and whatever came since has rung
-            break
-        stay_s = LONG_STAY_S if in_flight.ends_soon else QUICK_S
-        if in_flight.closed or len(done) >= MAX_JOBS_PER_DOORBELL:
-            break
-        if time.monotonic() - began > stay_s:
-            break
-    return done
-
-
-def _work_shards(take: Take, queue: str, in_flight: InFlight, *, unrung: bool) -> list[Recorded]:
-    """Work shards until none waits, if this process has a thread to spare for them.
-
-    In a local queue only the first shard rings a doorbell, so the thread goes on. In the router's
-    queue each shard has its own, and jobs go before shards, so the thread returns soon.
-    """
-    if in_flight.closed or in_flight.drained:
-        return []
-    if not in_flight.shard_places.acquire(blocking=False):
-        return []
-    done: deque[Recorded] = deque(maxlen=SHARDS_NAMED)
-    end = time.monotonic() + QUICK_S
-    try:
-        while recorded := take(unrung=unrung or bool(done), shards=True):
-            done += recorded
-            if in_flight.closed or (queue == ROUTE and time.monotonic() > end):
-                break
-    finally:
-        in_flight.shard_places.release()
-    return list(done)
-
-
-def execute(
-    ledger: Ledger,
-    queue: str,
-    work: Work,
-    in_flight: InFlight,
-    hooks: tuple[JobHook, ...] = (),
-    *,
-    turn: Turn = ONE_AT_ONCE,
-    unrung: bool = False,
-    shards: bool = False,
-    work_all: WorkAll | None = None,
-    select: Select = Selection,
-) -> list[Recorded]:
-    """Claim the best jobs of the queue, work them and record their outcomes.
-
-    `turn` tells how many. `unrung` says that no doorbell called for the first job, and `shards`
-    claims a shard in place of a job; see `Ledger.claim_many`. `work_all` works several claims
-    together.
-
-    Returns:
-        How each job stands; empty if no job waited.
-    """
-    with ExitStack() as stack:
-        with turn(queue) as most:
-            if not most:  # the worker began to drain while this thread waited for its turn
-                if not unrung:
-                    pass_on(ledger, queue, in_flight)
-                return []
-            with in_flight.claiming():
-                claims = _claimed(ledger, queue, most, select(), unrung=unrung, shards=shards)
-                in_flight.hold(claims)
-                stack.callback(in_flight.release, claims)
-        for claim in claims:
-            notify_started(hooks, claim)
-        done: list[Recorded] = []
-        for worked in _worked(work, claims, work_all):
-            done += _record_all(ledger, hooks, in_flight, worked)
-            in_flight.release([claim for claim, _ in worked])
-        return done
-
-
-def _claimed(
-    ledger: Ledger, queue: str, most: int, selection: Selection, *, unrung: bool, shards: bool
-) -> Sequence[Claim]:
-    """Claim jobs, or a shard; claim none if Redis is away."""
-    bell_less = shards and hop_of(queue) == "local"  # such a shard has no doorbell of its own
-    try:
-        return ledger.claim_many(
-            queue, most, unrung=unrung and not bell_less, shards=shards, selection=selection
-        )
-    except ForebayError as error:  # the sweeper rings again
-        log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
-        return []
-
-
-def work_claim(
-    ledger: Ledger, work: Work, in_flight: InFlight, hooks: tuple[JobHook, ...], claim: Claim
-) -> Recorded:
-    """Work a job that a thread of the reserve has claimed and holds, and record its outcome.
-
-    Returns:
-        How the job stands.
-    """
-    notify_started(hooks, claim)
-    return _record_all(ledger, hooks, in_flight, [(claim, attempt(work, claim))])[0]
-
-
-def _worked(work: Work, claims: Sequence[Claim], work_all: WorkAll | None) -> Iterator[Worked]:
-    """Yield the outcomes of jobs that are worked together, or of one after the other."""
-    if work_all is not None:
-        yield from work_all(claims)
-    else:
-        for claim in claims:
-            yield [(claim, attempt(work, claim))]
-
-
-def _record_all(
-    ledger: Ledger, hooks: tuple[JobHook, ...], in_flight: InFlight, worked: Worked
-) -> list[Recorded]:
-    """Record outcomes that are ready at the same time, as far as that goes in one round trip."""
-    together = record_together(ledger, worked) if len(worked) > 1 else {}
-    done = []
-    with LinesTogether():
-        for claim, outcome in worked:
-            right_of_way.give_way()
-            recorded = Recorded(claim.id, Dropped(), "lost")
-            try:
-                recorded = together.get(claim.token) or _recorded(ledger, claim, outcome)
-            finally:
-                notify_finished(hooks, claim, recorded)
-            _count(in_flight, claim, recorded)
-            done.append(recorded)
-    return done
-
-
-def _count(in_flight: InFlight, claim: Claim, recorded: Recorded) -> None:
-    """Count a job that goes back to its queue, or is lost."""
-    goes_back = isinstance(recorded.outcome, Retry) and recorded.state == "waiting"
-    if goes_back or isinstance(recorded.outcome, Dropped):
-        in_flight.gives_back(claim)
 
 
 def _recorded(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:

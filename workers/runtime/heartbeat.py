@@ -20,7 +20,8 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.logs import Event, event
 from forebay.routing.overview.orders import Order, Orders
-from forebay.routing.policy import toml
+from forebay.routing.overview.workers import ALIVE_S
+from forebay.routing.policy.followed_file import stamp
 from forebay.routing.policy.policy_file import Policy
 from forebay.workers.engines.host.supervisor import open_engines
 from forebay.workers.runtime.claims.in_flight import InFlight
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 2.0
 ROUND_S = 1.0  # between two calls from the consumer's loop
-ALIVE_S = 10.0  # a worker without a heartbeat for so long counts as gone
 
 
 class Heartbeat:
@@ -151,7 +151,7 @@ class Heartbeat:
             threads=self._threads, hands=self._in_flight.slots,
             reserve=self._in_flight.reserve, busy=len(self._in_flight.claims()), jobs_minute=jobs,
             mean_s=round(mean_s, 4), retries_minute=self._in_flight.retries.rate()[0],
-            policy=_policy_version(policy_file, toml.stamp(policy_file)),
+            policy=_policy_version(policy_file, stamp(policy_file)),
             version=forebay.__version__, host=socket.gethostname(), pid=os.getpid(),
             started=self._began, drained=self._order.drained, well=self._well(),
             emptied=self._emptied,

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 FIRST_DELAY_S = 1.0
 MAX_DELAY_S = 60.0
 ENGINE_BUSY_DELAY_S = 0.5
+INTERNAL = "internal"  # the error of a job that broke the worker's code
 PAUSED = "paused"
 PAUSE_S = 20.0  # about so long a job of a paused kind waits before it is looked at again
 
@@ -72,8 +73,12 @@ def outcome_of_defect(error: Exception, claim: Claim) -> Retry:
         place(error),
         extra=event(Event.JOB_BROKE, job=claim.id),
     )
-    note = f"an error inside the worker ({type(error).__name__}), whose log says where"
-    return Retry("internal", note=note, delay_s=delay_s(claim))
+    return Retry(INTERNAL, note=note_of_defect(error), delay_s=delay_s(claim))
+
+
+def note_of_defect(error: Exception) -> str:
+    """Return what a receipt says of an exception that is not ours."""
+    return f"an error inside the worker ({type(error).__name__}), whose log says where"
 
 
 def outcome_of_denial(error: EgressDenied, claim: Claim) -> Retry:

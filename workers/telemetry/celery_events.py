@@ -121,7 +121,7 @@ def _why(code: str, note: str | None = None) -> str:
 
 def brief(record: Record, queue: str = "") -> dict[str, Any]:
     """Return the fields by which a monitor knows a job, as a task in a queue or in its own."""
-    tenant, lane = record.id.partition(".")[0], hop_of(queue or record.queue)
+    tenant, lane = record.tenant, hop_of(queue or record.queue)
     return {
         "uuid": record.id, "name": record.kind, "args": _arguments(tenant, record.egress, lane)
     }  # fmt: skip

@@ -130,12 +130,12 @@ def _open_book() -> JobBook:
 
 
 def _group(record: Record, state: str) -> JobGroup:
-    return JobGroup(record.id.partition(".")[0], record.kind, record.egress, state)
+    return JobGroup(record.tenant, record.kind, record.egress, state)
 
 
 def _of_way(record: Record, outcome: Outcome) -> Iterator[tuple[str, int]]:
     """Yield the counts of where a job goes, and of what was found of its answer."""
-    tenant, kind = record.id.partition(".")[0], record.kind
+    tenant, kind = record.tenant, record.kind
     worked, checked = False, None
     match outcome:
         case Routed(queue, reason=reason):
@@ -156,7 +156,7 @@ def _of_way(record: Record, outcome: Outcome) -> Iterator[tuple[str, int]]:
 
 def _of_end(record: Record, receipt: Receipt, *, audited: bool) -> dict[str, int]:
     """Return the counts of a job that ended; of an audit, its result."""
-    tenant = record.id.partition(".")[0]
+    tenant = record.tenant
     if audited:
         agreed = all(check.passed for check in receipt.checks)
         name = audit_count(tenant, record.kind, agreed=agreed, stand_in=receipt.stand_in)
@@ -175,7 +175,7 @@ def _of_end(record: Record, receipt: Receipt, *, audited: bool) -> dict[str, int
 
 def _of_rows(record: Record, results: Iterable[RowResult]) -> Counter[str]:
     """Return the counts of a shard's rows; a row that goes up is counted as its own job."""
-    tenant, kind = record.id.partition(".")[0], record.kind
+    tenant, kind = record.tenant, record.kind
     counts: Counter[str] = Counter()
     alike: defaultdict[tuple[str, str], list[RowResult]] = defaultdict(list)
     for result in results:

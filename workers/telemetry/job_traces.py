@@ -116,7 +116,7 @@ def _record_life(record: Record, receipt: Receipt) -> None:
 
 def _about(record: Record) -> dict[str, str | int]:
     return {
-        "forebay__job": record.id, "forebay__tenant": record.id.partition(".")[0],
+        "forebay__job": record.id, "forebay__tenant": record.tenant,
         "forebay__kind": record.kind, "forebay__egress": record.egress,
         "forebay__queue": record.queue, "forebay__attempts": record.attempts,
     }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,7 +24,7 @@ from forebay.producers.bulk.templates.template import Template
 from forebay.routing.base import NANO
 from forebay.routing.bulk.bulks import ENDED, Bulks
 from forebay.routing.errors import ForebayError, InvalidJob
-from forebay.routing.jobs import owner
+from forebay.routing.jobs import new_id, owner
 from forebay.routing.ledger.ledger import Ledger
 
 
@@ -120,7 +119,7 @@ def _manifest(
 ) -> Manifest:
     spooled, given = _is_spooled(source), options.get("source_format")
     return Manifest(
-        id=f"{tenant}.{secrets.token_hex(16)}",
+        id=new_id(tenant),
         tenant=tenant,
         source="" if spooled else str(Path(str(source)).resolve()),
         source_format=_spool_format(source, given) if spooled else given,

@@ -46,15 +46,14 @@ from forebay.producers.cli.options import (
     Choices,
     Egress,
     Focus,
-    Json,
     MaxTokens,
     MaxWords,
     Questions,
     QuestionsFile,
     TenantName,
-    group,
 )
 from forebay.routing.errors import InvalidJob, counted
+from forebay.routing.terminal.options import Json, group
 
 if TYPE_CHECKING:
     from forebay.producers.bulk.handle import BulkHandle

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from forebay.producers.bulk.names import shown
-from forebay.producers.cli.options import argument, flag, option
 from forebay.routing.errors import CallerError, ForebayError, InvalidJob
+from forebay.routing.terminal.options import argument, flag, option
 
 Rows = Annotated[str, argument("FILE", "The rows: a file, a folder, or - for stdin.")]
 Out = Annotated[

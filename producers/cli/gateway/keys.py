@@ -11,8 +11,8 @@ from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
 from forebay.producers.cli.gateway.spans import read_span
 from forebay.producers.cli.operator.readers import open_readers
-from forebay.producers.cli.options import Json, argument, group, option, tenant_option
 from forebay.routing.errors import Misconfigured, NotFound
+from forebay.routing.terminal.options import Json, argument, group, option, tenant_option
 
 if TYPE_CHECKING:
     from forebay.producers.gateway.api_keys import ApiKey, KeyStore

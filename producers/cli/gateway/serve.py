@@ -9,8 +9,9 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
-from forebay.producers.cli.options import Json, TenantName, flag, option, ungrouped
+from forebay.producers.cli.options import TenantName
 from forebay.routing.errors import Misconfigured
+from forebay.routing.terminal.options import Json, flag, option, ungrouped
 
 app = ungrouped()
 

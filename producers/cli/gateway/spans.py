@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 
 from forebay.routing.errors import Misconfigured
+from forebay.routing.terminal.spans import DAY_S, seconds_of
 
-_SPAN = re.compile(r"(\d{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+MAX_DAYS = 1_000_000  # of a span; no clock counts so far
 
 
 def read_span(text: str | None, option: str) -> timedelta | None:
@@ -19,7 +18,7 @@ def read_span(text: str | None, option: str) -> timedelta | None:
     """
     if text is None:
         return None
-    match = _SPAN.fullmatch(text)
-    if not match:
+    seconds = seconds_of(text)
+    if seconds is None or seconds >= MAX_DAYS * DAY_S:
         raise Misconfigured("must be a span like 30s, 5m, 12h or 90d", field=option)
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return timedelta(seconds=seconds)

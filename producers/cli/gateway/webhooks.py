@@ -12,8 +12,9 @@ import typer
 from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
 from forebay.producers.cli.gateway.spans import read_span
-from forebay.producers.cli.options import Json, TenantName, argument, flag, group, option
+from forebay.producers.cli.options import TenantName
 from forebay.routing.errors import InvalidJob, Misconfigured
+from forebay.routing.terminal.options import Json, argument, flag, group, option
 
 if TYPE_CHECKING:
     from forebay.producers.gateway.gateway import Gateway

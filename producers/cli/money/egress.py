@@ -13,8 +13,8 @@ from forebay.producers.cli import display
 from forebay.producers.cli.money.options import Tenant
 from forebay.producers.cli.operator.readers import open_reader
 from forebay.producers.cli.operator.spans import Since, Until, between
-from forebay.producers.cli.options import Json, group, option
 from forebay.routing.errors import counted
+from forebay.routing.terminal.options import Json, group, option
 
 if TYPE_CHECKING:
     from forebay.routing.books.egress_entry import Entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from forebay.producers.cli.options import option, tenant_option
+from forebay.routing.terminal.options import option, tenant_option
 
 Tenant = Annotated[str | None, tenant_option("Only this tenant.")]
 Model = Annotated[str | None, option("--model", "ID", "Only this model.")]

@@ -13,8 +13,8 @@ from forebay.producers.cli.money.books import calls_of_fleet, calls_of_fleets, r
 from forebay.producers.cli.money.options import PricesFile
 from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.operator.spans import Since, Until
-from forebay.producers.cli.options import Json, argument, flag, option
 from forebay.routing.errors import counted
+from forebay.routing.terminal.options import Json, argument, flag, option
 
 if TYPE_CHECKING:
     from forebay.routing.books.bills.reconcile import Difference

@@ -15,7 +15,7 @@ from forebay.producers.cli.money.options import PricesFile, Tenant
 from forebay.producers.cli.money.report_figures import TOP, cells, document, header, headlines
 from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.operator.spans import Since, Until, between
-from forebay.producers.cli.options import Json, option, ungrouped
+from forebay.routing.terminal.options import Json, option, ungrouped
 
 if TYPE_CHECKING:
     from forebay.routing.books.targets.targets import Target

@@ -16,8 +16,9 @@ from forebay.producers.cli.money.options import Model, Out, PricesFile, Tenant
 from forebay.producers.cli.money.reconcile import reconcile, settle
 from forebay.producers.cli.operator.readers import settings_of_fleet
 from forebay.producers.cli.operator.spans import Since, Until
-from forebay.producers.cli.options import Json, Limit, flag, group, option
+from forebay.producers.cli.options import Limit
 from forebay.routing.errors import counted
+from forebay.routing.terminal.options import Json, flag, group, option
 
 if TYPE_CHECKING:
     from forebay.routing.books.call_book import CallRecord

@@ -13,7 +13,7 @@ from forebay.producers.cli import display
 from forebay.producers.cli.money.break_even import BreakEven, FrontierPrice, Machine
 from forebay.producers.cli.money.options import PricesFile
 from forebay.producers.cli.money.tco_figures import document, rows
-from forebay.producers.cli.options import Json, option, ungrouped
+from forebay.routing.terminal.options import Json, option, ungrouped
 
 HELP = """Say what tokens cost on your own machine, and when it pays.
 

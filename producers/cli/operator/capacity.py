@@ -15,8 +15,8 @@ import typer
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import open_reader
 from forebay.producers.cli.operator.spans import Since, moment
-from forebay.producers.cli.options import Json, option, ungrouped
 from forebay.routing.overview.percentage import percentage
+from forebay.routing.terminal.options import Json, option, ungrouped
 
 if TYPE_CHECKING:
     from forebay.routing.capacity.sizing import Load, Size, Target

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from forebay.producers.cli import display
-from forebay.producers.cli.options import option, tenant_option
+from forebay.routing.terminal.options import option, tenant_option
+from forebay.routing.terminal.spans import seconds_of
 
 if TYPE_CHECKING:
     from forebay.routing.overview.job_filter import JobFilter
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 States = Annotated[
     list[str] | None,
@@ -109,7 +107,7 @@ def _seconds(option: str, text: str | None) -> float | None:
     """Return the seconds of an age such as `90s`, `5m`, `2h` or `1d`."""
     if text is None:
         return None
-    match = _DURATION.fullmatch(text)
-    if match is None:
+    seconds = seconds_of(text)
+    if seconds is None:
         raise typer.BadParameter("must be 30s, 5m, 2h or 1d", param_hint=f"'{option}'")
-    return float(match[1]) * _SECONDS[match[2]]
+    return seconds

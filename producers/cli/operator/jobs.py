@@ -20,8 +20,9 @@ from forebay.producers.cli.operator.filters import (
     job_filter,
 )
 from forebay.producers.cli.operator.readers import open_readers, reader_of
-from forebay.producers.cli.options import Id, Interval, Json, Limit, Rounds, group
+from forebay.producers.cli.options import Id, Interval, Limit, Rounds
 from forebay.routing.errors import counted
+from forebay.routing.terminal.options import Json, group
 
 if TYPE_CHECKING:
     from forebay.routing.ledger.record import Record
@@ -162,7 +163,7 @@ def _document(found: Found, now_ms: int) -> dict[str, Any]:
 
 def _job(record: Record, now_ms: int) -> dict[str, Any]:
     return {
-        "id": record.id, "tenant": record.id.partition(".")[0], "kind": record.kind,
+        "id": record.id, "tenant": record.tenant, "kind": record.kind,
         "state": record.state, "hop": record.hop, "queue": record.queue, "egress": record.egress,
         "attempts": record.attempts, "error": record.error, "reasons": record.reasons,
         "cost_usd": record.cost_nusd / 1e9, "created": _iso(record.created),

@@ -12,7 +12,8 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import open_reader
-from forebay.producers.cli.options import Json, argument, option, tenant_option, ungrouped
+from forebay.producers.cli.options import Reason
+from forebay.routing.terminal.options import Json, argument, tenant_option, ungrouped
 
 PAUSE_HELP = """Hold back a lane, kind, tenant or model. Without a name, list them.
 
@@ -37,7 +38,6 @@ What = Annotated[
 ]
 Name = Annotated[str, argument("NAME", "What was paused.")]
 ForTenant = Annotated[str | None, tenant_option("With bedrock: for this tenant only.")]
-Reason = Annotated[str, option("--reason", "TEXT", "Why, for others to read.")]
 
 app = ungrouped()
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forebay.producers.cli.options import option
 from forebay.routing.errors import Misconfigured
+from forebay.routing.terminal.options import option
 
 if TYPE_CHECKING:
     from forebay.routing.ledger.reader import LedgerReader

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from forebay.producers.cli.options import option
-
-DAY_S = 86_400
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": DAY_S, "w": 7 * DAY_S}
+from forebay.routing.terminal.options import option
+from forebay.routing.terminal.spans import seconds_of
 
 Since = Annotated[
     str,
@@ -32,8 +28,8 @@ def moment(text: str, option: str = "--since") -> float:
     Raises:
         BadParameter: Names the option.
     """
-    if span := _SPAN.fullmatch(text):
-        return max(0.0, time.time() - float(span[1]) * _SECONDS[span[2]])
+    if (ago_s := seconds_of(text, "smhdw")) is not None:
+        return max(0.0, time.time() - ago_s)
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

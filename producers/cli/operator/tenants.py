@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from forebay.producers.cli import display
-from forebay.producers.cli.options import Json, argument, flag, group, option
 from forebay.routing.errors import InvalidJob, Misconfigured
+from forebay.routing.terminal.options import Json, argument, flag, group, option
 
 if TYPE_CHECKING:
     from forebay.routing.fleets.fleets import Fleets

@@ -8,7 +8,8 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.readers import open_reader
-from forebay.producers.cli.options import Json, argument, group, option
+from forebay.producers.cli.options import Reason
+from forebay.routing.terminal.options import Json, argument, group
 
 if TYPE_CHECKING:
     from forebay.routing.overview.orders import Orders
@@ -31,7 +32,6 @@ MORE = {
 
 Name = Annotated[str, argument("NAME", "The worker's name, as `forebay workers list` says.")]
 Hands = Annotated[int, argument("N", "The jobs that the worker holds at most.", min=1)]
-Reason = Annotated[str, option("--reason", "TEXT", "Why, for others to read.")]
 
 app = group("List the workers of the fleet; drain, resume or scale one.")
 

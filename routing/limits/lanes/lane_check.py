@@ -17,8 +17,8 @@ class Placed(Protocol):
     """What is looked at of a job's record."""
 
     @property
-    def id(self) -> str:
-        """The job's id."""
+    def tenant(self) -> str:
+        """The job's tenant."""
 
     @property
     def kind(self) -> Kind:
@@ -52,5 +52,4 @@ class LaneCheck:
         """Return the queue in which a job belongs by the policy in force; mostly its own."""
         if Reason.ROUTED_AT_SUBMIT not in record.reasons or hop_of(record.queue) != "local":
             return record.queue
-        tenant = record.id.partition(".")[0]
-        return self._policy.current().tenant(tenant).queue_of(record.kind)
+        return self._policy.current().tenant(record.tenant).queue_of(record.kind)

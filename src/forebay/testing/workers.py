@@ -27,7 +27,7 @@ from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
 from forebay.workers.runtime.claims.in_flight import InFlight
-from forebay.workers.runtime.execute import Work, answer_doorbell, attempt
+from forebay.workers.runtime.execute import Executor, Work, attempt
 from forebay.workers.runtime.outcomes import Outcome, Retry
 from forebay.workers.sweeper import Sweeper
 
@@ -44,7 +44,7 @@ def start_workers(settings: Settings, script: Script, stack: ExitStack) -> None:
     stack.callback(Sweeper(ledger).close)
     in_flight = InFlight(THREADS)
     answers: dict[str, Callable[[], object]] = {
-        queue: partial(answer_doorbell, ledger, queue, work, in_flight)
+        queue: partial(Executor(ledger, work, in_flight).answer_doorbell, queue)
         for queue, work in works.items()
     }
     ledger.serve("testing", [*answers, SWEEP], SERVED_S)

@@ -26,8 +26,10 @@ def test_a_hundred_thousand_keys_take_at_most_36_bytes_each():
     assert all(keys.first_row(f"key {row}", 0) == row for row in range(0, 100_000, 997))
 
 
-def test_past_the_limit_keys_are_compared_with_the_first_ones():
+def test_past_the_limit_keys_are_compared_with_the_first_ones_and_that_is_said_once(caplog):
     keys = RepeatedKeys(max_keys=2)
-    assert [keys.first_row(key, row) for row, key in enumerate("abcab", start=1)] == [
-        None, None, None, 1, 2,
+    assert [keys.first_row(key, row) for row, key in enumerate("abcabcd", start=1)] == [
+        None, None, None, 1, 2, None, None,
     ]  # fmt: skip
+    said = ["from row 3 on, keys are compared with the first 2 keys only"]
+    assert [record.getMessage() for record in caplog.records] == said

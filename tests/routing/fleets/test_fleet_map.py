@@ -82,7 +82,7 @@ def test_a_mistake_is_one_error_that_names_where_it_is(path, old, new, field, wo
 
 
 def test_the_file_is_followed_and_a_mistake_changes_nothing(path, caplog, monkeypatch):
-    monkeypatch.setattr(map_file, "LOOK_EVERY_S", 0)
+    monkeypatch.setattr(map_file.MapFile, "look_every_s", 0)
     file = MapFile(path)
     path.write_text(GOOD.replace('payroll = "east"', 'payroll = "west"'))
     assert file.current().places("payroll") == ("west",)

@@ -19,6 +19,7 @@ from forebay.producers.gateway.webhooks.webhook_store import WebhookStore
 from forebay.routing.bulk.bulks import Bulks
 from forebay.routing.errors import InvalidJob, ResultTimeout, Unavailable, UnknownJob
 from forebay.routing.fleets import fence
+from forebay.routing.fleets.map_file import MapFile
 from forebay.routing.fleets.moving import move as moving
 from forebay.routing.fleets.moving.move import Move, back, plan
 from forebay.routing.fleets.moving.state import STEPS, move_of
@@ -161,6 +162,30 @@ def test_a_pause_of_an_operator_outlives_the_move(two):
     go(two)
     scopes = [pause.scope for pause in Pauses(two.redis["east"]).all()]
     assert scopes == ["bedrock:acme", "tenant:acme"]
+
+
+@pytest.mark.parametrize("question", ["watch_all", "status"])
+def test_a_job_is_found_though_another_thread_read_the_new_map_first(two, question, monkeypatch):
+    with two.client() as client:
+        with working(two.ledger("west")):
+            done = client.submit(ask("a"))
+            client.result(done, timeout=20)
+        monkeypatch.setattr(MapFile, "look_every_s", 3600)
+        ledger, file = client._ledger, client._ledger._fleets._file
+        file.look()
+        go(two)
+        asked = ledger._places_of
+
+        def asked_before_another_thread_looks(job_ids):
+            places = asked(job_ids)
+            file.look()
+            return places
+
+        monkeypatch.setattr(ledger, "_places_of", asked_before_another_thread_looks)
+        if question == "status":
+            assert ledger.status(done).state == "done"
+        else:
+            assert ledger.watch_all([done], client._wakeups.stream) == ["done"]
 
 
 class Killed(BaseException):

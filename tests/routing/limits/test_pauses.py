@@ -12,10 +12,9 @@ from forebay.routing.limits.pauses import Pauses
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy
 from forebay.workers.router import Router
-from forebay.workers.runtime import execute
-from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.retries import PAUSED
 from patience import until
+from working import work_next
 
 SURE = Verdict(probability=0.9, version="t")
 
@@ -131,14 +130,14 @@ def test_a_paused_bedrock_is_shut_for_new_jobs_and_a_paused_model_is_not_called(
 def test_a_job_of_a_paused_kind_goes_back_without_an_attempt(ledger, pauses):
     job_id, router = submit(ledger), Router(ledger)
     pauses.pause("kind:summarize")
-    (recorded,) = execute.execute(ledger, "route", router.work, InFlight(1))
+    recorded = work_next(ledger, "route", router.work)
     assert (recorded.state, recorded.outcome.code) == ("waiting", PAUSED)
     record = ledger.record(job_id)
     assert (record.hop, record.attempts) == ("route", 0)
     pauses.resume("kind:summarize")
     ledger.redis.zadd("fb:later", {job_id: 0})
     ledger.sweep()
-    (recorded,) = execute.execute(ledger, "route", router.work, InFlight(1))
+    recorded = work_next(ledger, "route", router.work)
     assert recorded.outcome.queue.startswith("local.")
 
 

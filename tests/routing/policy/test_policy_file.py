@@ -8,7 +8,7 @@ import pytest
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Job
-from forebay.routing.policy import policy_file
+from forebay.routing.policy import followed_file, policy_file
 from forebay.routing.policy.batch_table import BatchPolicy
 from forebay.routing.policy.policy_file import Fleet, Policy, PolicyFile, TenantPolicy
 
@@ -192,8 +192,8 @@ def change(path, text):
 
 def test_the_dates_of_the_file_are_looked_at_once_in_a_while(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(policy_file, "monotonic", lambda: now[0])
-    monkeypatch.setattr(policy_file, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(followed_file, "monotonic", lambda: now[0])
+    monkeypatch.setattr(policy_file.PolicyFile, "look_every_s", 0.05)
     file = PolicyFile(path := written(tmp_path, "[defaults]\nforce_deny = false\n"))
     assert not file.current().defaults.force_deny
     change(path, "[defaults]\nforce_deny = true\n")

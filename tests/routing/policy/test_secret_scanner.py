@@ -251,7 +251,7 @@ def decide(redis):
     router = Router(ledger)
 
     def decided(rules: Policy | None = None, **options):
-        router._policy._policy = rules or Policy()
+        router._policy._value = rules or Policy()
         job = Job(tenant="acme", egress="allow", **options)
         assert ledger.create([job]) == [job.id]
         claim = ledger.claim("route")

@@ -13,10 +13,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from forebay.routing.base import shows_text
-from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
+from forebay.routing.errors import InvalidJob, Unavailable
 from forebay.routing.jobs import Answer, Classification, Generation, Job
-from forebay.routing.settings import Settings
-from forebay.routing.store.answer_cache import MAX_VALUE_BYTES, SECRET_KEY, AnswerCache, secret
+from forebay.routing.store.answer_cache import MAX_VALUE_BYTES, AnswerCache
 from forebay.routing.store.encryption import PLAIN
 
 KEY = b"a secret of the tests"
@@ -229,8 +228,6 @@ def test_an_unreachable_redis_is_a_miss_and_is_logged_without_content(caplog):
         assert not cache.put(job(), "deny", answer(job()))
         with pytest.raises(Unavailable):
             cache.forget("acme")
-        with pytest.raises(Unavailable):
-            secret(nobody, Settings())
     assert len(caplog.records) == 2
     assert CANARY not in caplog.text
 
@@ -244,20 +241,6 @@ def test_a_redis_out_of_memory_keeps_no_answer_and_raises_no_error(cache, client
         assert cache.get(job(), "deny", "small", "r1") is None
     finally:
         client.config_set("maxmemory", 0)
-
-
-def test_one_secret_is_made_and_kept(client):
-    made = secret(client, Settings())
-    assert len(made) == 32
-    assert secret(client, Settings()) == made == client.get(SECRET_KEY)
-
-
-def test_a_secret_from_the_settings_is_preferred_and_stays_out_of_redis(client):
-    own = Settings(cache_key="sixteen bytes or more")
-    assert secret(client, own) == b"sixteen bytes or more"
-    assert client.dbsize() == 0
-    with pytest.raises(Misconfigured, match="FOREBAY_CACHE_KEY"):
-        secret(client, Settings(cache_key="short"))
 
 
 # --- keys, by machine ---------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import pytest
 import redis as redis_py
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from forebay.routing.store.lease import LEASE_S, Lease
 
@@ -13,7 +15,7 @@ def lease(redis):
     return lease
 
 
-AWAY = redis_py.Redis(port=1)
+AWAY = redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0))
 REFUSED = {"username": "nobody", "password": "wrong"}
 
 

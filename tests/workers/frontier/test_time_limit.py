@@ -70,7 +70,7 @@ def test_limits_of_many_calls_share_one_thread():
     TimeLimit(LONG_S).end()  # its thread stays
     before = threading.active_count()
     limits = [TimeLimit(LONG_S) for _ in range(50)]
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     for limit in limits:
         limit.end()
 

@@ -12,11 +12,10 @@ from forebay.workers.engines.batching.echo import EchoEngine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
-from forebay.workers.runtime import execute
-from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Escalated, Routed
 from ledger_jobs import BELL
 from locallane import LIKELY, TOTAL
+from working import work_next
 
 TEN, NINE = '{"total": 10}', '{"total": 9}'
 #: Two local answers to this text differ.
@@ -52,8 +51,7 @@ class House:
         self.redis.hset(f"fb:job:{job_id}", "egress", "deny")
 
     def run(self, queue, work):
-        (recorded,) = execute.execute(self.ledger, queue, work, InFlight(1))
-        return recorded
+        return work_next(self.ledger, queue, work)
 
     def run_forbidden(self, queue, worker):
         """Work the next job, whose record is set to `deny` before its outcome is recorded."""

@@ -16,7 +16,9 @@ from forebay.routing.jobs import (
 )
 from forebay.workers.runtime import execute, recording
 from forebay.workers.runtime.claims.in_flight import InFlight
+from forebay.workers.runtime.execute import Executor, at_once
 from forebay.workers.runtime.outcomes import Answered, Dropped, Escalated, Retry, Routed
+from working import work_next
 
 
 @pytest.fixture
@@ -42,11 +44,11 @@ def route(_claim) -> Routed:
 def test_quick_jobs_share_one_doorbell_and_take_their_own_along(ledger, redis, in_flight, patient):
     ids = create(ledger, 5)
     redis.rpop("route")  # the doorbell that Celery took
-    results = execute.answer_doorbell(ledger, "route", route, in_flight)
+    results = Executor(ledger, route, in_flight).answer_doorbell("route")
     assert sorted(recorded.id for recorded in results) == sorted(ids)
     assert redis.llen("route") == 0
     assert redis.llen("local.default") == 2, "a few doorbells stand for all five"
-    assert execute.answer_doorbell(ledger, "route", route, in_flight) == []
+    assert Executor(ledger, route, in_flight).answer_doorbell("route") == []
 
 
 def test_after_a_claim_that_left_no_job_there_is_no_second(ledger, redis, in_flight, patient):
@@ -65,13 +67,13 @@ def test_after_a_claim_that_left_no_job_there_is_no_second(ledger, redis, in_fli
         late.extend(create(ledger, 1) if not late else ())  # it rings
         return route(claimed)
 
-    turn = execute.at_once(3)
-    results = execute.answer_doorbell(ledger, "route", route_late, in_flight, turn=turn)
+    turn = at_once(3)
+    results = Executor(ledger, route_late, in_flight, turn=turn).answer_doorbell("route")
     assert [len(each) for each in claims] == [3, 1]
     assert sorted(one.id for one in results) == sorted([*ids, *late])
     create(ledger, 1)
     claims.clear()
-    assert len(execute.answer_doorbell(ledger, "route", route, in_flight, turn=turn)) == 1
+    assert len(Executor(ledger, route, in_flight, turn=turn).answer_doorbell("route")) == 1
     assert [len(each) for each in claims] == [1]
 
 
@@ -83,7 +85,7 @@ def test_a_job_that_takes_longer_has_a_task_to_itself(ledger, redis, in_flight):
         time.sleep(execute.QUICK_S)
         return route(claim)
 
-    (recorded,) = execute.answer_doorbell(ledger, "route", route_slowly, in_flight)
+    (recorded,) = Executor(ledger, route_slowly, in_flight).answer_doorbell("route")
     assert recorded.outcome.queue == "local.default"
     assert redis.llen("route") == 1
     assert ledger.depths()["route"] == 1
@@ -91,11 +93,10 @@ def test_a_job_that_takes_longer_has_a_task_to_itself(ledger, redis, in_flight):
 
 def test_a_job_that_goes_back_is_no_job_of_the_last_minute(ledger, in_flight):
     create(ledger, 2)
-    execute.execute(
-        ledger, "route", lambda _: Retry("engine_busy", counted=False, delay_s=60), in_flight
-    )
+    busy = Retry("engine_busy", counted=False, delay_s=60)
+    work_next(ledger, "route", lambda _: busy, in_flight=in_flight)
     assert (in_flight.last_minute.rate()[0], in_flight.retries.rate()[0]) == (0, 1)
-    execute.execute(ledger, "route", route, in_flight)
+    work_next(ledger, "route", route, in_flight=in_flight)
     assert (in_flight.last_minute.rate()[0], in_flight.retries.rate()[0]) == (1, 1)
 
 
@@ -107,7 +108,7 @@ def test_a_draining_worker_takes_no_second_job(ledger, redis, in_flight, patient
         in_flight.closed = True
         return route(claim)
 
-    (recorded,) = execute.answer_doorbell(ledger, "route", route_and_drain, in_flight)
+    (recorded,) = Executor(ledger, route_and_drain, in_flight).answer_doorbell("route")
     assert recorded.outcome.queue == "local.default"
     assert ledger.depths()["route"] == 1
 
@@ -132,7 +133,7 @@ def test_one_failure_among_quick_jobs_does_not_touch_the_others(ledger, in_fligh
             raise ValueError("a secret text")
         return route(claim)
 
-    results = execute.answer_doorbell(ledger, "route", fail_once, in_flight)
+    results = Executor(ledger, fail_once, in_flight).answer_doorbell("route")
     by_id = {recorded.id: recorded for recorded in results}
     failed = by_id[ids[1]]
     assert (failed.outcome.code, failed.state, failed.receipt) == ("internal", "waiting", None)
@@ -152,7 +153,7 @@ def test_a_lost_job_is_dropped_while_it_is_worked_or_when_it_is_recorded(ledger,
         return route(claim)
 
     for work, state in ((lose, "lost"), (cancel, "cancelled")):
-        (recorded,) = execute.execute(ledger, "route", work, in_flight)
+        recorded = work_next(ledger, "route", work, in_flight=in_flight)
         assert (recorded.outcome, recorded.state) == (Dropped(), state)
     assert [ledger.record(one).queue for one in ids] == ["route", "route"]
     assert in_flight.claims() == []
@@ -196,8 +197,8 @@ def answer(claim, content) -> Answer:
 def test_an_outcome_that_cannot_be_written_costs_an_attempt(ledger, in_flight, caplog, move):
     half_a_character = Extraction(data={"a secret name": "\ud83d"})
     (job_id,) = create(ledger, 1)
-    (recorded,) = execute.execute(
-        ledger, "route", lambda claim: move(answer(claim, half_a_character)), in_flight
+    recorded = work_next(
+        ledger, "route", lambda claim: move(answer(claim, half_a_character)), in_flight=in_flight
     )
     assert (recorded.outcome.code, recorded.state) == ("internal", "waiting")
     assert (ledger.record(job_id).state, ledger.record(job_id).error) == ("waiting", "internal")
@@ -229,9 +230,8 @@ def test_answers_that_are_ready_together_are_recorded_each_as_it_is_alone(
             ledger, "settle_many", lambda all_: away(all_) if len(all_) > 1 else settle_one(all_)
         )
     ledger.cancel(ids[0])
-    done = execute.execute(
-        ledger, "route", route, in_flight, turn=execute.at_once(4), work_all=together
-    )
+    executor = Executor(ledger, route, in_flight, turn=at_once(4), work_all=together)
+    done = executor.answer_doorbell("route")
     assert [recorded.state for recorded in done] == ["done", "done", "waiting"]
     assert done[-1].outcome.code == "internal"
     assert in_flight.claims() == []
@@ -244,11 +244,11 @@ def test_a_thread_that_waited_until_the_worker_drained_passes_its_doorbell_on(
     create(ledger, 2)
     redis.rpop("route")
     in_flight.closed = True
-    closed = execute.at_once(0)
-    assert execute.answer_doorbell(ledger, "route", route, in_flight, turn=closed) == []
+    closed = at_once(0)
+    assert Executor(ledger, route, in_flight, turn=closed).answer_doorbell("route") == []
     assert redis.llen("route") == 2
     assert ledger.depths()["route"] == 2
-    execute.answer_doorbell(ledger, "route", route, in_flight, turn=closed, unrung=True)
+    Executor(ledger, route, in_flight, turn=closed).answer_doorbell("route", unrung=True)
     assert redis.llen("route") == 2
 
 
@@ -272,7 +272,7 @@ def test_what_follows_an_answer_cannot_take_it_back(ledger, in_flight, caplog, e
 
     (job_id,) = create(ledger, 1)
     hook = Hook()
-    (recorded,) = execute.execute(ledger, "route", work, in_flight, (hook,))
+    recorded = work_next(ledger, "route", work, hook, in_flight=in_flight)
     assert (recorded.id, recorded.state) == (job_id, "done")
     assert not hasattr(recorded.receipt, "content")
     assert ledger.record(job_id).state == "done"
@@ -289,7 +289,7 @@ def test_a_job_that_the_engine_stops_at_its_deadline_is_expired_and_no_dead_lett
     def stop(_claim):
         raise Expired("the deadline passed while the job was worked")
 
-    (recorded,) = execute.answer_doorbell(ledger, "route", stop, in_flight)
+    (recorded,) = Executor(ledger, stop, in_flight).answer_doorbell("route")
     assert recorded.state == recorded.receipt.status == "expired"
     record = ledger.record(job_id)
     assert (record.state, record.error) == ("expired", "expired")

@@ -9,6 +9,7 @@ from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdi
 from forebay.workers.runtime import execute, recording
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.claims.in_flight import InFlight
+from forebay.workers.runtime.execute import Executor
 from forebay.workers.runtime.outcomes import (
     Answered,
     Audited,
@@ -107,7 +108,7 @@ def work_one(ledger, queue, work, *hooks):
     if queue != "route":
         verdict = Verdict(probability=0.5, version="none")
         ledger.route(ledger.claim("route"), queue, "allow", "verdict_easy", verdict)
-    return job_id, execute.answer_doorbell(ledger, queue, work, InFlight(1), hooks)
+    return job_id, Executor(ledger, work, InFlight(1), hooks).answer_doorbell(queue)
 
 
 @pytest.mark.parametrize(("work", "queue", "kind", "state"), ENDS)
@@ -177,7 +178,7 @@ def test_an_outcome_that_cannot_be_recorded_is_dropped_and_raised(ledger, monkey
 
 def test_a_doorbell_without_a_job_calls_no_hook(ledger):
     hook = RecordingHook(ledger)
-    assert execute.answer_doorbell(ledger, "route", routed, InFlight(1), (hook,)) == []
+    assert Executor(ledger, routed, InFlight(1), (hook,)).answer_doorbell("route") == []
     assert (hook.started_jobs, hook.outcomes) == ([], [])
 
 
@@ -185,7 +186,7 @@ def test_every_quick_job_of_a_doorbell_is_observed(ledger, monkeypatch):
     monkeypatch.setattr(execute, "QUICK_S", 60)
     ids = ledger.create([Job(request=Summarize(text=SECRET)) for _ in range(3)])
     hook = RecordingHook(ledger)
-    execute.answer_doorbell(ledger, "route", routed, InFlight(1), (hook,))
+    Executor(ledger, routed, InFlight(1), (hook,)).answer_doorbell("route")
     assert sorted(hook.started_jobs) == sorted(ids)
     assert [job_id for job_id, _ in hook.outcomes] == hook.started_jobs
 
@@ -194,7 +195,7 @@ def test_an_actor_passes_its_hooks_to_every_job(ledger, redis_url, monkeypatch):
     monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
     hook, queue = RecordingHook(ledger), "local.hooks-test"
     actor = Actor([queue], lambda _ledger: Retrying(), pool="solo", concurrency=1, hooks=[hook])
-    actor._worker = actor._make(actor.ledger)
+    actor._executor = actor._executor_of(actor._make(actor.ledger))
     (job_id,) = ledger.create([Job(request=Summarize(text=SECRET))])
     verdict = Verdict(probability=0.5, version="none")
     ledger.route(ledger.claim("route"), queue, "deny", "verdict_easy", verdict)

@@ -15,8 +15,6 @@ from forebay.routing.errors import BadAnswer, Expired
 from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdict
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
-from forebay.workers.runtime import execute
-from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Answered, Audited, Escalated, Failed, Retry, Routed
 from forebay.workers.runtime.recording import record
 from forebay.workers.sweeper import Sweeper
@@ -26,6 +24,7 @@ from forebay.workers.telemetry.job_log import JobLog
 from ledger_jobs import BELL
 from patience import until
 from shards import put, shard
+from working import work_next
 
 CANARY = "kanarie"
 HOLD_S = outbox.HOLD_S
@@ -83,8 +82,7 @@ def submit(ledger, **options) -> str:
 
 
 def work(ledger, queue, hook, outcome):
-    (recorded,) = execute.execute(ledger, queue, outcome, InFlight(1), (hook,))
-    return recorded
+    return work_next(ledger, queue, outcome, hook)
 
 
 def to_local(_claim):

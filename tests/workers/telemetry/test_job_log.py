@@ -8,12 +8,11 @@ from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import Answer, Job, Summarize, Summary, Verdict
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
-from forebay.workers.runtime import execute
-from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Recorded, Retry, Routed
 from forebay.workers.telemetry.celery_events import receipt_text
 from forebay.workers.telemetry.job_log import JobLog
 from ledger_jobs import BELL
+from working import work_next
 
 CANARY = "canary-4711"
 SURE = Verdict(probability=0.7, version="t")
@@ -59,7 +58,7 @@ def test_each_outcome_has_a_line(redis, caplog, said, outcome):
         queue = "local.default"
         ledger.route(ledger.claim("route"), queue, "allow", "r", SURE)
     made = outcome if callable(outcome) else lambda _claim: outcome
-    execute.execute(ledger, queue, made, InFlight(1), (JobLog(),))
+    work_next(ledger, queue, made, JobLog())
     lines = [r.getMessage() for r in caplog.records if r.name.endswith("job_log")]
     assert lines == [said]
     assert CANARY not in caplog.text

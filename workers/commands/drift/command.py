@@ -13,6 +13,8 @@ from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Job
 from forebay.routing.overview.percentage import percentage
 from forebay.routing.settings import read
+from forebay.routing.terminal.columns import in_columns
+from forebay.routing.terminal.options import Json, flag
 from forebay.workers.commands.drift import comparison
 from forebay.workers.commands.drift.panel import panel_digest, read_panel
 from forebay.workers.commands.drift.record import (
@@ -24,7 +26,6 @@ from forebay.workers.commands.drift.record import (
     read_record,
     write_record,
 )
-from forebay.workers.commands.options import Json, flag
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.models.writable import require_writable
@@ -107,11 +108,7 @@ def _report(found: Comparison, pinned: Run, *, as_json: bool) -> None:
         typer.echo(json.dumps(document))
         return
     typer.echo(f"pinned  {pinned.named}\nnow     {found.named}\n")
-    rows = [HEADER, *map(_cells, found.kinds)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+    typer.echo("\n".join(in_columns([HEADER, *map(_cells, found.kinds)])))
     typer.echo("" if found.moved else "\nnothing moved")
 
 

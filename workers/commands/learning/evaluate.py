@@ -12,10 +12,10 @@ import typer
 from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.cascade_model import CascadeModel
 from forebay.routing.scoring.router_model import RouterModel
+from forebay.routing.terminal.options import Json, option
 from forebay.workers.commands.options import (
     Encoder,
     Folds,
-    Json,
     LabelCount,
     NoJobType,
     Outcomes,
@@ -26,7 +26,6 @@ from forebay.workers.commands.options import (
     Strong,
     Weak,
     model_names,
-    option,
     read_dataset,
     second_names,
 )

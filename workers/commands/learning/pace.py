@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Annotated
 
 import typer
@@ -14,10 +13,11 @@ from forebay.routing.limits.pacing import Stage
 from forebay.routing.overview.pacing_report import EVERYBODY, PACED, STAGES, PacingReport, Word
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import Json, argument, flag, option, require_tenant
+from forebay.routing.terminal.options import Json, argument, flag, option
+from forebay.routing.terminal.spans import DAY_S, seconds_of
+from forebay.workers.commands.options import require_tenant
 
-SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-MAX_OVERRIDE_S = 7 * SECONDS["d"]
+MAX_OVERRIDE_S = 7 * DAY_S
 
 Kind = Annotated[str, argument("KIND", f"One of {', '.join(PACED)}.")]
 Threshold = Annotated[
@@ -95,8 +95,7 @@ def _stages(stage: str | None, word: Word) -> tuple[Stage, ...]:
 
 
 def _seconds(duration: str) -> float:
-    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])", duration)
-    seconds = float(match[1]) * SECONDS[match[2]] if match else 0.0
+    seconds = seconds_of(duration) or 0.0
     if not 0 < seconds <= MAX_OVERRIDE_S:
         raise Misconfigured("must be a time such as 30m, 2h or 1d, at most 7d", field="--for")
     return seconds

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 import redis
 import typer
 
-from forebay.routing.broker.app import celery_app
-from forebay.routing.broker.doorbell import template
+from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import Misconfigured
 from forebay.routing.learning.audits import Audits
 from forebay.routing.learning.calibration import Calibrations
@@ -20,7 +19,8 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.commands.options import Json, argument, option, types_counted_by
+from forebay.routing.terminal.options import Json, argument, option
+from forebay.workers.commands.options import types_counted_by
 from forebay.workers.training.fitting.weights_folder import versioned
 
 #: The first word of a file's version, by the model that can be published.
@@ -125,7 +125,7 @@ def _class_of(content: bytes, file: Path) -> type[RouterModel | DoubtModel]:
 
 def _recount(client: redis.Redis, settings: Settings) -> None:
     """Count the excess of each job type again: it is what the model in force did not predict."""
-    audits = Audits(Ledger(client, settings, lambda: template(celery_app(settings, []))))
+    audits = Audits(Ledger(client, settings, packaged_template))
     kept, version = list(audits.read()), Models(client, RouterModel).now().version
     usable = [audit for audit in kept if audit.model == version and not audit.stand_in]
     audits.forget_types({audit.tenant for audit in kept})

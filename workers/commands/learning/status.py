@@ -29,8 +29,9 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
+from forebay.routing.terminal.options import Json
 from forebay.workers.commands.learning.pace import override_text
-from forebay.workers.commands.options import COLUMNS, Json
+from forebay.workers.commands.options import COLUMNS
 
 DAY_S = 86_400
 #: What the score of a threshold is, by stage.

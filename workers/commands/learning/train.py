@@ -13,11 +13,11 @@ from forebay.routing.learning.versions import Models
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
+from forebay.routing.terminal.options import Json, flag, option
 from forebay.workers.commands.learning.publish import publish_weights
 from forebay.workers.commands.options import (
     Encoder,
     Folds,
-    Json,
     LabelCount,
     NoJobType,
     Outcomes,
@@ -25,9 +25,7 @@ from forebay.workers.commands.options import (
     Seed,
     Strong,
     Weak,
-    flag,
     model_names,
-    option,
     read_dataset,
 )
 from forebay.workers.models.writable import require_writable

@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.routing.broker.app import celery_app
-from forebay.routing.broker.doorbell import template
+from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import Misconfigured
 from forebay.routing.learning.audits import Audit, Audits
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
+from forebay.routing.terminal.options import Json, flag, option
 from forebay.workers.commands.learning.evaluate import Folder
 from forebay.workers.commands.learning.train import Out
 from forebay.workers.commands.options import (
-    Json,
     Preds,
     Second,
     Seed,
-    flag,
+    StandIn,
     model_names,
-    option,
     require_tenant,
     second_names,
 )
@@ -46,9 +44,6 @@ Weak = Annotated[str | None, option("--weak", "MODEL", "The local model.")]
 Strong = Annotated[str | None, option("--strong", "MODEL[,MODEL]", "The frontier model.")]
 FromAudits = Annotated[bool, flag("--audits", "Fit to the fleet's audits instead of to files.")]
 TenantName = Annotated[str | None, option("--tenant", "NAME", "Use this tenant's audits only.")]
-StandIn = Annotated[
-    bool, flag("--stand-in", "Also use audits by the mock of Bedrock, for a trial.")
-]
 
 
 def train_cascade(
@@ -114,7 +109,7 @@ def _of_audits(tenant: str | None, seed: int, *, stand_in: bool) -> Weights:
     from forebay.workers.training.fitting.cascade_audits import fit_audits
 
     settings = read_settings()
-    ledger = Ledger(connect(settings, "look"), settings, lambda: template(celery_app(settings, [])))
+    ledger = Ledger(connect(settings, "look"), settings, packaged_template)
     kept: list[Audit] = [
         audit
         for audit in Audits(ledger).read(tenant)

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from forebay.routing.errors import Misconfigured
+from forebay.routing.terminal.options import Json, option
 from forebay.workers.commands.learning.train import Out
-from forebay.workers.commands.options import Json, Outcomes, Prompts, model_names, option
+from forebay.workers.commands.options import Outcomes, Prompts, model_names
 from forebay.workers.models.writable import require_writable
 from forebay.workers.training.fitting.weights_folder import DOUBT_MODEL, versioned, write
 

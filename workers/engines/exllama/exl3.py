@@ -16,13 +16,13 @@ import numpy as np
 
 from forebay.routing.errors import EngineUnavailable
 from forebay.workers.engines.exllama.backend import BackendRequest
-from forebay.workers.engines.exllama.exl2 import (
+from forebay.workers.engines.exllama.exl3_backend import Exl3Backend, Exl3Parts, LogitsFilter
+from forebay.workers.engines.exllama.model_folder import (
     describe,
     encoder_if_installed,
     language_of,
     model_folder,
 )
-from forebay.workers.engines.exllama.exl3_backend import Exl3Backend, Exl3Parts, LogitsFilter
 from forebay.workers.engines.exllama.paged import PagedEngine
 from forebay.workers.engines.gpu import prebuilt, probe
 from forebay.workers.engines.gpu.experts_trim import MISSING

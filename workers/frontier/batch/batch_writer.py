@@ -7,10 +7,11 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from forebay.routing.bedrock_batches.batch_record import BatchRecord
+from forebay.routing.bedrock_batches.batch_record import INTERRUPTED, TOO_FEW, BatchRecord
 from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.bedrock_batches.groups import Group
 from forebay.routing.errors import ForebayError, Lost, RedisUnavailable
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.policy_file import Policy
@@ -72,7 +73,7 @@ class BatchWriter:
             file.no_room, self._ledger.bell, batch=batch.id, to_group=group.name, wait_s=wait_s
         )
         if len(file.records) < policy.batch.min_records:
-            self._departure.abandon(batch, Departure.TOO_FEW)
+            self._departure.abandon(batch, TOO_FEW)
             return None
         return self._uploaded(batch, file)
 
@@ -105,18 +106,25 @@ class BatchWriter:
                 if len(file.body) >= most:
                     file.no_room.append(job_id)
                 elif claim := claims.get(job_id):
-                    call = call_id(batch.id, record_id)
-                    try:
-                        line = self._calls.record(batch, record_id, call, claim, policy, prices)
-                    except RedisUnavailable:
-                        raise
-                    except (NoAnswer, ForebayError):  # the worker of the job says why
-                        self._calls.release(call)
-                        file.refused.append(job_id)
-                    else:
-                        file.body += line
-                        file.records.append(record_id)
+                    self._add(file, batch, record_id, claim, policy, prices)
         return file
+
+    def _add(
+        self, file: _File, batch: BatchRecord, record_id: str, claim: Claim, policy: Policy,
+        prices: Prices,
+    ) -> None:  # fmt: skip
+        """Add the record of a job to the file, or note that the job must not be in it."""
+        call = call_id(batch.id, record_id)
+        try:
+            line = self._calls.record(batch, record_id, call, claim, policy, prices)
+        except RedisUnavailable:
+            raise
+        except (NoAnswer, ForebayError):  # the worker of the job says why
+            self._calls.release(call)
+            file.refused.append(claim.id)
+        else:
+            file.body += line
+            file.records.append(record_id)
 
     def _stop_if_lost(self, batch: BatchRecord, lease: HeldLease) -> None:
         """Raise `Lost` if the work is not ours any more; if we are to end, the jobs wait on."""
@@ -124,7 +132,7 @@ class BatchWriter:
             lease.check()
         except Lost:
             if lease.closing:
-                self._departure.abandon(batch, Departure.INTERRUPTED)
+                self._departure.abandon(batch, INTERRUPTED)
             raise
 
     def _uploaded(self, batch: BatchRecord, file: _File) -> BatchRecord | None:
@@ -140,7 +148,7 @@ class BatchWriter:
         try:
             self._bucket.put(batch_to_upload, body)
         except ForebayError as error:
-            self._departure.fail(batch_to_upload, error)
+            self._departure.refused(batch_to_upload, error)
             return None
         return self._batches.advance(batch_to_upload, "uploaded")
 

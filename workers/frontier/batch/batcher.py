@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
-from forebay.routing.bedrock_batches.batch_record import BatchRecord
+from forebay.routing.bedrock_batches.batch_record import LOST, BatchRecord
 from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.bedrock_batches.groups import ALL_TENANTS, Group, WaitingGroups
 from forebay.routing.errors import ForebayError, Lost
@@ -77,9 +78,9 @@ class Batcher:
             return
         with HeldLease(self._lease, self._closed) as lease:
             for batch in self._batches.open():
-                self._guarded(lambda batch=batch: self._go_on(batch, lease))  # type: ignore[misc]
+                self._guarded(partial(self._go_on, batch, lease))
             for group in self._groups.all():
-                self._guarded(lambda group=group: self._make(group, lease))  # type: ignore[misc]
+                self._guarded(partial(self._make, group, lease))
 
     def _run(self) -> None:
         while not self._closed.wait(self._poll_s):
@@ -121,7 +122,7 @@ class Batcher:
             progress = self._service.look(batch)
         except ForebayError:
             if now - batch.at > batch.turnaround_ms + READ_WITHIN_S * 1_000:
-                self._departure.abandon(batch, Departure.LOST)
+                self._departure.abandon(batch, LOST)
             raise
         since = batch.complete_at or (now if progress.ended else 0)
         seen = self._batches.advance(batch, "running", status=progress.status, complete_at=since)

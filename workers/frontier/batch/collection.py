@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from forebay.routing.bedrock_batches.batch_record import BatchRecord
+from forebay.routing.bedrock_batches.batch_record import ANSWERED, BatchRecord
 from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Answer
@@ -133,7 +133,7 @@ class Collection:
         unknown = 0 if unbilled else len(open_calls)
         _tell(batch, progress, len(answered), unknown)
         leaving = self._batches.advance(
-            batch, "leaving", outcome=Departure.ANSWERED, status=progress.status,
+            batch, "leaving", outcome=ANSWERED, status=progress.status,
             answered=len(answered), failed=max(0, batch.records - len(answered) - unknown),
             unknown=unknown,
         )  # fmt: skip

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from forebay.routing.bedrock_batches.batch_record import (
-    ANSWERED,
-    INTERRUPTED,
-    LOST,
-    TOO_FEW,
-    BatchRecord,
-)
+from forebay.routing.bedrock_batches.batch_record import ANSWERED, INTERRUPTED, LOST, BatchRecord
 from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.bedrock_batches.groups import WaitingGroups
 from forebay.routing.errors import ForebayError
@@ -32,9 +26,6 @@ REST_S = 900.0
 class Departure:
     """Ends batches. Each step can be done again, by another process too."""
 
-    ANSWERED, INTERRUPTED, TOO_FEW, LOST = ANSWERED, INTERRUPTED, TOO_FEW, LOST
-    REFUSED = "failed"
-
     def __init__(
         self,
         ledger: Ledger,
@@ -47,7 +38,7 @@ class Departure:
         self._budget, self._policy = budget, policy
         self._groups = WaitingGroups(ledger.redis)
 
-    def fail(self, batch: BatchRecord, error: ForebayError) -> None:
+    def refused(self, batch: BatchRecord, error: ForebayError) -> None:
         """End a batch that was refused before Bedrock began it, and rest its model for a while."""
         self._rest(batch, str(error))
         self.abandon(batch, error.code)
@@ -55,7 +46,7 @@ class Departure:
     def failed(self, batch: BatchRecord, why: str) -> None:
         """End a batch that failed as a whole, unbilled, and rest its model for a while."""
         self._rest(batch, why)
-        self.abandon(batch, self.REFUSED, status=FAILED, failed=batch.records)
+        self.abandon(batch, "failed", status=FAILED, failed=batch.records)
 
     def _rest(self, batch: BatchRecord, why: str) -> None:
         log.error(
@@ -72,8 +63,8 @@ class Departure:
 
     def finish(self, batch: BatchRecord) -> None:
         """Let go of what a batch in the state `leaving` still has."""
-        if batch.outcome != self.ANSWERED:
-            if batch.outcome != self.LOST:
+        if batch.outcome != ANSWERED:
+            if batch.outcome != LOST:
                 self.release(batch)
             self._let_jobs_go(batch)
         self._delete(batch)
@@ -88,7 +79,7 @@ class Departure:
         job_ids = list(self._batches.jobs(batch.id).values())
         rules = self._policy.current().batch
         refused = rules.when_refused == "wait" and self._groups.rests(batch.model)
-        again = batch.outcome == self.INTERRUPTED or (refused and batch.outcome != self.LOST)
+        again = batch.outcome == INTERRUPTED or (refused and batch.outcome != LOST)
         wait_s = rules.max_wait_s + GRACE_S + (REST_S if refused else 0)
         to_group = batch.group if again else ""
         self._batches.leave(

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 from forebay.routing.base import NANO
 from forebay.routing.bedrock_batches.batch_record import BatchRecord
 from forebay.routing.books.egress_entry import BY_BUCKET
 from forebay.routing.books.egress_log import EgressLog
 from forebay.routing.errors import BudgetExceeded, InvalidJob
-from forebay.routing.jobs import Job
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.limits.budget import MAX_NUSD, MAX_TERM_S, Budget
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.workers.frontier.bedrock.converse_request import converse_request
-from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.assignment import Assignment
+from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.permission import allowed, paid
 from forebay.workers.frontier.calling.planner import JOB_LABEL, TENANT_LABEL
@@ -28,7 +29,6 @@ from forebay.workers.prompts import prompts
 
 #: How long after its turnaround a batch may take to end and to be read.
 READ_WITHIN_S = 86_400.0
-_ANSWER = SubBudget()
 
 
 def reserved_for_s(turnaround_s: float) -> float:
@@ -51,7 +51,7 @@ class RecordCalls:
         self._secrets, self._secret = secrets, secret
 
     def record(
-        self, batch: BatchRecord, record_id: str, call_id: str, claim: Claim, rules: Policy,
+        self, batch: BatchRecord, record_id: str, call_id: str, claim: Claim, policy: Policy,
         prices: Prices,
     ) -> bytes:  # fmt: skip
         """Check again that the job may leave, reserve its money, write down that it leaves.
@@ -64,13 +64,14 @@ class RecordCalls:
             ForebayError: Likewise; or Redis cannot be reached (`RedisUnavailable`).
         """
         job = claim.job()
-        if batch.model not in allowed(claim, job, rules) or paid(claim):
+        if batch.model not in allowed(claim, job, policy) or paid(claim):
             raise NoAnswer(InvalidJob("is for another model"), Reason.NO_MODEL_ALLOWED)
-        self._secrets.check(job, rules)
-        call = self._planned(batch, call_id, job, rules, prices)
-        self._reserve(batch, call, claim, rules)
+        self._secrets.check(job, policy)
+        assignment = Assignment(claim, job, policy)
+        call = self._planned(batch, call_id, assignment, prices)
+        self._reserve(batch, call, assignment)
         region = f"{self._provider.region}{BY_BUCKET}{batch.bucket}"
-        self._egress_log.append(call.leaving(claim, job, rules, region, _ANSWER, self._secret))
+        self._egress_log.append(call.leaving(assignment, region, self._secret))
         return _line(record_id, call)
 
     def release(self, call_id: str) -> None:
@@ -78,10 +79,11 @@ class RecordCalls:
         self._budget.release(call_id)
 
     def _planned(
-        self, batch: BatchRecord, call_id: str, job: Job, rules: Policy, prices: Prices
+        self, batch: BatchRecord, call_id: str, assignment: Assignment, prices: Prices
     ) -> Call:
-        base = rules.base_model(batch.model)
-        effort = rules.tenant(job.tenant).effort
+        job, policy = assignment.job, assignment.policy
+        base = policy.base_model(batch.model)
+        effort = policy.tenant(job.tenant).effort
         prompt = prompts.frontier(job, prompt_id=call_id)
         terms = Terms(
             base=base,
@@ -97,15 +99,15 @@ class RecordCalls:
             raise NoAnswer(too_dear, Reason.JOB_COST_CAP)
         return Call(call_id, prompt, batch.model, worst_nusd, prices, tokens_in, tokens_out, terms)
 
-    def _reserve(self, batch: BatchRecord, call: Call, claim: Claim, rules: Policy) -> None:
+    def _reserve(self, batch: BatchRecord, call: Call, assignment: Assignment) -> None:
         self._budget.reserve(
             call.id,
-            claim.id,
-            claim.tenant,
+            assignment.job.id,
+            assignment.job.tenant,
             call.worst_nusd,
-            limits_at=lambda at_s: call.limits(rules, claim.tenant, _ANSWER, at_s),
+            limits_at=partial(call.limits, assignment),
             term_s=reserved_for_s(batch.turnaround_ms / 1_000),
-            terms=call.stated(self._provider.region, _ANSWER) | {"batch": batch.id},
+            terms=call.stated(self._provider.region, assignment) | {"batch": batch.id},
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from forebay.routing.bedrock_batches.batch_record import BatchRecord
+from forebay.routing.bedrock_batches.batch_record import LOST, BatchRecord
 from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.errors import ForebayError, Throttled, Unavailable
 from forebay.routing.logs import Event, event
@@ -38,7 +38,7 @@ class Submission:
         except ForebayError as error:  # nobody knows if it was begun
             _tell(asked, error)
             if late:
-                self._departure.abandon(asked, Departure.LOST)
+                self._departure.abandon(asked, LOST)
             return
         if late and not arn:
             self._departure.abandon(asked, TOO_LATE)
@@ -52,7 +52,7 @@ class Submission:
         except (Throttled, Unavailable) as error:  # it may have been begun
             _tell(batch, error)
         except ForebayError as error:
-            self._departure.fail(batch, error)
+            self._departure.refused(batch, error)
         return ""
 
     def _begun(self, batch: BatchRecord, arn: str) -> None:

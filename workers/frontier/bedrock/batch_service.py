@@ -21,8 +21,8 @@ from forebay.workers.frontier.bedrock.converse_errors import (
     from_setup,
     without_response,
 )
-from forebay.workers.frontier.bedrock.converse_reply import STAND_IN_MARK, headers
-from forebay.workers.frontier.provider import ModelFault
+from forebay.workers.frontier.bedrock.converse_reply import headers
+from forebay.workers.frontier.provider import STAND_IN_MARK, ModelFault
 from forebay.workers.frontier.responses.bounded_body import MAX_BODY_BYTES
 from forebay.workers.frontier.settings import BedrockSettings, call_limit_s
 

@@ -17,8 +17,7 @@ from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.tables import is_local_http
 from forebay.routing.settings import read, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.frontier.bedrock.converse_reply import STAND_IN_MARK
-from forebay.workers.frontier.provider import fleet_providers
+from forebay.workers.frontier.provider import STAND_IN_MARK, fleet_providers
 from forebay.workers.frontier.settings import BedrockSettings
 
 CONNECT_TIMEOUT_S = 5.0

@@ -25,7 +25,6 @@ from forebay.workers.frontier.bedrock.converse_errors import (
 from forebay.workers.frontier.bedrock.converse_reply import keep_body, read_reply, whole_body
 from forebay.workers.frontier.bedrock.converse_request import (
     bounds,
-    capabilities,
     converse_request,
     count_request,
     enforces,
@@ -101,7 +100,7 @@ class Converse(Provider):
         is left to the prompt's words and to the checks of the answer.
         """
         request = converse_request(prompt, model, call_id, terms)
-        can = capabilities(terms.base or model, terms)
+        can = terms.capabilities(terms.base or model)
         ending = self._ask(request, terms, until_stop(on_text, prompt, can))
         if isinstance(ending, AccountFault):
             self._forget_client()

@@ -11,12 +11,17 @@ from typing import Any, cast, get_args
 
 from forebay.routing.limits.prices import Tier, Usage
 from forebay.workers.engines.engine import Ending
-from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, Reply
+from forebay.workers.frontier.provider import (
+    MAX_TOKENS,
+    STAND_IN_MARK,
+    Malformed,
+    OutcomeUnknown,
+    Refused,
+    Reply,
+)
 from forebay.workers.frontier.responses.response_json import read_object
 
-STAND_IN_MARK = "x-forebay-stand-in"  # header of every answer that the mock of Bedrock makes
 BODY = "forebay-body"  # key of the body, as it came, in boto3's response
-MAX_TOKENS = 10_000_000  # of each count; no model's context comes near
 MAX_TEXT_CHARS = 4_000_000
 
 #: How a text ends that can be read as an answer, by stop reason; and the reasons of refusals. Any

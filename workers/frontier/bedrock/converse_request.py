@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from forebay.routing.base import shows_text
+from forebay.routing.books.invocations import CALL_KEY
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.capabilities import Capabilities
 from forebay.workers.engines.engine import Prompt, Turn
@@ -16,9 +17,6 @@ from forebay.workers.frontier.sending.sent_turns import enforced_schema, most_to
 from forebay.workers.frontier.sending.stops import sent_stops
 from forebay.workers.frontier.structured_output import is_refused
 from forebay.workers.frontier.terms import PLAIN, Terms
-
-#: Metadata key under which Bedrock's invocation log has the id of a call.
-CALL_KEY = "forebay-call"
 
 #: Ends the part of a prompt that Bedrock keeps in its cache for five minutes.
 CACHE_POINT = {"cachePoint": {"type": "default"}}
@@ -49,7 +47,7 @@ def converse_request(
 ) -> dict[str, Any]:
     """Return the parameters of boto3's `converse`. Metadata are ids alone: no content."""
     base = terms.base or model
-    can = capabilities(base, terms)
+    can = terms.capabilities(base)
     system = [
         turn for turn in prompt.messages if turn.role == "system" and shows_text(turn.content)
     ]
@@ -86,7 +84,7 @@ def count_request(prompt: Prompt, model: str, terms: Terms = PLAIN) -> dict[str,
 
 def uncounted(prompt: Prompt, model: str, terms: Terms = PLAIN) -> int:
     """Return the most tokens of a prompt that CountTokens is not told of: those of its schema."""
-    can = capabilities(terms.base or model, terms)
+    can = terms.capabilities(terms.base or model)
     schema = _output_schema(prompt, can)
     return 0 if schema is None else len(json.dumps(schema).encode()) + _TOKENS_PER_CALL
 
@@ -96,14 +94,9 @@ def enforces(request: dict[str, Any]) -> bool:
     return "textFormat" in request.get("outputConfig", {})
 
 
-def capabilities(base: str, terms: Terms) -> Capabilities:
-    """Return what the model can: as the terms say, else as the packaged price list says."""
-    return terms.can or Prices.packaged().capabilities(base)
-
-
 def bounds(prompt: Prompt, model: str, terms: Terms = PLAIN) -> tuple[int, int]:
     """Return the most tokens a call can be billed for: of its prompt, and of its answer."""
-    can = capabilities(model, terms)
+    can = terms.capabilities(model)
     return most_tokens(prompt, can) + _TOKENS_PER_CALL, _max_tokens(prompt, can)
 
 

@@ -8,30 +8,17 @@ from typing import Any, Literal
 
 from forebay.routing.books.egress_entry import Leaving
 from forebay.routing.books.egress_log import content_digest
-from forebay.routing.jobs import Job
-from forebay.routing.ledger.claim import Claim
 from forebay.routing.limits.allowances import Limit, limits
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.windows import window
-from forebay.routing.policy.policy_file import Policy
 from forebay.workers.engines.engine import Prompt
+from forebay.workers.frontier.calling.assignment import Assignment
 from forebay.workers.frontier.terms import Terms
 
 Role = Literal["answer", "repair", "part"]
 
 #: Of usual text. The bound of a prompt's tokens is its bytes.
 BYTES_PER_TOKEN = 4
-
-
-@dataclass(frozen=True, slots=True)
-class SubBudget:
-    """A budget of a day, UTC, that pays for a call, in addition to all budgets of the policy."""
-
-    purpose: str = ""
-    budget_nusd: int | None = None
-
-
-NO_SUB_BUDGET = SubBudget()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +57,29 @@ class Call:
         """About how many tokens the service counts against its quota when the call begins."""
         return self.tokens_in // BYTES_PER_TOKEN + self.tokens_out
 
-    def purpose(self, sub_budget: SubBudget) -> str:
+    def purpose(self, assignment: Assignment) -> str:
         """Return what the call is for: its role, or the purpose of a budget."""
-        return sub_budget.purpose or self.role
+        return assignment.sub_budget.purpose or self.role
 
-    def stated(self, region: str, sub_budget: SubBudget) -> dict[str, Any]:
+    def stated(self, region: str, assignment: Assignment) -> dict[str, Any]:
         """Return what the book of calls keeps of the call."""
         return {
             "model": self.model, "base": self.base, "region": region, "tier": self.terms.tier,
-            "prices": self.prices.version, "purpose": self.purpose(sub_budget),
+            "prices": self.prices.version, "purpose": self.purpose(assignment),
         }  # fmt: skip
 
-    def limits(self, rules: Policy, tenant: str, sub: SubBudget, at_s: float) -> Sequence[Limit]:
+    def limits(self, assignment: Assignment, at_s: float) -> Sequence[Limit]:
         """Return all limits that the call has to keep to at a moment."""
-        found = limits(rules, tenant, self.model, at_s)
+        tenant, sub = assignment.job.tenant, assignment.sub_budget
+        found = limits(assignment.policy, tenant, self.model, at_s)
         if sub.purpose:
             owner, today = f"{tenant}:{sub.purpose}", window("day", at_s)
             found += (Limit(owner, sub.purpose, today, sub.budget_nusd),)
         return found
 
-    def leaving(
-        self, claim: Claim, job: Job, rules: Policy, region: str, sub: SubBudget, secret: bytes
-    ) -> Leaving:
+    def leaving(self, assignment: Assignment, region: str, secret: bytes) -> Leaving:
         """Return what the egress log says of the call."""
+        job = assignment.job
         return Leaving(
             call=self.id,
             job=job.id,
@@ -102,7 +89,7 @@ class Call:
             tokens=self.tokens_in,
             content=content_digest(secret, (turn.content for turn in self.prompt.messages)),
             said=job.egress,
-            policy=rules.version,
-            why=",".join(claim.record.reasons),
-            purpose=self.purpose(sub),
+            policy=assignment.policy.version,
+            why=",".join(assignment.claim.record.reasons),
+            purpose=self.purpose(assignment),
         )

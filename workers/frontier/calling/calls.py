@@ -9,22 +9,16 @@ from functools import partial
 
 from forebay.routing.books.egress_entry import Leaving
 from forebay.routing.books.egress_log import EgressLog
-from forebay.routing.errors import (
-    ForebayError,
-    PassingError,
-    Unavailable,
-)
-from forebay.routing.jobs import Job
-from forebay.routing.ledger.claim import Claim
+from forebay.routing.errors import ForebayError, PassingError, Unavailable
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import BookBounds
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
-from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.workers.engines.engine import Prompt, TakeText
-from forebay.workers.frontier.calling.call import NO_SUB_BUDGET, Call, Role, SubBudget
+from forebay.workers.frontier.calling.assignment import Assignment
+from forebay.workers.frontier.calling.call import Call, Role
 from forebay.workers.frontier.calling.cost import Cost, cost_of
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.payments import Payments
@@ -75,13 +69,10 @@ class Calls:
 
     def ask(
         self,
-        claim: Claim,
-        job: Job,
+        assignment: Assignment,
         model: str,
-        rules: Policy,
         prompt_for: Callable[[str], Prompt],
         *,
-        sub_budget: SubBudget = NO_SUB_BUDGET,
         on_text: TakeText | None = None,
         role: Role = "answer",
         spent_nusd: int = 0,
@@ -94,40 +85,29 @@ class Calls:
             Lost: The job no longer belongs to this claim.
             NoAnswer: There is no reply. Its cost is booked already, as far as it is known.
         """
-        plan = partial(
-            self.plan, claim, job, model, rules, prompt_for, role=role, spent_nusd=spent_nusd
-        )
+        plan = partial(self.plan, assignment, model, prompt_for, role=role, spent_nusd=spent_nusd)
         call = plan()
         try:
-            return call, self.make(call, claim, job, rules, sub_budget, on_text)
+            return call, self.make(call, assignment, on_text)
         except NoAnswer as refusal:
-            if not self._may_fit(call, job, rules, sub_budget, refusal):
+            if not self._may_fit(call, assignment, refusal):
                 raise
             counted = plan(counted=True)
             if counted.worst_nusd >= call.worst_nusd:
                 raise
-        return counted, self.make(counted, claim, job, rules, sub_budget, on_text)
+        return counted, self.make(counted, assignment, on_text)
 
-    def _may_fit(
-        self, call: Call, job: Job, rules: Policy, sub_budget: SubBudget, refusal: NoAnswer
-    ) -> bool:
+    def _may_fit(self, call: Call, assignment: Assignment, refusal: NoAnswer) -> bool:
         """Return whether the tokens of a call that a budget refused may keep to the budgets."""
-        counts = rules.tenant(job.tenant).count_tokens == "if_needed"
+        rules = assignment.policy.tenant(assignment.job.tenant)
+        counts = rules.count_tokens == "if_needed"
         if not counts or refusal.reason is not Reason.BUDGET_SPENT:
             return False
-        left = self._payments.left(call, job, rules, sub_budget)
+        left = self._payments.left(call, assignment)
         bound = Bound(call.terms, call.prices, call.tokens_in, call.tokens_out, call.worst_nusd)
         return left is None or bound.may_fit(left)
 
-    def make(
-        self,
-        call: Call,
-        claim: Claim,
-        job: Job,
-        rules: Policy,
-        sub_budget: SubBudget,
-        on_text: TakeText | None = None,
-    ) -> Reply:
+    def make(self, call: Call, assignment: Assignment, on_text: TakeText | None = None) -> Reply:
         """Take a slot, reserve the money, write down what leaves, and call, once.
 
         The reply is billed: `book` it, whatever it says. `on_text` gets its text as it comes.
@@ -137,25 +117,23 @@ class Calls:
             NoAnswer: There is no reply. Its cost is booked already, as far as it is known.
         """
         try:
-            slot = self._slots.take(call, claim, rules)
+            slot = self._slots.take(call, assignment)
         except NoAnswer:
             self._payments.release(call)  # what an earlier call of the job passed on
             raise
         try:
-            self._prepare(call, claim, job, rules, sub_budget)
+            self._prepare(call, assignment)
             ending = self._call(call, on_text)
         except BaseException:  # no call was made, or this thread is being ended
             self._slots.give(slot)
             raise
         rest_s = self._slots.give(slot, ending)
         if not isinstance(ending, Reply):
-            raise self._failed(call, ending, rules, rest_s, job.tenant)
+            raise self._failed(call, ending, assignment, rest_s)
         self._recovered(call)
         return ending
 
-    def _prepare(
-        self, call: Call, claim: Claim, job: Job, rules: Policy, sub_budget: SubBudget
-    ) -> None:
+    def _prepare(self, call: Call, assignment: Assignment) -> None:
         """Reserve the money and write down what leaves.
 
         Raises:
@@ -164,12 +142,12 @@ class Calls:
         """
         began = time.monotonic()
         try:
-            self._payments.reserve(call, claim, job, rules, sub_budget)
+            self._payments.reserve(call, assignment)
         except Unavailable:  # it may have taken effect
             self._payments.release(call)
             raise
         region = self._providers.of(call.terms).region
-        self._write_down(call, call.leaving(claim, job, rules, region, sub_budget, self._secret))
+        self._write_down(call, call.leaving(assignment, region, self._secret))
         if time.monotonic() - began > MAX_RESERVING_S:  # this process was stopped meanwhile
             self._payments.release(call)
             raise NoAnswer(Unavailable("too late to call"), Reason.SPILLWAY_SHUT)
@@ -201,11 +179,12 @@ class Calls:
             raise NoAnswer(error, Reason.EGRESS_UNWRITTEN, waits=True) from None
 
     def _failed(
-        self, call: Call, error: ForebayError, rules: Policy, rest_s: float, tenant: str
+        self, call: Call, error: ForebayError, assignment: Assignment, rest_s: float
     ) -> NoAnswer:
         """Book what the failed call cost, as far as it is known; return the `NoAnswer` to raise."""
+        policy = assignment.policy
         if rest_s:
-            self._slots.shut_if_all_rest(rules, error.code, tenant)
+            self._slots.shut_if_all_rest(policy, error.code, assignment.job.tenant)
         if isinstance(error, OutcomeUnknown):
             return NoAnswer(error, Reason.CALL_OPEN)
         if isinstance(error, BilledFailure):
@@ -219,7 +198,7 @@ class Calls:
         if billed(error) == "no":
             self._payments.release(call)
         if scope := fault_of(error, call.model):
-            self._spillway.fail(scope, error.code, str(error), rules.all_models())
+            self._spillway.fail(scope, error.code, str(error), policy.all_models())
             # If it is the account's, only a model that another service serves is still open.
             return NoAnswer(error, Reason.SPILLWAY_SHUT, another=True, waits=True)
         if not isinstance(error, PassingError):

@@ -8,13 +8,11 @@ from functools import partial
 import redis
 
 from forebay.routing.errors import BudgetExceeded, Throttled, Unavailable
-from forebay.routing.jobs import Job
-from forebay.routing.ledger.claim import Claim
 from forebay.routing.limits.budget import BookBounds, Budget, Settlement
-from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.routing.store.backoff import patiently
-from forebay.workers.frontier.calling.call import NO_SUB_BUDGET, Call, SubBudget
+from forebay.workers.frontier.calling.assignment import Assignment
+from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.cost import Cost
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.providers import Providers
@@ -30,13 +28,7 @@ class Payments:
         self._providers = providers
 
     def reserve(
-        self,
-        call: Call,
-        claim: Claim,
-        job: Job,
-        rules: Policy,
-        sub_budget: SubBudget,
-        settling: Settlement | None = None,
+        self, call: Call, assignment: Assignment, settling: Settlement | None = None
     ) -> None:
         """Reserve the most that a call can cost; `settling` is settled in the same step.
 
@@ -45,18 +37,18 @@ class Payments:
             NoAnswer: The call must not be made.
             Unavailable: Redis cannot be reached. The money may be reserved.
         """
-        provider = self._providers.of(call.terms)
+        provider, job = self._providers.of(call.terms), assignment.job
         try:
             self._budget.reserve(
                 call.id,
                 job.id,
                 job.tenant,
                 call.worst_nusd + call.ahead_nusd,
-                limits_at=lambda at_s: call.limits(rules, job.tenant, sub_budget, at_s),
+                limits_at=partial(call.limits, assignment),
                 term_s=provider.term_s,
-                purpose=sub_budget.purpose,
-                token=claim.token,
-                terms=call.stated(provider.region, sub_budget),
+                purpose=assignment.sub_budget.purpose,
+                token=assignment.claim.token,
+                terms=call.stated(provider.region, assignment),
                 settling=settling,
             )
         except BudgetExceeded as error:
@@ -80,9 +72,7 @@ class Payments:
         settle = partial(self._budget.settle, call.id, cost.nusd, draft=draft, bill=cost.bill())
         patiently(settle, patience_s=MAX_BOOKING_S)
 
-    def pass_on(
-        self, ended: Call, cost: Cost, call: Call, claim: Claim, job: Job, rules: Policy
-    ) -> None:
+    def pass_on(self, ended: Call, cost: Cost, call: Call, assignment: Assignment) -> None:
         """Settle a call at its cost and reserve the money of the job's next call, in one step.
 
         Raises:
@@ -91,7 +81,7 @@ class Payments:
             Unavailable: Redis did not come back in time.
         """
         settling = Settlement(ended.id, cost.nusd, cost.bill())
-        reserve = partial(self.reserve, call, claim, job, rules, NO_SUB_BUDGET, settling)
+        reserve = partial(self.reserve, call, assignment, settling)
         patiently(reserve, patience_s=MAX_BOOKING_S)
 
     def release(self, call: Call) -> None:
@@ -102,6 +92,6 @@ class Payments:
         with suppress(Unavailable):
             patiently(partial(self._budget.release, call.id), patience_s=MAX_BOOKING_S)
 
-    def left(self, call: Call, job: Job, rules: Policy, sub_budget: SubBudget) -> int | None:
+    def left(self, call: Call, assignment: Assignment) -> int | None:
         """Return the least that is left of the budgets of a call; `None` if none has a limit."""
-        return self._budget.left(lambda at_s: call.limits(rules, job.tenant, sub_budget, at_s))
+        return self._budget.left(partial(call.limits, assignment))

@@ -12,7 +12,7 @@ from forebay.routing.reasons import Reason
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 
 
-def allowed(claim: Claim, job: Job, rules: Policy) -> tuple[str, ...]:
+def allowed(claim: Claim, job: Job, policy: Policy) -> tuple[str, ...]:
     """Return the models that may see this job's content, in order of preference.
 
     Egress is decided anew, from the policy, the job and the record.
@@ -20,10 +20,10 @@ def allowed(claim: Claim, job: Job, rules: Policy) -> tuple[str, ...]:
     Raises:
         NoAnswer: The content may not leave, or the policy allows no model.
     """
-    if "deny" in {egress(job, rules), claim.record.egress}:
+    if "deny" in {egress(job, policy), claim.record.egress}:
         denied = EgressDenied("the content of this job may not leave", field="egress")
         raise NoAnswer(denied, Reason.EGRESS_DENIED)
-    models = rules.models_for(job)
+    models = policy.models_for(job)
     if not models:
         raise NoAnswer(no_model(job), Reason.NO_MODEL_ALLOWED)
     return models

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from forebay.routing.base import NANO
 from forebay.routing.errors import BudgetExceeded, ForebayError, NoPrice, Unavailable
 from forebay.routing.jobs import Job
-from forebay.routing.ledger.claim import Claim
 from forebay.routing.limits.budget import MAX_NUSD
 from forebay.routing.limits.prices import Prices, Tier
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.workers.engines.engine import Prompt
+from forebay.workers.frontier.calling.assignment import Assignment
 from forebay.workers.frontier.calling.call import Call, Role
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.prefixes import Prefixes, may_pay
@@ -74,10 +74,8 @@ class Planner:
 
     def plan(
         self,
-        claim: Claim,
-        job: Job,
+        assignment: Assignment,
         model: str,
-        rules: Policy,
         prompt_for: Callable[[str], Prompt],
         *,
         role: Role = "answer",
@@ -88,10 +86,8 @@ class Planner:
         """Plan a call; `prompt_for` makes its prompt from the call's id.
 
         Args:
-            claim: the claim of the job.
-            job: the job.
+            assignment: the job, and the policy.
             model: the model to call.
-            rules: the policy.
             prompt_for: makes the prompt from the call's id.
             role: what the call is for.
             spent_nusd: what earlier calls for the job cost.
@@ -102,18 +98,19 @@ class Planner:
             NoAnswer: The spillway is shut, the model has no price, or the calls might cost more
                 than the job allows.
         """
+        job, policy = assignment.job, assignment.policy
         call_id = secrets.token_hex(16)
         try:
             prompt = prompt_for(call_id)
         except ForebayError as error:
             raise NoAnswer(error, Reason.BEDROCK_FAILED, another=True) from None
-        caches = self._prefixes.pays(prompt, rules.base_model(model), self._prices())
-        bound = self._bound(job, model, rules, prompt, caches=caches)
+        caches = self._prefixes.pays(prompt, policy.base_model(model), self._prices())
+        bound = self._bound(assignment, model, prompt, caches=caches)
         allowed_nusd = MAX_NUSD if job.max_cost_usd is None else int(job.max_cost_usd * NANO)
         left_nusd = allowed_nusd - spent_nusd - ahead_nusd
-        counts = rules.tenant(job.tenant).count_tokens
+        counts = policy.tenant(job.tenant).count_tokens
         if counted or counts == "always" or (counts == "if_needed" and bound.may_fit(left_nusd)):
-            bound = self._counted(bound, claim, job, rules, model, prompt)
+            bound = self._counted(bound, assignment, model, prompt)
         if bound.nusd > left_nusd:
             too_dear = BudgetExceeded("a call might cost more than this", field="max_cost_usd")
             raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
@@ -123,9 +120,7 @@ class Planner:
             role=role, ahead_nusd=ahead_nusd,
         )  # fmt: skip
 
-    def bound(
-        self, claim: Claim, job: Job, model: str, rules: Policy, prompt: Prompt, *, counted: bool
-    ) -> Bound:
+    def bound(self, assignment: Assignment, model: str, prompt: Prompt, *, counted: bool) -> Bound:
         """Return the most that a call with this prompt can be billed for.
 
         The tokens are counted if `counted` says so, or the policy always wants it.
@@ -133,24 +128,23 @@ class Planner:
         Raises:
             NoAnswer: The model has no price, or its provider cannot be called.
         """
-        caches = may_pay(prompt, rules.base_model(model), self._prices())
-        bound = self._bound(job, model, rules, prompt, caches=caches)
-        if counted or rules.tenant(job.tenant).count_tokens == "always":
-            return self._counted(bound, claim, job, rules, model, prompt)
+        job, policy = assignment.job, assignment.policy
+        caches = may_pay(prompt, policy.base_model(model), self._prices())
+        bound = self._bound(assignment, model, prompt, caches=caches)
+        if counted or policy.tenant(job.tenant).count_tokens == "always":
+            return self._counted(bound, assignment, model, prompt)
         return bound
 
-    def _counted(
-        self, bound: Bound, claim: Claim, job: Job, rules: Policy, model: str, prompt: Prompt
-    ) -> Bound:
+    def _counted(self, bound: Bound, assignment: Assignment, model: str, prompt: Prompt) -> Bound:
         """Return the bound by the service's own count, if that is possible and lower."""
-        asked = Question(claim, job, rules, model, prompt, bound.terms, bound.tokens_in)
+        asked = Question(assignment, model, prompt, bound.terms, bound.tokens_in)
         counted = self._counts.count(asked)
         return bound if counted is None else bound.with_tokens_in(min(counted, bound.tokens_in))
 
-    def _bound(self, job: Job, model: str, rules: Policy, prompt: Prompt, *, caches: bool) -> Bound:
-        prices = self._prices()
+    def _bound(self, assignment: Assignment, model: str, prompt: Prompt, *, caches: bool) -> Bound:
+        prices, base = self._prices(), assignment.policy.base_model(model)
         try:
-            terms = _terms(job, rules.base_model(model), rules, prices, caches=caches)
+            terms = _terms(assignment.job, base, assignment.policy, prices, caches=caches)
             tokens_in, tokens_out = self._providers.of(terms).bounds(prompt, terms.base, terms)
             return Bound(terms, prices, tokens_in, tokens_out, 0).with_tokens_in(tokens_in)
         except NoPrice as error:
@@ -173,9 +167,9 @@ class Planner:
         raise NoAnswer(shut, Reason.SPILLWAY_SHUT, another=True)
 
 
-def _terms(job: Job, base: str, rules: Policy, prices: Prices, *, caches: bool) -> Terms:
+def _terms(job: Job, base: str, policy: Policy, prices: Prices, *, caches: bool) -> Terms:
     """Return how a call is made: what the policy wants, as far as the model offers it."""
-    wanted = rules.tenant(job.tenant)
+    wanted = policy.tenant(job.tenant)
     tier: Tier = getattr(wanted.service_tier, job.priority)
     return Terms(
         base=base,
@@ -183,6 +177,6 @@ def _terms(job: Job, base: str, rules: Policy, prices: Prices, *, caches: bool) 
         tier=tier if prices.offers(base, tier) else "default",
         effort="" if wanted.effort == "default" else wanted.effort,
         caches=caches,
-        endpoint=rules.endpoint(base),
+        endpoint=policy.endpoint(base),
         labels={JOB_LABEL: job.id, TENANT_LABEL: job.tenant},
     )

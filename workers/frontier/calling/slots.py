@@ -8,13 +8,13 @@ from contextlib import suppress
 import redis
 
 from forebay.routing.errors import ForebayError, PassingError, Throttled, Unavailable
-from forebay.routing.ledger.claim import Claim
 from forebay.routing.limits.quotas.model_load import Ending, ModelLoad, Slot
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.tables import ModelRules
 from forebay.routing.reasons import Reason
 from forebay.routing.store.backoff import jittered
+from forebay.workers.frontier.calling.assignment import Assignment
 from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.provider import BilledFailure, ModelNotReady, Reply
@@ -30,13 +30,14 @@ class Slots:
         self._load = ModelLoad(client)
         self._spillway = spillway
 
-    def take(self, call: Call, claim: Claim, policy: Policy) -> Slot:
+    def take(self, call: Call, assignment: Assignment) -> Slot:
         """Return a slot, after a short wait if need be.
 
         Raises:
             NoAnswer: The model rests, or its limits are used up for longer.
         """
-        rules = policy.fleet.models.get(call.model, ModelRules())
+        claim, models = assignment.claim, assignment.policy.fleet.models
+        rules = models.get(call.model, ModelRules())
         holder, end = (claim.id, claim.token), time.monotonic() + MAX_WAIT_S
         while True:
             slot = self._load.take(call.model, call.id, holder, rules, call.likely_tokens)

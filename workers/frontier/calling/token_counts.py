@@ -14,11 +14,9 @@ from typing import TypeVar
 from forebay.routing.books.egress_entry import COUNT, Leaving
 from forebay.routing.books.egress_log import EgressLog, content_digest
 from forebay.routing.errors import ForebayError
-from forebay.routing.jobs import Job
-from forebay.routing.ledger.claim import Claim
 from forebay.routing.logs import Event, event
-from forebay.routing.policy.policy_file import Policy
 from forebay.workers.engines.engine import JsonSchema, Prompt
+from forebay.workers.frontier.calling.assignment import Assignment
 from forebay.workers.frontier.calling.providers import Providers
 from forebay.workers.frontier.terms import Terms
 
@@ -36,9 +34,7 @@ _log = logging.getLogger(__name__)
 class Question:
     """The prompt of a call that is planned, and for whom."""
 
-    claim: Claim
-    job: Job
-    rules: Policy
+    assignment: Assignment
     model: str
     prompt: Prompt
     terms: Terms
@@ -64,7 +60,7 @@ class TokenCounts:
         base, can = asked.terms.base, asked.terms.can
         if can is None or not can.counts_tokens or asked.terms.endpoint is not None:
             return None
-        whose = base, asked.job.tenant
+        whose = base, asked.assignment.job.tenant
         content = content_digest(self._secret, iter(_texts(asked.prompt)))
         with self._lock:
             if known := self._counts.get((base, content)):
@@ -87,7 +83,7 @@ class TokenCounts:
         except ForebayError as error:
             _log.warning(
                 "prompts of %s for %s are not counted for %.0f s; their bytes bound them: %s",
-                asked.job.tenant, asked.model, REST_S, error,
+                asked.assignment.job.tenant, asked.model, REST_S, error,
                 extra=event(Event.BEDROCK_UNCOUNTED, model=asked.model),
             )  # fmt: skip
             return None
@@ -101,17 +97,18 @@ def _put(known: OrderedDict[tuple[str, str], N], key: tuple[str, str], value: N)
 
 
 def _leaving(asked: Question, region: str, content: str) -> Leaving:
+    assignment = asked.assignment
     return Leaving(
         call=f"{COUNT}-{secrets.token_hex(16)}",
-        job=asked.job.id,
-        kind=asked.job.kind,
+        job=assignment.job.id,
+        kind=assignment.job.kind,
         model=asked.model,
         region=region,
         tokens=asked.most_tokens,
         content=content,
-        said=asked.job.egress,
-        policy=asked.rules.version,
-        why=",".join(asked.claim.record.reasons),
+        said=assignment.job.egress,
+        policy=assignment.policy.version,
+        why=",".join(assignment.claim.record.reasons),
         purpose=COUNT,
     )
 

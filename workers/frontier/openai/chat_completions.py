@@ -18,13 +18,12 @@ from forebay.routing.policy.tables import Endpoint
 from forebay.workers.engines.engine import Prompt, TakeText
 from forebay.workers.frontier.openai.chat_errors import Names, from_exception, from_response
 from forebay.workers.frontier.openai.chat_reply import (
-    STAND_IN_MARK,
     read_reply,
     streamed_body,
     whole_body,
 )
-from forebay.workers.frontier.openai.chat_request import bounds, capabilities, chat_request
-from forebay.workers.frontier.provider import ModelFault, Provider, Reply
+from forebay.workers.frontier.openai.chat_request import bounds, chat_request
+from forebay.workers.frontier.provider import STAND_IN_MARK, ModelFault, Provider, Reply
 from forebay.workers.frontier.responses.bounded_body import BoundedBody
 from forebay.workers.frontier.responses.time_limit import LimitedPool, LimitedTlsPool, TimeLimit
 from forebay.workers.frontier.sending.stops import ended, until_stop
@@ -79,7 +78,7 @@ class ChatCompletions(Provider):
         """Ask a model once and block until it has answered. `Provider.call` lists the errors."""
         own_name = model.removeprefix(f"{self._name}/")
         named = replace(terms, base=terms.base or model)
-        can = capabilities(model, named)
+        can = named.capabilities(model)
         take = until_stop(on_text, prompt, can)
         body = chat_request(prompt, own_name, self._endpoint, named, stream=take is not None)
         ending = self._ask(body, model, call_id, terms, take)

@@ -8,11 +8,14 @@ from typing import Any, TypeGuard
 
 from forebay.routing.limits.prices import Tier, Usage
 from forebay.workers.engines.engine import Ending, TakeText
-from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, Reply
+from forebay.workers.frontier.provider import (
+    MAX_TOKENS,
+    Malformed,
+    OutcomeUnknown,
+    Refused,
+    Reply,
+)
 from forebay.workers.frontier.responses.response_json import read_object
-
-STAND_IN_MARK = "x-forebay-stand-in"  # header of every answer of a mock
-MAX_TOKENS = 10_000_000  # of each count; no model's context comes near
 
 FINISHES: dict[str, Ending] = {"stop": "stop", "length": "length"}
 _TIERS: dict[Any, Tier] = {"default": "default", "flex": "flex", "priority": "priority"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.capabilities import Capabilities
 from forebay.routing.policy.tables import Endpoint
 from forebay.workers.engines.engine import Prompt
@@ -22,7 +21,7 @@ def chat_request(
     prompt: Prompt, model: str, endpoint: Endpoint, terms: Terms, *, stream: bool
 ) -> dict[str, Any]:
     """Return the body of a request; `model` is the service's own name of the model."""
-    can = capabilities(terms.base or model, terms)
+    can = terms.capabilities(terms.base or model)
     request: dict[str, Any] = {
         "model": model,
         "messages": [
@@ -52,13 +51,8 @@ def chat_request(
 
 def bounds(prompt: Prompt, model: str, terms: Terms) -> tuple[int, int]:
     """Return the most tokens a call can be billed for: of its prompt, and of its answer."""
-    can = capabilities(model, terms)
+    can = terms.capabilities(model)
     return most_tokens(prompt, can) + _TOKENS_PER_CALL, _max_tokens(prompt, can)
-
-
-def capabilities(base: str, terms: Terms) -> Capabilities:
-    """Return what the model can: as the terms say, else as the packaged price list says."""
-    return terms.can or Prices.packaged().capabilities(base)
 
 
 def _max_tokens(prompt: Prompt, can: Capabilities) -> int:

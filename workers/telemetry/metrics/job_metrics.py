@@ -139,7 +139,7 @@ class JobMetrics:
 
     def _end(self, record: Record, receipt: Receipt, lane: str) -> None:
         """Count a job that ended."""
-        kind, tenant = record.kind, self._tenant(record.id.partition(".")[0])
+        kind, tenant = record.kind, self._tenant(record.tenant)
         self._ended.add(kind, lane, receipt.status, code_label(receipt.error))
         self._tenant_ended.add(tenant, receipt.status)
         self._wait.add(kind, lane, amount=record.queued_ms / 1000)

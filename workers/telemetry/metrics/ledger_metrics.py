@@ -16,6 +16,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.fleets.moving import state
 from forebay.routing.lanes import SHARDS
 from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.limits.allowances import FLEET
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.limits.quotas.model_load import ModelLoad
@@ -40,7 +41,6 @@ MAX_RUNNING = 5_000  # jobs whose queues are counted
 KEYS_PER_SCAN = 5_000
 MAX_PAUSES = 100  # that are shown
 DUE_WITHIN_S = (60, 300)  # deadlines that count as near
-FLEET = "*"
 
 
 class LedgerMetrics(Collector):

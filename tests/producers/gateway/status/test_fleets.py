@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def two(two, monkeypatch):
     monkeypatch.setattr(status_page, "EVERY_S", 0.0)
-    monkeypatch.setattr(map_file, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(map_file.MapFile, "look_every_s", 0.0)
     two.write('acme = "west"\npayroll = "east"')
     return two
 

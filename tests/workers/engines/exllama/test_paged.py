@@ -15,7 +15,7 @@ import pytest
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob, TooLong
 from forebay.workers.engines.engine import Choice, Completion, JsonSchema, Prompt, Turn
 from forebay.workers.engines.exllama.backend import log_softmax
-from forebay.workers.engines.exllama.exl2 import language_of
+from forebay.workers.engines.exllama.model_folder import language_of
 from forebay.workers.engines.vram.footprint import CHUNK, PAGE
 from patience import until
 from scripted import exl2_engine, exl3_engine

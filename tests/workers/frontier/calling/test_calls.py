@@ -12,7 +12,7 @@ from forebay.routing.reasons import Reason
 from forebay.routing.settings import Settings
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.frontier import provider as provider_module
-from forebay.workers.frontier.calling.call import SubBudget
+from forebay.workers.frontier.calling.assignment import Assignment
 from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Refused, Reply
@@ -71,8 +71,9 @@ def world(redis, provider):
         budget = Budget(redis)
 
         def call(self):
-            call = calls.plan(claim, job, MODEL, Policy(), prompt)
-            return call, calls.make(call, claim, job, Policy(), SubBudget())
+            assignment = Assignment(claim, job, Policy())
+            call = calls.plan(assignment, MODEL, prompt)
+            return call, calls.make(call, assignment)
 
         def book(self, call, reply):
             calls.book(call, calls.cost(call, reply))

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from forebay.routing.errors import BadAnswer
-from forebay.workers.runtime import execute
 from forebay.workers.runtime.claims import right_of_way as module
 from forebay.workers.runtime.claims.claim_gate import ClaimGate
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.claims.right_of_way import RightOfWay, right_of_way
 from forebay.workers.runtime.outcomes import Failed
 from ledger_jobs import job, put
+from working import work_next
 
 pytest_plugins = ("waterfall",)
 
@@ -129,7 +129,7 @@ def test_no_outcome_is_recorded_while_others_go_first(way, lanes):
         worked.set()
         return Failed(BadAnswer("no answer will do"), ())
 
-    take = partial(execute.execute, lanes.ledger, "route", work, InFlight(1))
+    take = partial(work_next, lanes.ledger, "route", work)
     with beside_the_first(right_of_way, take) as returned:
         assert worked.wait(10)
         assert not returned.wait(0.2)

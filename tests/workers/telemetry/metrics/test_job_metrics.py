@@ -9,8 +9,6 @@ from prometheus_client import CollectorRegistry
 
 from forebay.routing.errors import BadAnswer, EgressDenied
 from forebay.routing.jobs import Answer, Check, Doubt, Job, Summarize, Summary, Verdict
-from forebay.workers.runtime import execute
-from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Retry, Routed
 from forebay.workers.telemetry.metrics.job_metrics import JobMetrics
 from forebay.workers.telemetry.metrics.labels import (
@@ -20,6 +18,7 @@ from forebay.workers.telemetry.metrics.labels import (
     largest,
     reason_label,
 )
+from working import work_next
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def worked(ledger, registry):
         queue = "route"
         for outcome in outcomes:
             made = lambda claim, outcome=outcome: outcome(claim) if callable(outcome) else outcome  # noqa: E731
-            execute.execute(ledger, queue, made, InFlight(1), (metrics,))
+            work_next(ledger, queue, made, metrics)
             queue = ledger.record(job.id).queue
         return job.id
 

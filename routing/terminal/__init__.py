@@ -1,0 +1,1 @@
+"""What the commands of both wings share: how their options and their tables are made."""
