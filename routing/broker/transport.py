@@ -21,6 +21,7 @@ from redis.exceptions import DataError
 from forebay.routing.broker.doorbell import doorbell
 from forebay.routing.lanes import is_queue
 from forebay.routing.logs import Event, event
+from forebay.routing.store.bounded_replies import BoundedReplies
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,11 @@ class _OneClient:
 
     pool: Any
     _kept: Any = None
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - as in kombu
+        """Return the options of a connection, which gives up a reply that takes too long."""
+        options = super()._connparams(asynchronous)  # type: ignore[misc] # see `dropping_garbage`
+        return {**options, "parser_class": BoundedReplies}
 
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - as in kombu
         if asynchronous:

@@ -17,6 +17,7 @@ from redis.retry import Retry
 from forebay.routing.diagnostics import why_unreached
 from forebay.routing.errors import ForebayError, Misconfigured, RedisUnavailable, Unavailable
 from forebay.routing.settings import Settings
+from forebay.routing.store.bounded_replies import BoundedReplies
 from forebay.routing.store.sentinel import Sentinels
 
 #: After a failover the old primary is a replica: a new connection finds the new primary.
@@ -30,7 +31,8 @@ class Patience:
 
     Attributes:
         connect_s: seconds to wait for a connection.
-        reply_s: seconds to wait for a reply.
+        reply_s: seconds to wait for a reply. As a whole it may take four times as long; see
+            `bounded_replies.py`.
         retries: of a command whose connection is lost. If no reply comes, none follows: redis-py
             would wait for each of them, and again for each new connection.
     """
@@ -120,6 +122,8 @@ def _options(patience: Patience) -> dict[str, Any]:
 def _client(library: ModuleType, settings: Settings, options: dict[str, Any], retry: Any) -> Any:
     """Return a client of redis-py's blocking or of its asyncio half."""
     options |= {"retry": retry}
+    if library is redis:
+        options["parser_class"] = BoundedReplies
     if not settings.redis_url.startswith("unix://"):  # a Unix socket has no TCP keepalive
         options["socket_keepalive"] = True
     sentinels = Sentinels.of(settings)
