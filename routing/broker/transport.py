@@ -21,7 +21,7 @@ from redis.exceptions import DataError
 from forebay.routing.broker.doorbell import doorbell
 from forebay.routing.lanes import is_queue
 from forebay.routing.logs import Event, event
-from forebay.routing.store.bounded_replies import BoundedReplies
+from forebay.routing.store.connection_class import BoundedReplies, driver_info
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class _OneClient:
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - as in kombu
         """Return the options of a connection, which gives up a reply that takes too long."""
         options = super()._connparams(asynchronous)  # type: ignore[misc] # see `dropping_garbage`
-        return {**options, "parser_class": BoundedReplies}
+        return {**options, "parser_class": BoundedReplies, "driver_info": driver_info()}
 
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - as in kombu
         if asynchronous:
