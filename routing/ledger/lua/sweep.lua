@@ -80,8 +80,8 @@ local function ring_again(queue, depth)
   local bells = redis.call('LLEN', queue)
   local missing = math.max(0, depth - bells)
   local missing_before = number(redis.call('HGET', 'fb:quiet', queue))
-  local last = number(redis.call('HGET', 'fb:quiet', queue .. ' at'))
-  if now - last >= MIN_SWEEP_GAP_MS then
+  local last = redis.call('HGET', 'fb:quiet', queue .. ' at')
+  if ms_since(last, MIN_SWEEP_GAP_MS) >= MIN_SWEEP_GAP_MS then
     local rings = math.min(missing, missing_before, tonumber(limit))
     for _ = 1, rings do
       ring(queue, bell)

@@ -55,3 +55,11 @@ def test_a_lost_doorbell_is_rung_again_after_two_sweeps(ledger, redis):
     assert redis.llen("route") == 2
     time.sleep(0.5)
     assert ledger.sweep().rung == 0
+
+
+def test_a_lost_doorbell_is_rung_again_also_if_the_clock_was_set_back(ledger, redis):
+    put(ledger, job())
+    redis.delete("route")
+    assert ledger.sweep().rung == 0
+    redis.hincrby("fb:quiet", "route at", 86_400_000)
+    assert ledger.sweep().rung == 1
