@@ -28,11 +28,15 @@ end
 
 -- End at most so many of the jobs in a set of deadlines. Producers write these sets, so they may lie.
 local function end_overdue(set, most)
+  local tenant = string.match(set, '^fb:deadlines:(.+)$')
   each(set, most, function(id, job)
-    if job and not ended(job.state) and job.deadline > now then -- the entry was forged
+    if tenant and tenant_of(id) ~= tenant then
+      job = nil -- it has an entry of its own
+    elseif job and not ended(job.state) and job.deadline > now then -- the entry was forged
       redis.call('ZADD', set, job.deadline, id)
       return
-    elseif job and not ended(job.state) and job.deadline > 0 then
+    end
+    if job and not ended(job.state) and job.deadline > 0 then
       expire(id, job, retention_ms)
       expired = expired + 1
       moved[#moved + 1] = id

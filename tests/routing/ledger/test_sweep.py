@@ -63,3 +63,16 @@ def test_a_lost_doorbell_is_rung_again_also_if_the_clock_was_set_back(ledger, re
     assert ledger.sweep().rung == 0
     redis.hincrby("fb:quiet", "route at", 86_400_000)
     assert ledger.sweep().rung == 1
+
+
+def test_the_deadlines_of_a_tenant_are_of_no_job_of_another(ledger, redis):
+    later = datetime.now(UTC) + timedelta(days=1)
+    own, other = put(ledger, job(deadline=later), job(tenant="globex", deadline=later))
+    deadline = redis.zscore("fb:deadlines:globex", other)
+    redis.zadd("fb:deadlines:acme", {own: 1, other: 1})
+    ledger.claim("route")  # the tenants are known now
+    ledger.sweep()
+    assert redis.zscore("fb:deadlines:acme", own) > 1
+    assert redis.zscore("fb:deadlines:acme", other) is None
+    assert redis.zscore("fb:deadlines:globex", other) == deadline
+    assert ledger.status(other).state != "expired"
