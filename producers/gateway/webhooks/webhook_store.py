@@ -10,7 +10,8 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,9 +19,10 @@ import redis
 
 from forebay.producers.gateway.webhooks.webhook import USUAL_EVENTS, Webhook, new_secret
 from forebay.routing.errors import InvalidJob, Misconfigured, UnknownJob
-from forebay.routing.ledger.ends import ends_key, listening_key
+from forebay.routing.ledger.ends import listening_key
 from forebay.routing.store.connection import decoded, reaching_redis
 from forebay.routing.store.encryption import Seal
+from forebay.routing.store.scripts import run
 
 TENANTS = "fb:webhooks"
 MAX_WEBHOOKS = 50  # of one tenant
@@ -72,12 +74,32 @@ class WebhookStore:
         Raises:
             UnknownJob: There is none.
         """
+        return self._stored(tenant, webhook_id)[1]
+
+    def _stored(self, tenant: str, webhook_id: str) -> tuple[bytes, Webhook]:
+        """Return a webhook, as it is stored and as it reads."""
         with reaching_redis():
             stored: Any = self._redis.hget(f"fb:webhooks:{tenant}", webhook_id)
         webhook = _read(stored.decode("utf-8", "replace")) if stored else None
         if webhook is None:
             raise UnknownJob("there is no such webhook of this tenant", field="id")
-        return webhook
+        return stored, webhook
+
+    def _changed(
+        self, tenant: str, webhook_id: str, change: Callable[[Webhook], dict[str, Any]]
+    ) -> Webhook:
+        """Change fields of a webhook, again if somebody has changed it since it was read.
+
+        Raises:
+            UnknownJob: The tenant has no such webhook, or it was removed meanwhile.
+        """
+        key = f"fb:webhooks:{tenant}"
+        while True:
+            stored, webhook = self._stored(tenant, webhook_id)
+            changed = webhook.model_copy(update=change(webhook))
+            with reaching_redis():
+                if run(self._redis, "replace", key, webhook_id, stored, changed.model_dump_json()):
+                    return changed
 
     def rotate(
         self, tenant: str, webhook_id: str, overlap: timedelta = OVERLAP
@@ -92,25 +114,21 @@ class WebhookStore:
         """
         if not timedelta() <= overlap <= MAX_OVERLAP:
             raise InvalidJob(f"must be 0s to {MAX_OVERLAP.days}d", field="overlap")
-        webhook, secret = self.get(tenant, webhook_id), new_secret()
-        old = webhook.secret if overlap else None
+        secret = new_secret()
         until = datetime.now(UTC) + overlap if overlap else None
-        changed = {"secret": self._sealed(secret), "old_secret": old, "old_until": until}
-        rotated = webhook.model_copy(update=changed)
-        with reaching_redis():
-            self._redis.hset(f"fb:webhooks:{tenant}", webhook.id, rotated.model_dump_json())
-        return rotated, secret
+
+        def with_secret(webhook: Webhook) -> dict[str, Any]:
+            old = webhook.secret if overlap else None
+            return {"secret": self._sealed(secret), "old_secret": old, "old_until": until}
+
+        return self._changed(tenant, webhook_id, with_secret), secret
 
     def remove(self, tenant: str, webhook_id: str) -> None:
         """Remove a webhook of a tenant. Raises `UnknownJob`."""
         self.get(tenant, webhook_id)
         with reaching_redis():
             self._redis.hdel(f"fb:webhooks:{tenant}", webhook_id, f"{webhook_id} last")
-        if not self.list(tenant):
-            with reaching_redis(), self._redis.pipeline(transaction=True) as pipe:
-                pipe.srem(TENANTS, tenant)
-                pipe.delete(listening_key(tenant), ends_key(tenant))
-                pipe.execute()
+            run(self._redis, "unlisten", tenant)
 
     def secret(self, webhook: Webhook) -> str:
         """Return the secret of a webhook.
@@ -138,9 +156,8 @@ class WebhookStore:
 
     def disable(self, webhook: Webhook) -> None:
         """Tell a webhook of nothing any more."""
-        gone = webhook.model_copy(update={"disabled": datetime.now(UTC)})
-        with reaching_redis():
-            self._redis.hset(f"fb:webhooks:{webhook.tenant}", webhook.id, gone.model_dump_json())
+        with suppress(UnknownJob):  # it was removed
+            self._changed(webhook.tenant, webhook.id, lambda _: {"disabled": datetime.now(UTC)})
 
     def note(self, webhook: Webhook, outcome: str) -> None:
         """Remember how the last delivery went."""
