@@ -165,7 +165,7 @@ def _made(by: Caller, raw: bytes) -> Batch:
     body, gateway = read(MessageBatchRequest, raw), by.gateway
     _check_ids(body)
     own = body.forebay or BatchOptions()
-    gateway.files.check_room(by.tenant, len(raw))
+    gateway.files.reserve(by.tenant, len(raw)).close()
     batch_id = gateway.batches.new_id(by.tenant)
     endpoint = MessageLines.endpoint
     with (gateway.files.batch_folder(batch_id) / INPUT).open("wb") as file:

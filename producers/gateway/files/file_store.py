@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from forebay.producers.gateway.errors import BodyTooLarge
+from forebay.producers.gateway.files.room import Reservation, Room
 from forebay.routing.errors import Misconfigured, Unavailable, UnknownJob
 
 FILE_ID = re.compile(r"file-[0-9a-f]{32}")
@@ -85,12 +85,17 @@ class FileStore:
         """Return the folder of uploads that have not ended."""
         return self._folder(self._root / "incoming")
 
-    def check_room(self, tenant: str, wanted: int = 0) -> None:
-        """Raise `BodyTooLarge` if the files of the tenant would take too many bytes."""
-        taken = sum(file.bytes for file in self.list(tenant))
-        if taken + wanted > self._max_bytes:
-            words = f"finds no room: the tenant's files take {taken:,} of {self._max_bytes:,} bytes"
-            raise BodyTooLarge(f"{words}; delete some", field="file")
+    def reserve(self, tenant: str, size: int) -> Reservation:
+        """Reserve room for a file that is about to come; the reservation must be closed.
+
+        Raises:
+            BodyTooLarge: The files of the tenant would take too many bytes.
+            Unavailable: The disk is full.
+        """
+        folder = self._folder(self._root / tenant / "coming")
+        room = Room(folder, lambda: sum(file.bytes for file in self.list(tenant)), self._max_bytes)
+        with _writing(self._root):
+            return room.reserve(size)
 
     def add(
         self,
