@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -165,10 +166,10 @@ def _made(by: Caller, raw: bytes) -> Batch:
     body, gateway = read(MessageBatchRequest, raw), by.gateway
     _check_ids(body)
     own = body.forebay or BatchOptions()
-    gateway.files.reserve(by.tenant, len(raw)).close()
     batch_id = gateway.batches.new_id(by.tenant)
     endpoint = MessageLines.endpoint
-    with (gateway.files.batch_folder(batch_id) / INPUT).open("wb") as file:
+    path = gateway.files.batch_folder(batch_id) / INPUT
+    with closing(gateway.files.reserve(by.tenant, len(raw))), path.open("wb") as file:
         for one in body.requests:
             line = {"custom_id": one.custom_id, "url": endpoint, "body": one.params}
             file.write(to_json(line) + b"\n")

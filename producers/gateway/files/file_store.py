@@ -93,7 +93,7 @@ class FileStore:
             Unavailable: The disk is full.
         """
         folder = self._folder(self._root / tenant / "coming")
-        room = Room(folder, lambda: sum(file.bytes for file in self.list(tenant)), self._max_bytes)
+        room = Room(folder, lambda: self._taken(tenant), self._max_bytes)
         with _writing(self._root):
             return room.reserve(size)
 
@@ -166,6 +166,11 @@ class FileStore:
             if _age(path, now) > self._keep_s:
                 shutil.rmtree(path, ignore_errors=True)
 
+    def _taken(self, tenant: str) -> int:
+        """Return the bytes of a tenant's files, and of inputs that only batches and bulks hold."""
+        inputs = (self._root / tenant).glob("batches/*/input*")
+        return sum(file.bytes for file in self.list(tenant)) + sum(map(_held_alone, inputs))
+
     def _path(self, tenant: str, file_id: str, suffix: str) -> Path:
         return self._folder(self._root / tenant / "files") / f"{file_id}{suffix}"
 
@@ -200,6 +205,15 @@ class FileStore:
 
 def _is_id(file_id: str) -> bool:
     return FILE_ID.fullmatch(file_id) is not None
+
+
+def _held_alone(path: Path) -> int:
+    """Return the bytes of an input whose file was deleted, or that never had one."""
+    try:
+        found = path.stat()
+    except OSError:  # the batch has ended meanwhile
+        return 0
+    return found.st_size if found.st_nlink == 1 else 0
 
 
 def _age(path: Path, now: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -65,4 +67,17 @@ def test_the_room_of_a_process_that_was_killed_is_free_again(store, tmp_path):
         with pytest.raises(BodyTooLarge):
             store.reserve("acme", 50)
         process.kill()
+    store.reserve("acme", 100).close()
+
+
+def test_a_deleted_file_takes_room_as_long_as_a_batch_holds_it(store, tmp_path):
+    file = put(store, tmp_path, 60)
+    (tmp_path / "content").unlink()
+    folder = store.batch_folder("acme.1")
+    os.link(store.content("acme", file.id), folder / "input.jsonl")
+    store.reserve("acme", 40).close()  # it counts once
+    store.delete("acme", file.id)
+    with pytest.raises(BodyTooLarge, match="take 60 of 100 bytes"):
+        store.reserve("acme", 41)
+    shutil.rmtree(folder)
     store.reserve("acme", 100).close()
