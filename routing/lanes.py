@@ -39,6 +39,11 @@ def hop_of(queue: str) -> Hop:
     return "bedrock" if queue == BEDROCK else "local"
 
 
+def is_queue(name: str) -> bool:
+    """Return whether this is the name of a queue, whose list holds doorbells."""
+    return name in {ROUTE, EMBED, BEDROCK, SWEEP} or name.startswith("local.")
+
+
 def task_name(queue: str) -> str:
     """Return the Celery task that a doorbell of this queue calls. All pools share one task."""
     return f"forebay.{queue.partition('.')[0]}"

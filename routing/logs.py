@@ -56,7 +56,10 @@ class Event(StrEnum):
     WORKER_UNSEEN = "worker.unseen", "the heartbeat or its file could not be written"
     WORKER_HOOK = "worker.hook", "a defect: a metric, trace or log hook raised an exception"
     QUEUE_LEFT = "queue.left", "a worker that ends leaves doorbells to the sweeper"
-    QUEUE_GARBAGE = "queue.garbage", "an entry of a queue was no Celery message, and was dropped"
+    QUEUE_GARBAGE = (
+        "queue.garbage",
+        "a broadcast or a reply to a command was no message, and was dropped",
+    )
     REDIS_FULL = "redis.full", "Redis is full: workers take jobs without doorbells, to free it"
     REDIS_EMPTIED = "redis.emptied", "Redis came back without its data: jobs and answers are lost"
     REDIS_AWAY = "redis.away", "a client waits for Redis"

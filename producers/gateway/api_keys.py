@@ -20,7 +20,7 @@ from pydantic import Field, StringConstraints
 from forebay.routing.base import FrozenModel, Tenant
 from forebay.routing.errors import InvalidJob, Misconfigured, NotFound
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import set_fields
+from forebay.routing.store.scripts import run
 
 #: `submit` puts jobs on and waits for their answers, `read` reads jobs and the tenant, `admin`
 #: erases jobs and replays dead ones, `operator` sees the fleet and all tenants on the status page.
@@ -139,8 +139,7 @@ class KeyStore:
 
     def find(self, key_id: str) -> ApiKey | None:
         """Return the record of a key, or `None` if there is none."""
-        with reaching_redis():
-            stored = cast("bytes | None", self._redis.hget(HASH, key_id))
+        stored = self._stored(key_id)
         return _read(stored) if stored else None
 
     def list(self, tenant: str | None = None) -> Sequence[ApiKey]:
@@ -156,30 +155,42 @@ class KeyStore:
         Raises:
             NotFound: There is no such key.
         """
-        key, secret = self._known(key_id), secrets.token_urlsafe(32)
-        until = datetime.now(UTC) + overlap if overlap else None
-        old = key.digest if overlap else None
-        update = {"digest": digest_of(secret), "old_digest": old, "old_until": until}
-        rotated = key.model_copy(update=update)
-        with reaching_redis():
-            if not set_fields(self._redis, HASH, key_id, {key_id: rotated.model_dump_json()}):
-                raise _unknown()
-        return rotated, _token(key_id, secret)
+        secret = secrets.token_urlsafe(32)
+        while True:  # until nobody has changed the key since it was read
+            stored, key = self._known(key_id)
+            rotated = _with_secret(key, secret, overlap)
+            if self._replaced(key_id, stored, rotated):
+                return rotated, _token(key_id, secret)
 
     def revoke(self, key_id: str) -> bool:
         """Delete a key; return `False` if there was none."""
         with reaching_redis():
             return bool(self._redis.hdel(HASH, key_id))
 
-    def _known(self, key_id: str) -> ApiKey:
-        key = self.find(key_id)
-        if key is None:
-            raise _unknown()
-        return key
+    def _stored(self, key_id: str) -> bytes | None:
+        with reaching_redis():
+            return cast("bytes | None", self._redis.hget(HASH, key_id))
+
+    def _known(self, key_id: str) -> tuple[bytes, ApiKey]:
+        """Return the record of a key, as it is stored and as it reads."""
+        stored = self._stored(key_id)
+        key = _read(stored) if stored else None
+        if stored is None or key is None:
+            raise NotFound("no such key; `forebay keys list` shows all", field="id")
+        return stored, key
+
+    def _replaced(self, key_id: str, before: bytes, after: ApiKey) -> bool:
+        """Replace a record unless it was changed or revoked; return whether it was replaced."""
+        with reaching_redis():
+            return bool(run(self._redis, "replace", HASH, key_id, before, after.model_dump_json()))
 
 
-def _unknown() -> NotFound:
-    return NotFound("no such key; `forebay keys list` shows all", field="id")
+def _with_secret(key: ApiKey, secret: str, overlap: timedelta) -> ApiKey:
+    """Return the record with a new secret; the present one works for `overlap` longer."""
+    until = datetime.now(UTC) + overlap if overlap else None
+    old = key.digest if overlap else None
+    update = {"digest": digest_of(secret), "old_digest": old, "old_until": until}
+    return key.model_copy(update=update)
 
 
 def _token(key_id: str, secret: str) -> str:

@@ -16,6 +16,7 @@ from celery.app.amqp import AMQP
 from kombu import Connection, Queue
 from redis.connection import parse_url
 
+from forebay.routing.broker.doorbell import PACKAGED, template
 from forebay.routing.broker.transport import dropping_garbage
 from forebay.routing.errors import Misconfigured
 from forebay.routing.lanes import ROUTE
@@ -137,3 +138,7 @@ def __getattr__(name: str) -> Celery:
     if name != "app":
         raise AttributeError(name)
     return celery_app(read_settings())
+
+
+if __name__ == "__main__":  # make the doorbell's template anew
+    PACKAGED.write_text(template(celery_app(Settings())) + "\n")

@@ -106,13 +106,13 @@ class Bulks:
                 pipe.execute()
 
     def update(self, bulk_id: str, **fields: Any) -> None:
-        """Set fields of a bulk that is known; its state also while memory is full."""
+        """Set fields of a bulk that is known, and its state, unless it has ended in another."""
         state = fields.pop("state", None)
         if fields:
             with reaching_redis():
                 set_fields(self._redis, f"fb:bulk:{bulk_id}", "created", fields)
         if state is not None:
-            self._transitions.run("bulk_state", bulk_id, state)
+            self._change(bulk_id, state)
 
     def feeding(self, bulk_id: str, **fields: Any) -> None:
         """Record how far the process is that feeds a bulk, and that there is one."""
@@ -127,11 +127,14 @@ class Bulks:
             NotFound: There is no such bulk.
             InvalidJob: The bulk has ended.
         """
-        record = self.get(bulk_id)
-        if record.state in ENDED and state != record.state:
-            raise InvalidJob(f"the bulk is {record.state}", field="state")
-        self.update(bulk_id, state=state)
+        self.get(bulk_id)  # an error if there is none
+        if (now := self._change(bulk_id, state)) not in {state, ""}:
+            raise InvalidJob(f"the bulk is {now}", field="state")
         return self.get(bulk_id)
+
+    def _change(self, bulk_id: str, state: BulkState) -> str:
+        """Change the state, also while memory is full; return the state that the bulk has now."""
+        return text_of(self._transitions.run("bulk_state", bulk_id, state))
 
     def state(self, bulk_id: str) -> str:
         """Return the state of a bulk; empty if it is not known."""

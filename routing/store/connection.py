@@ -17,6 +17,12 @@ from redis.retry import Retry
 from forebay.routing.diagnostics import why_unreached
 from forebay.routing.errors import ForebayError, Misconfigured, RedisUnavailable, Unavailable
 from forebay.routing.settings import Settings
+from forebay.routing.store.connection_class import (
+    BoundedReplies,
+    driver_info,
+    with_address,
+    with_address_on_loop,
+)
 from forebay.routing.store.sentinel import Sentinels
 
 #: After a failover the old primary is a replica: a new connection finds the new primary.
@@ -30,7 +36,8 @@ class Patience:
 
     Attributes:
         connect_s: seconds to wait for a connection.
-        reply_s: seconds to wait for a reply.
+        reply_s: seconds to wait for a reply. As a whole it may take four times as long; see
+            `connection_class.py`.
         retries: of a command whose connection is lost. If no reply comes, none follows: redis-py
             would wait for each of them, and again for each new connection.
     """
@@ -114,12 +121,15 @@ def _options(patience: Patience) -> dict[str, Any]:
         "socket_timeout": patience.reply_s,
         "socket_connect_timeout": patience.connect_s,
         "health_check_interval": 25,
+        "driver_info": driver_info(),
     }
 
 
 def _client(library: ModuleType, settings: Settings, options: dict[str, Any], retry: Any) -> Any:
     """Return a client of redis-py's blocking or of its asyncio half."""
     options |= {"retry": retry}
+    if library is redis:
+        options["parser_class"] = BoundedReplies
     if not settings.redis_url.startswith("unix://"):  # a Unix socket has no TCP keepalive
         options["socket_keepalive"] = True
     sentinels = Sentinels.of(settings)
@@ -131,53 +141,9 @@ def _client(library: ModuleType, settings: Settings, options: dict[str, Any], re
         hint = "must begin with redis://, rediss://, unix:// or sentinel://"
         raise Misconfigured(hint, field="FOREBAY_REDIS_URL") from None
     pool, address = client.connection_pool, without_password(settings.redis_url)
-    wrap = _with_address if library is redis else _with_address_on_loop
+    wrap = with_address if library is redis else with_address_on_loop
     pool.connection_class = wrap(pool.connection_class, address)
     return client
-
-
-def _with_address(base: Any, address: str) -> Any:
-    """Return a class of connections whose errors say in a note to which address they belong."""
-
-    class Addressed(base):  # type: ignore[misc]  # the class depends on the URL
-        def connect(self) -> None:
-            try:
-                super().connect()
-            except redis.RedisError as error:
-                error.add_note(address)
-                raise
-
-        def read_response(self, *args: Any, **options: Any) -> Any:
-            try:
-                return super().read_response(*args, **options)
-            except redis.ResponseError as error:
-                error.add_note(address)
-                raise
-
-    Addressed.__name__ = base.__name__
-    return Addressed
-
-
-def _with_address_on_loop(base: Any, address: str) -> Any:
-    """Return the same for a class of connections of asyncio."""
-
-    class Addressed(base):  # type: ignore[misc]  # the class depends on the URL
-        async def connect(self) -> None:
-            try:
-                await super().connect()
-            except redis.RedisError as error:
-                error.add_note(address)
-                raise
-
-        async def read_response(self, *args: Any, **options: Any) -> Any:
-            try:
-                return await super().read_response(*args, **options)
-            except redis.ResponseError as error:
-                error.add_note(address)
-                raise
-
-    Addressed.__name__ = base.__name__
-    return Addressed
 
 
 def _at(error: redis.RedisError) -> str:

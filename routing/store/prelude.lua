@@ -182,6 +182,12 @@ local function number(text)
   return 0
 end
 
+-- Return the ms since a stored time: `most` if it lies ahead, because the clock was set back since.
+local function ms_since(at, most)
+  local ms = now_ms() - number(at)
+  return ms < 0 and most or ms
+end
+
 -- Return an argument as a whole number greater than 0, or raise an error. A script reads its
 -- arguments before it writes anything.
 local function positive(text, name)

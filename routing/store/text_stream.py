@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import redis
 from pydantic import TypeAdapter
 
-from forebay.routing.errors import Misconfigured
+from forebay.routing.errors import InvalidJob, Misconfigured
 from forebay.routing.jobs import Job
 from forebay.routing.receipts import TokenLogprob
 from forebay.routing.store.encryption import Seal
@@ -53,12 +53,15 @@ def stream_key(job_id: str) -> str:
 
 
 def read_piece(fields: Mapping[bytes, bytes], seal: Seal) -> Piece | None:
-    """Return the piece of an entry, or `None` if no worker wrote the entry or we lack its key."""
+    """Return the piece of an entry, or `None` if no worker wrote the entry or we lack its key.
+
+    One thread of a gateway reads the texts of all tenants: what one forged must not end it.
+    """
     try:
         text, tokens = seal.open(fields[b"text"]).decode(), fields.get(b"tokens")
         scored = _TOKENS.validate_json(seal.open(tokens)) if tokens else ()
         return Piece(fields[b"attempt"].decode(), text, scored)
-    except (KeyError, ValueError, Misconfigured):  # the last one: sealed with a key that we lack
+    except (KeyError, ValueError, InvalidJob, Misconfigured):  # the last: sealed with another key
         return None
 
 

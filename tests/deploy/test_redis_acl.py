@@ -453,6 +453,7 @@ def check_files_and_webhooks(fleet, client):
             assert json.loads(receiver.got[0][1])["type"] == "batch.completed"
             assert [each.id for each in client.batches.list()] == [batch.id]
             assert http.get("/bulks").json() == {"bulks": []}
+            assert http.post(f"/webhooks/{made['id']}/rotate", json={}).json()["secret"]
             assert http.delete(f"/webhooks/{made['id']}").json()["removed"]
 
 

@@ -225,8 +225,9 @@ def test_a_thousand_waiters_take_no_thread_and_few_connections(run):
             answers = await asyncio.gather(*waiting)
         return threads, clients["connected_clients"], [a.content.text for a in answers]
 
+    before = set(threading.enumerate())  # of other tests, such as one that keeps time limits
     threads, connections, texts = run(main)
-    assert threads == [threading.main_thread()]
+    assert set(threads) <= before
     assert connections < 40
     assert texts == [f"T{i}" for i in range(1000)]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from forebay.routing.errors import ForebayError
-from forebay.routing.logs import Event, event
+from forebay.routing.logs import Event, event, place
 from forebay.routing.settings import read
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.settings import ActorSettings
@@ -34,7 +34,8 @@ class Liveness:
     3. If no slot is free, a job must end, or a step be made, within `quiet_s`.
     4. While all hold, or Redis is out of reach, the heartbeat file is written.
     5. If they have not held for `wedged_s`, `wedged` is called with the reason. It is expected to
-       close `in_flight`, which ends the checks.
+       close `in_flight`, which ends the checks. So it is if any thread of the process ends by an
+       error.
 
     Args:
         settings: how long is too long, and which file to write.
@@ -79,7 +80,17 @@ class Liveness:
         """Start the thread that checks; it ends when `in_flight` is closed."""
         # The time before does not count: loading a model may take longer than `wedged_s`.
         self._beat_at = self._well_at = self._moved_at = time.monotonic()
+        threading.excepthook = self._thread_ended
         threading.Thread(target=self._run, daemon=True, name="liveness").start()
+
+    def _thread_ended(self, ended: threading.ExceptHookArgs) -> None:
+        """Leave, to be restarted: without one of its threads this worker works half.
+
+        Python would print the error, which may hold content.
+        """
+        name = ended.thread.name if ended.thread else "a thread"
+        where = place(ended.exc_value) if ended.exc_value else ""
+        self._wedged(f"the thread {name} ended by {ended.exc_type.__name__} at {where}")
 
     def _run(self) -> None:
         while not self._in_flight.closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -168,14 +169,14 @@ def _made(by: Caller, raw: bytes) -> Batch:
     body, gateway = read(MessageBatchRequest, raw), by.gateway
     _check_ids(body)
     own = body.forebay or BatchOptions()
-    gateway.files.check_room(by.tenant, len(raw))
     endpoint = MessageLines.endpoint
     terms = Terms(
         family="anthropic", endpoint=endpoint, window=WINDOW, expires=checked_window(WINDOW),
         egress=own.egress, max_usd=own.max_usd, max_cost_usd=own.max_cost_usd,
     )  # fmt: skip
     with begun(by) as (batch_id, folder):
-        with (folder / INPUT).open("wb") as file:
+        room = closing(gateway.files.reserve(by.tenant, len(raw)))
+        with room, (folder / INPUT).open("wb") as file:
             for one in body.requests:
                 line = {"custom_id": one.custom_id, "url": endpoint, "body": one.params}
                 file.write(to_json(line) + b"\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -70,16 +71,17 @@ async def upload_file(request: Request) -> Response:
     """Store a file for a batch or a bulk. It is written to the disk as it comes."""
     by = await caller(request, "submit")
     await by.spend(0)
-    await by.gateway.on_thread(by.gateway.files.check_room, by.tenant)
-    async with received(request, by) as upload:
-        keep_s = _checked(upload)
-        assert upload.path is not None
-        size = upload.path.stat().st_size
-        await by.gateway.on_thread(by.gateway.files.check_room, by.tenant, size)
-        file = await by.gateway.on_thread(
-            by.gateway.files.add, by.tenant, upload.path, name=upload.name, purpose="batch",
-            keep_s=keep_s,
-        )  # fmt: skip
+    most = by.gateway.settings.gateway_max_file
+    size = min(int(request.headers.get("content-length", most)), most)
+    reservation = await by.gateway.on_thread(by.gateway.files.reserve, by.tenant, size)
+    with closing(reservation):
+        async with received(request, by) as upload:
+            keep_s = _checked(upload)
+            assert upload.path is not None
+            file = await by.gateway.on_thread(
+                by.gateway.files.add, by.tenant, upload.path, name=upload.name, purpose="batch",
+                keep_s=keep_s,
+            )  # fmt: skip
     return respond(file_object(file), by.headers)
 
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from forebay.producers.gateway.errors import BodyTooLarge
+from forebay.producers.gateway.files.room import Reservation, Room
 from forebay.routing.errors import Misconfigured, NotFound, Unavailable
 
 FILE_ID = re.compile(r"file-[0-9a-f]{32}")
@@ -105,18 +105,17 @@ class FileStore:
         """Return the folder of uploads that have not ended."""
         return self._folder(self._root / "incoming")
 
-    def check_room(self, tenant: str, wanted: int = 0) -> None:
-        """Raise `BodyTooLarge` if what the tenant has uploaded would take too many bytes."""
-        sizes: dict[int, int] = {}  # a file, and the link to it in a batch's folder, take room once
-        for pattern in _UPLOADED:
-            for path in (self._root / tenant).glob(pattern):
-                with suppress(FileNotFoundError):  # it was deleted meanwhile
-                    found = path.stat()
-                    sizes[found.st_ino] = found.st_size
-        taken = sum(sizes.values())
-        if taken + wanted > self._max_bytes:
-            words = f"finds no room: the tenant's files take {taken:,} of {self._max_bytes:,} bytes"
-            raise BodyTooLarge(f"{words}; delete some", field="file")
+    def reserve(self, tenant: str, size: int) -> Reservation:
+        """Reserve room for a file that is about to come; the reservation must be closed.
+
+        Raises:
+            BodyTooLarge: The files of the tenant would take too many bytes.
+            Unavailable: The disk is full.
+        """
+        folder = self._folder(self._root / tenant / "coming")
+        room = Room(folder, lambda: self._taken(tenant), self._max_bytes)
+        with self.writing():
+            return room.reserve(size)
 
     def add(
         self,
@@ -186,6 +185,16 @@ class FileStore:
         for path in self._root.glob("*/batches/*"):
             if _age(path, now) > self._keep_s:
                 shutil.rmtree(path, ignore_errors=True)
+
+    def _taken(self, tenant: str) -> int:
+        """Return the bytes of a tenant's files, and of inputs that only batches and bulks hold."""
+        sizes: dict[int, int] = {}  # a file, and the link to it in a batch's folder, take room once
+        for pattern in _UPLOADED:
+            for path in (self._root / tenant).glob(pattern):
+                with suppress(FileNotFoundError):  # it was deleted meanwhile
+                    found = path.stat()
+                    sizes[found.st_ino] = found.st_size
+        return sum(sizes.values())
 
     def _path(self, tenant: str, file_id: str, suffix: str) -> Path:
         return self._folder(self._root / tenant / "files") / f"{file_id}{suffix}"

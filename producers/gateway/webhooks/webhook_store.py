@@ -10,7 +10,8 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,10 +19,10 @@ import redis
 
 from forebay.producers.gateway.webhooks.webhook import USUAL_EVENTS, Webhook, new_secret
 from forebay.routing.errors import InvalidJob, Misconfigured, NotFound
-from forebay.routing.ledger.ends import ends_key, listening_key
+from forebay.routing.ledger.ends import listening_key
 from forebay.routing.store.connection import decoded, reaching_redis
 from forebay.routing.store.encryption import Seal
-from forebay.routing.store.scripts import set_fields
+from forebay.routing.store.scripts import run, set_fields
 
 TENANTS = "fb:webhooks"
 MAX_WEBHOOKS = 50  # of one tenant
@@ -73,12 +74,32 @@ class WebhookStore:
         Raises:
             NotFound: There is none.
         """
+        return self._stored(tenant, webhook_id)[1]
+
+    def _stored(self, tenant: str, webhook_id: str) -> tuple[bytes, Webhook]:
+        """Return a webhook, as it is stored and as it reads."""
         with reaching_redis():
             stored: Any = self._redis.hget(f"fb:webhooks:{tenant}", webhook_id)
         webhook = _read(stored.decode("utf-8", "replace")) if stored else None
         if webhook is None:
-            raise _unknown()
-        return webhook
+            raise NotFound("there is no such webhook of this tenant", field="id")
+        return stored, webhook
+
+    def _changed(
+        self, tenant: str, webhook_id: str, change: Callable[[Webhook], dict[str, Any]]
+    ) -> Webhook:
+        """Change fields of a webhook, again if somebody has changed it since it was read.
+
+        Raises:
+            NotFound: The tenant has no such webhook, or it was removed meanwhile.
+        """
+        key = f"fb:webhooks:{tenant}"
+        while True:
+            stored, webhook = self._stored(tenant, webhook_id)
+            changed = webhook.model_copy(update=change(webhook))
+            with reaching_redis():
+                if run(self._redis, "replace", key, webhook_id, stored, changed.model_dump_json()):
+                    return changed
 
     def rotate(
         self, tenant: str, webhook_id: str, overlap: timedelta = OVERLAP
@@ -93,25 +114,21 @@ class WebhookStore:
         """
         if not timedelta() <= overlap <= MAX_OVERLAP:
             raise InvalidJob(f"must be 0s to {MAX_OVERLAP.days}d", field="overlap")
-        webhook, secret = self.get(tenant, webhook_id), new_secret()
-        old = webhook.secret if overlap else None
+        secret = new_secret()
         until = datetime.now(UTC) + overlap if overlap else None
-        changed = {"secret": self._sealed(secret), "old_secret": old, "old_until": until}
-        rotated = webhook.model_copy(update=changed)
-        if not self._set(webhook, {webhook.id: rotated.model_dump_json()}):
-            raise _unknown()
-        return rotated, secret
+
+        def with_secret(webhook: Webhook) -> dict[str, Any]:
+            old = webhook.secret if overlap else None
+            return {"secret": self._sealed(secret), "old_secret": old, "old_until": until}
+
+        return self._changed(tenant, webhook_id, with_secret), secret
 
     def remove(self, tenant: str, webhook_id: str) -> None:
         """Remove a webhook of a tenant. Raises `NotFound`."""
         self.get(tenant, webhook_id)
         with reaching_redis():
             self._redis.hdel(f"fb:webhooks:{tenant}", webhook_id, f"{webhook_id} last")
-        if not self.list(tenant):
-            with reaching_redis(), self._redis.pipeline(transaction=True) as pipe:
-                pipe.srem(TENANTS, tenant)
-                pipe.delete(listening_key(tenant), ends_key(tenant))
-                pipe.execute()
+            run(self._redis, "unlisten", tenant)
 
     def secret(self, webhook: Webhook) -> str:
         """Return the secret of a webhook.
@@ -128,11 +145,6 @@ class WebhookStore:
             found.append(self._opened(webhook.old_secret))
         return found
 
-    def _set(self, webhook: Webhook, fields: Mapping[str, str]) -> bool:
-        """Set fields of the tenant's webhooks, unless this one was removed meanwhile."""
-        with reaching_redis():
-            return set_fields(self._redis, f"fb:webhooks:{webhook.tenant}", webhook.id, fields)
-
     def _sealed(self, secret: str) -> str:
         return base64.b64encode(self._seal.close(secret.encode())).decode()
 
@@ -144,13 +156,14 @@ class WebhookStore:
 
     def disable(self, webhook: Webhook) -> None:
         """Tell a webhook of nothing any more."""
-        gone = webhook.model_copy(update={"disabled": datetime.now(UTC)})
-        self._set(webhook, {webhook.id: gone.model_dump_json()})
+        with suppress(NotFound):  # it was removed
+            self._changed(webhook.tenant, webhook.id, lambda _: {"disabled": datetime.now(UTC)})
 
     def note(self, webhook: Webhook, outcome: str) -> None:
-        """Remember how the last delivery went."""
-        last = json.dumps({"at": time.time(), "outcome": outcome})
-        self._set(webhook, {f"{webhook.id} last": last})
+        """Remember how the last delivery went, unless the webhook was removed meanwhile."""
+        last = {f"{webhook.id} last": json.dumps({"at": time.time(), "outcome": outcome})}
+        with reaching_redis():
+            set_fields(self._redis, f"fb:webhooks:{webhook.tenant}", webhook.id, last)
 
     def last(self, webhook: Webhook) -> dict[str, Any] | None:
         """Return how the last delivery went: `at` and `outcome`; `None` if there was none."""
@@ -164,10 +177,6 @@ class WebhookStore:
         with reaching_redis():
             found: Any = self._redis.smembers(TENANTS)
         return sorted(tenant.decode() for tenant in found)
-
-
-def _unknown() -> NotFound:
-    return NotFound("there is no such webhook of this tenant", field="id")
 
 
 def _read(stored: str) -> Webhook | None:

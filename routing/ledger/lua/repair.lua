@@ -31,10 +31,23 @@ local function repair_lease(id, job)
   return true
 end
 
+-- Return whether a job waits for its retry since a time that lies ahead, and have it wait as long from now
+-- on. Redis' clock was set back.
+local function repair_retry(id, job)
+  local due = job.state == 'waiting' and job.queued > now and redis.call('ZSCORE', 'fb:later', id)
+  if not due then
+    return false
+  end
+  redis.call('HSET', job_key(id), 'queued', now)
+  redis.call('ZADD', 'fb:later', now + math.max(0, number(due) - job.queued), id)
+  return true
+end
+
 -- Return whether an entry that leads to the job was missing or wrong, and correct it.
 local function repair(id, job)
   local changed = repair_deadline(id, job)
   changed = repair_lease(id, job) or changed
+  changed = repair_retry(id, job) or changed
   if not stranded(id, job) then
     if job.state == 'waiting' and redis.call('ZSCORE', waiting_key(job.queue, job.priority, id), id) then
       redis.call('SADD', 'fb:newcomers:' .. job.queue .. ':' .. job.priority, tenant_of(id))

@@ -28,11 +28,15 @@ end
 
 -- End at most so many of the jobs in a set of deadlines. Producers write these sets, so they may lie.
 local function end_overdue(set, most)
+  local tenant = string.match(set, '^fb:deadlines:(.+)$')
   each(set, most, function(id, job)
-    if job and not ended(job.state) and job.deadline > now then -- the entry was forged
+    if tenant and tenant_of(id) ~= tenant then
+      job = nil -- it has an entry of its own
+    elseif job and not ended(job.state) and job.deadline > now then -- the entry was forged
       redis.call('ZADD', set, job.deadline, id)
       return
-    elseif job and not ended(job.state) and job.deadline > 0 then
+    end
+    if job and not ended(job.state) and job.deadline > 0 then
       expire(id, job, retention_ms)
       expired = expired + 1
       moved[#moved + 1] = id
@@ -80,8 +84,8 @@ local function ring_again(queue, depth)
   local bells = redis.call('LLEN', queue)
   local missing = math.max(0, depth - bells)
   local missing_before = number(redis.call('HGET', 'fb:quiet', queue))
-  local last = number(redis.call('HGET', 'fb:quiet', queue .. ' at'))
-  if now - last >= MIN_SWEEP_GAP_MS then
+  local last = redis.call('HGET', 'fb:quiet', queue .. ' at')
+  if ms_since(last, MIN_SWEEP_GAP_MS) >= MIN_SWEEP_GAP_MS then
     local rings = math.min(missing, missing_before, tonumber(limit))
     for _ = 1, rings do
       ring(queue, bell)

@@ -14,7 +14,7 @@ if not string.match(id, '^[0-9a-f]+$') then
 end
 local key, now = 'fb:rate:' .. id, now_ms()
 local state = redis.call('HMGET', key, 'requests', 'tokens', 'at')
-local passed = math.max(0, now - (tonumber(state[3] or '') or 0))
+local passed = ms_since(state[3], MINUTE_MS)
 
 -- Return what is left of a limit: it fills up evenly within a minute. What is not limited by this
 -- call is left as it was.

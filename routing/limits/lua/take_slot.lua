@@ -37,7 +37,7 @@ local busy = redis.call('ZCARD', slots)
 
 -- Return what is left of a limit a minute: it fills up evenly.
 local function left(stored, limit)
-  local passed = math.max(0, now - number(state[4]))
+  local passed = ms_since(state[4], MINUTE_MS)
   return math.min(limit, (tonumber(stored or '') or limit) + limit * passed / MINUTE_MS)
 end
 
@@ -143,7 +143,7 @@ for _, breaker in ipairs(breakers) do
   probed[#probed + 1] = number(rest[4]) > 0 and breaker or nil
 end
 local window = math.max(1, math.floor(math.min(max_calls, tonumber(state[1] or '') or max_calls)))
-if busy >= window and now - number(state[5]) >= PRUNE_MS then
+if busy >= window and ms_since(state[5], PRUNE_MS) >= PRUNE_MS then
   busy = pruned()
 end
 local others = others_asking()

@@ -51,6 +51,7 @@ def served(tmp_path_factory) -> Iterator[Fleet]:
         "FOREBAY_GATEWAY_MODELS": '{"gpt-5-mini": "auto"}',
         "FOREBAY_GATEWAY_MAX_BODY": "100000",
         "FOREBAY_GATEWAY_MAX_FILE": "4000000",
+        "FOREBAY_GATEWAY_MAX_FILES": "40000000",
         "FOREBAY_GATEWAY_WEBHOOK_NETWORKS": '["127.0.0.0/8"]',
     }
     with Fleet(folder / "fleet", env) as fleet:

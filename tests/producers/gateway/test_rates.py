@@ -82,3 +82,11 @@ def test_the_script_touches_no_key_but_its_own(redis):
         with pytest.raises(ResponseError, match="id"):
             redis.evalsha(digest("rate"), 0, name, 1, 1, 1, 1)
     assert redis.keys() == []
+
+
+def test_a_key_gets_its_minute_also_if_the_clock_was_set_back(rates, redis):
+    for _ in range(3):
+        rates.take(KEY, (3, 100), 1, 30)
+    assert rates.take(KEY, (3, 100), 1, 30).lacking == "requests"
+    redis.hincrby(f"fb:rate:{KEY}", "at", 86_400_000)
+    assert rates.take(KEY, (3, 100), 1, 30).lacking is None

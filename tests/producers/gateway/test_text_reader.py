@@ -112,12 +112,19 @@ def test_a_listener_that_comes_back_hears_it_all_again(reader, writer):
     asyncio.run(main())
 
 
-def test_a_piece_that_nobody_here_can_open_stops_no_other_text(reader, writer, redis):
+FORGED = {
+    "sealed": {"text": b"f sealed with a key"},
+    "tokens": {"text": PLAIN.close(b"text"), "tokens": PLAIN.close(b"[1]")},
+}
+
+
+@pytest.mark.parametrize("fields", FORGED.values(), ids=FORGED)
+def test_a_piece_that_nobody_can_read_stops_no_other_text(reader, writer, redis, fields):
     mine, theirs = JOBS[:2]
 
     async def main():
         with reader.reading(mine) as pieces, reader.reading(theirs):
-            redis.xadd(stream_key(theirs), {"attempt": "a", "text": b"f sealed with a key"})
+            redis.xadd(stream_key(theirs), {"attempt": "a", **fields})
             await asyncio.sleep(0.05)
             writer.open(mine)("hello")
             return await heard(pieces, "hello")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import bz2
+import json
+
 import pytest
 
 from forebay.routing.broker.app import celery_app
-from forebay.routing.broker.doorbell import packaged_template
+from forebay.routing.broker.doorbell import doorbell, packaged_template
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from ledger_jobs import job, put
@@ -84,3 +88,21 @@ def test_doorbells_that_cannot_be_pushed_back_are_dropped_without_an_error(
     channel.close()
     assert redis.llen("route") == 0
     assert capfd.readouterr().err == ""
+
+
+PACKED = base64.b64encode(bz2.compress(bytes(1_000_000))).decode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"headers": {"compression": "application/x-bz2"}},
+        {"content-type": "application/data", "content-encoding": "bz2"},
+        {"content-type": "application/x-python-serialize", "content-encoding": "binary"},
+    ],
+    ids=str,
+)
+def test_no_message_of_any_kind_is_unpacked(channel, change):
+    payload = {**json.loads(doorbell("route", "1")), "body": PACKED, **change}
+    with pytest.raises(ValueError, match=r"not JSON|compressed"):
+        channel.Message(payload, channel=channel)

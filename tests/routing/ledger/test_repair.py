@@ -74,6 +74,16 @@ def test_a_lease_from_before_the_clock_was_set_back_ends_in_time(ledger, redis):
     assert walk(ledger) == 0
 
 
+def test_a_retry_from_before_the_clock_was_set_back_comes_as_soon_as_it_was_to(ledger, redis):
+    job_id, day_ms = delayed(ledger), 86_400_000
+    redis.zincrby("fb:later", day_ms, job_id)
+    redis.hincrby(f"fb:job:{job_id}", "queued", day_ms)
+    assert walk(ledger) == 1
+    wait_s = redis.zscore("fb:later", job_id) / 1000 - redis.time()[0]
+    assert 900 < wait_s < 1001
+    assert walk(ledger) == 0
+
+
 @pytest.mark.parametrize("priority", ["interactive", "bulk"])
 @pytest.mark.parametrize("place", PLACES)
 def test_the_entry_of_a_job_in_its_index_comes_back(ledger, redis, place, priority):

@@ -55,3 +55,24 @@ def test_a_lost_doorbell_is_rung_again_after_two_sweeps(ledger, redis):
     assert redis.llen("route") == 2
     time.sleep(0.5)
     assert ledger.sweep().rung == 0
+
+
+def test_a_lost_doorbell_is_rung_again_also_if_the_clock_was_set_back(ledger, redis):
+    put(ledger, job())
+    redis.delete("route")
+    assert ledger.sweep().rung == 0
+    redis.hincrby("fb:quiet", "route at", 86_400_000)
+    assert ledger.sweep().rung == 1
+
+
+def test_the_deadlines_of_a_tenant_are_of_no_job_of_another(ledger, redis):
+    later = datetime.now(UTC) + timedelta(days=1)
+    own, other = put(ledger, job(deadline=later), job(tenant="globex", deadline=later))
+    deadline = redis.zscore("fb:deadlines:globex", other)
+    redis.zadd("fb:deadlines:acme", {own: 1, other: 1})
+    ledger.claim("route")  # the tenants are known now
+    ledger.sweep()
+    assert redis.zscore("fb:deadlines:acme", own) > 1
+    assert redis.zscore("fb:deadlines:acme", other) is None
+    assert redis.zscore("fb:deadlines:globex", other) == deadline
+    assert ledger.status(other).state != "expired"

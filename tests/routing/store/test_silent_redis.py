@@ -14,11 +14,13 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 import redis
 
 from forebay.producers.client import Client
+from forebay.routing.broker.app import TRANSPORT, celery_app
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Summarize
 from forebay.routing.settings import Settings
@@ -26,6 +28,7 @@ from forebay.routing.store import connection
 from hostile_tls import HostileTls
 from local.fleet import Fleet
 from patience import until
+from slow_redis import SlowRedis
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +85,40 @@ def test_a_handshake_of_one_byte_after_the_other_is_given_up(monkeypatch, on_loo
         with pytest.raises((redis.ConnectionError, redis.TimeoutError)):
             asyncio.run(ping_on_loop(settings)) if on_loop else connection.connect(settings).ping()
         assert slow.met
+
+
+@pytest.fixture
+def slow(redis_url):
+    with SlowRedis(urlsplit(redis_url).port, b"slow") as slow:
+        yield slow
+
+
+@pytest.mark.parametrize("on_loop", [False, True])
+def test_a_reply_of_one_byte_after_the_other_is_given_up(monkeypatch, slow, on_loop):
+    brief = connection.Patience(connect_s=5, reply_s=0.5, retries=0)
+    monkeypatch.setattr(connection, "PATIENCE", {"ask": brief})
+    settings = Settings(redis_url=f"redis://127.0.0.1:{slow.port}/0")
+    with pytest.raises(redis.TimeoutError, match=r"too long|Timeout reading"):
+        asyncio.run(get_on_loop(settings)) if on_loop else connection.connect(settings).get("slow")
+    assert slow.met
+
+
+def test_the_broker_gives_up_such_a_reply_too(monkeypatch, slow):
+    monkeypatch.setitem(TRANSPORT, "socket_timeout", 0.5)
+    app = celery_app(Settings(redis_url=f"redis://127.0.0.1:{slow.port}/0"))
+    with app.connection_for_read() as broker:
+        channel = broker.default_channel
+        with pytest.raises(redis.TimeoutError, match="too long"):
+            channel._get("slow")
+    assert slow.met
+
+
+async def get_on_loop(settings):
+    client = connection.connect_on_loop(settings)
+    try:
+        await client.get("slow")
+    finally:
+        await connection.close_on_loop(client)
 
 
 async def ping_on_loop(settings):

@@ -105,6 +105,12 @@ def test_an_entry_that_no_worker_wrote_is_no_piece(fields):
     assert read_piece(fields, SEAL) is None
 
 
+@pytest.mark.parametrize("tokens", [b"", b"[", b"[1]", b'[{"token": 5}]', b'"x"', b"[" * 10_000])
+def test_a_text_whose_tokens_no_worker_wrote_is_no_piece(tokens):
+    fields = {b"attempt": b"a", b"text": SEAL.close(b"text"), b"tokens": SEAL.close(tokens)}
+    assert read_piece(fields, SEAL) is None
+
+
 def test_forgetting_a_job_forgets_its_stream(writer, redis):
     ledger = Ledger(redis, Settings(), BELL)
     request = Generate(messages=[{"role": "user", "content": "Hello."}])

@@ -250,7 +250,7 @@ def forged(body: bytes, kind: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["application/x-python-serialize", "application/x-yaml"])
-def test_a_pickled_message_is_refused_and_the_worker_goes_on(secured, url, tmp_path, kind):
+def test_a_pickled_message_is_not_read_and_the_worker_goes_on(secured, url, tmp_path, kind):
     fleet, _ = secured
     trap = tmp_path / "unpickled"
     body = pickle.dumps(((), {"by": Touch(trap)}, {}))
@@ -261,7 +261,6 @@ def test_a_pickled_message_is_refused_and_the_worker_goes_on(secured, url, tmp_p
         assert client.run(MET, timeout=30).status == "done"
     (router,) = [proc for proc in fleet.procs if proc.name.startswith("router")]
     assert router.alive
-    assert router.logged("Refusing to deserialize")
     assert not trap.exists()
     pickle.loads(body)
     assert trap.exists(), "the trap itself does not work"

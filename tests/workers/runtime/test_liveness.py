@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -26,8 +27,9 @@ WEDGES = {
     "loop": "consumer.hub.call_later(1, time.sleep, 3600)",
     "deaf": "consumer.hub.call_later(1, deafen, consumer.task_consumer)",
 }
+BROKEN_THREAD = {"thread": "threading.Timer(0, broken).start()"}
 MODULE = """
-import time
+import threading, time
 from celery.signals import worker_ready
 from forebay.workers.router import app
 
@@ -35,6 +37,9 @@ def deafen(consumer):
     # stop consuming, unknown to whoever asks
     consumer.cancel()
     consumer.consuming_from = lambda queue: True
+
+def broken():
+    raise ValueError("CANARY")
 
 @worker_ready.connect(weak=False)
 def wedge(sender, **_):
@@ -57,7 +62,7 @@ def client(fleet):
 
 
 def start_wedged(fleet, folder, how: str):
-    (folder / f"wedged_{how}.py").write_text(MODULE.format(how=WEDGES[how]))
+    (folder / f"wedged_{how}.py").write_text(MODULE.format(how=(WEDGES | BROKEN_THREAD)[how]))
     command = [PYTHON, "-m", "celery", "-A", f"wedged_{how}", "worker", "--hostname", f"{how}@%h"]
     env = {
         "PYTHONPATH": f"{folder}:{ROOT / 'src'}",
@@ -86,6 +91,14 @@ def test_a_wedged_worker_ends_and_another_worker_takes_its_jobs(fleet, client, t
     until(lambda: client.status(job_id).hop != "route")
     assert client.status(job_id).attempts == 0
     fleet.kill(healthy, signal.SIGTERM)
+
+
+def test_a_worker_leaves_if_one_of_its_threads_ends_and_prints_no_content(fleet, tmp_path):
+    half = start_wedged(fleet, tmp_path, "thread")
+    assert half.wait(60), "is still there"
+    assert half._popen.returncode == 75
+    assert half.logged("wedged: the thread Thread-.* ended by ValueError at .*wedged_thread.py")
+    assert not half.logged("CANARY")
 
 
 def test_a_worker_can_be_probed_from_outside(tmp_path, fleet):
@@ -205,10 +218,11 @@ def test_doorbells_that_wait_while_a_slot_is_free_are_a_fault(world):
     assert world.reasons[0] == "doorbells wait and none is taken"
 
 
-def test_a_worker_that_took_long_to_start_is_not_taken_for_wedged():
+def test_a_worker_that_took_long_to_start_is_not_taken_for_wedged(monkeypatch):
     in_flight, reasons = InFlight(1), []
     liveness = Liveness(ActorSettings(wedged_s=1), in_flight, lambda: 1, reasons.append)
     time.sleep(1.1)  # a model is loaded, and doorbells wait already
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     liveness.start()
     time.sleep(0.3)
     in_flight.closed = True

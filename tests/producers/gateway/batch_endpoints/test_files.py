@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack, suppress
+from urllib.parse import urlsplit
+
 import openai
 import pytest
 import redis as redis_py
+
+from patience import until
 
 pytestmark = pytest.mark.slow
 
@@ -123,3 +129,33 @@ def test_a_range_of_a_file_is_read_and_one_that_is_none_is_ignored(openai_client
             416, "range_not_satisfiable",
         )  # fmt: skip
         assert refused.json()["error"]["param"] == "range"
+
+
+def begun(served, token) -> socket.socket:
+    """Begin the upload of a tenth of what the tenant may store; send nothing of it."""
+    place = urlsplit(served.gateway_url)
+    connection = socket.create_connection((place.hostname, place.port))
+    head = (
+        f"POST /v1/files HTTP/1.1\r\nhost: {place.netloc}\r\nauthorization: Bearer {token}\r\n"
+        "content-type: multipart/form-data; boundary=x\r\ncontent-length: 3999000\r\n\r\n"
+    )
+    connection.sendall(head.encode())
+    return connection
+
+
+def test_uploads_at_the_same_time_find_no_more_room_than_there_is(served, keys):
+    token = keys.create("crowded", scopes=("submit", "read", "admin"))[1]
+    with openai.OpenAI(base_url=f"{served.gateway_url}/v1", api_key=token, max_retries=0) as client:
+
+        def refused():
+            with suppress(openai.APIStatusError):
+                return not upload(client, DATA * 1_000)
+            return True
+
+        with ExitStack() as uploads:
+            for _ in range(10):
+                uploads.enter_context(begun(served, token))
+            until(refused, 20)
+            with pytest.raises(openai.APIStatusError, match="finds no room"):
+                upload(client, DATA * 1_000)
+        until(lambda: not refused(), 20)  # their connections were closed

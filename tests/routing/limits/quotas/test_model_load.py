@@ -383,3 +383,22 @@ def test_one_tenant_that_gave_up_its_large_call_holds_nobody_up(take, redis):
     assert take(rules, tokens=10).lacking == "tokens"
     lapse(redis, 13_500)
     assert take(rules, tokens=10).lacking is None
+
+
+@pytest.mark.parametrize(
+    "rules", [ModelRules(requests_per_minute=1), ModelRules(tokens_per_minute=10)]
+)
+def test_a_model_gets_its_minute_also_if_the_clock_was_set_back(take, redis, rules):
+    assert take(rules).lacking is None
+    assert take(rules).lacking is not None
+    redis.hincrby(f"fb:spillway:load:{MODEL}", "at", 86_400_000)
+    assert take(rules).lacking is None
+
+
+def test_the_slots_of_the_dead_are_free_also_if_the_clock_was_set_back(take, ledger, redis):
+    rules = ModelRules(max_calls=1)
+    held = take(rules)
+    assert take(rules).lacking == "calls"
+    ledger.retry(take.claims[held.job_id], "engine_died")
+    redis.hincrby(f"fb:spillway:load:{MODEL}", "pruned_at", 86_400_000)
+    assert take(rules).lacking is None
