@@ -199,3 +199,11 @@ def test_a_diary_reads_back_what_was_written(tmp_path):
     diary.note("claim", "j", "1-a")
     diary.note("ended", "-9", pid=7)
     assert [entry[1:] for entry in diary.entries()][1] == (7, "ended", "-9", "-")
+
+
+def test_a_process_that_stands_still_is_still_to_be_woken_at_the_end(tmp_path):
+    armed = Armed(tmp_path / "armed")
+    armed.mark_frozen(7)
+    assert armed.count() == 1
+    assert armed.frozen(0) == [7]
+    assert armed.count() == 0
