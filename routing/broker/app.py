@@ -21,7 +21,7 @@ from forebay.routing.broker.transport import dropping_garbage
 from forebay.routing.errors import Misconfigured
 from forebay.routing.lanes import ROUTE
 from forebay.routing.settings import Settings, read_settings
-from forebay.routing.store.sentinel import Sentinels
+from forebay.routing.store.connections.sentinel import Sentinels
 
 TRANSPORT: dict[str, Any] = {
     # Kombu would keep each doorbell in Redis until it is acknowledged: two transactions, which cost

@@ -21,7 +21,7 @@ from redis.exceptions import DataError
 from forebay.routing.broker.doorbell import doorbell
 from forebay.routing.lanes import is_queue
 from forebay.routing.logs import Event, event
-from forebay.routing.store.connection_class import BoundedReplies, driver_info
+from forebay.routing.store.connections.connection_class import BoundedReplies, driver_info
 
 log = logging.getLogger(__name__)
 

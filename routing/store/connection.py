@@ -17,13 +17,13 @@ from redis.retry import Retry
 from forebay.routing.diagnostics import why_unreached
 from forebay.routing.errors import ForebayError, Misconfigured, RedisUnavailable, Unavailable
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection_class import (
+from forebay.routing.store.connections.connection_class import (
     BoundedReplies,
     driver_info,
     with_address,
     with_address_on_loop,
 )
-from forebay.routing.store.sentinel import Sentinels
+from forebay.routing.store.connections.sentinel import Sentinels
 
 #: After a failover the old primary is a replica: a new connection finds the new primary.
 _RETRIED_ERRORS = [redis.ReadOnlyError]

@@ -10,7 +10,7 @@ from forebay.routing.broker.app import celery_app
 from forebay.routing.errors import Misconfigured, RedisUnavailable, Unavailable
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect, error_of, reaching_redis
-from forebay.routing.store.sentinel import Sentinels
+from forebay.routing.store.connections.sentinel import Sentinels
 
 LOGIN = "sentinel://worker:p%40ss%2Fword@one,two:26380/fleet%201?db=3"
 
