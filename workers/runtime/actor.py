@@ -211,10 +211,12 @@ class Actor:
         self._start_reserves(self._worker)
 
     def _start_reserves(self, worker: Worker) -> None:
-        work = partial(work_claim, self.ledger, worker.work, self._in_flight, self.hooks)
+        work_all = partial(self._work_all, worker) if self._work_all else None
+        work = partial(work_claim, self.ledger, worker.work, self._in_flight, self.hooks, work_all)
+        ledger = self._impatient_ledger  # its claims wait for no round trip of the jobs in work
         for terms in self._reserves(worker):
             self._in_flight.reserve += terms.threads
-            Reserve(terms, self._in_flight, self.ledger, self._consumed, work).start()
+            Reserve(terms, self._in_flight, ledger, self._consumed, work).start()
 
     def _made_worker(self) -> Worker | None:
         """Make the worker; return `None` if Redis went away meanwhile."""

@@ -204,15 +204,17 @@ def _claimed(
 
 
 def work_claim(
-    ledger: Ledger, work: Work, in_flight: InFlight, hooks: tuple[JobHook, ...], claim: Claim
-) -> Recorded:
-    """Work a job that a thread of the reserve has claimed and holds, and record its outcome.
-
-    Returns:
-        How the job stands.
-    """
+    ledger: Ledger,
+    work: Work,
+    in_flight: InFlight,
+    hooks: tuple[JobHook, ...],
+    work_all: WorkAll | None,
+    claim: Claim,
+) -> None:
+    """Work a job that a thread of the reserve has claimed and holds, and record its outcome."""
     notify_started(hooks, claim)
-    return _record_all(ledger, hooks, in_flight, [(claim, attempt(work, claim))])[0]
+    for worked in _worked(work, [claim], work_all):
+        _record_all(ledger, hooks, in_flight, worked)
 
 
 def _worked(work: Work, claims: Sequence[Claim], work_all: WorkAll | None) -> Iterator[Worked]:

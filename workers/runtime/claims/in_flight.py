@@ -82,6 +82,11 @@ class InFlight:
     def admit(self) -> bool:
         """Count a doorbell; return False if this process takes no jobs."""
         self.doorbells += 1
+        return self.takes
+
+    @property
+    def takes(self) -> bool:
+        """True unless this process drains, or an operator has drained it."""
         return not (self.closed or self.drained)
 
     @contextmanager
@@ -155,6 +160,12 @@ class InFlight:
     def by_tenant(self) -> Counter[str]:
         """Return how many claims are in flight for each tenant."""
         return Counter(claim.tenant for claim in self.claims())
+
+    def many(self) -> frozenset[str]:
+        """Return the tenants whose next job would not have the right of way here."""
+        held = self.by_tenant()
+        most = max(held.values(), default=0) // 2
+        return frozenset(tenant for tenant, count in held.items() if count >= most)
 
     def fewest_first(self) -> Selection:
         """Return the selection by which tenants with the fewest claims here go first."""

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forebay.routing.base import Kind
 from forebay.routing.errors import ForebayError
@@ -16,6 +16,7 @@ from forebay.routing.ledger.claim import Claim, Selection
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event, place
 from forebay.workers.runtime.claims.in_flight import InFlight
+from forebay.workers.runtime.claims.right_of_way import right_of_way
 
 log = logging.getLogger(__name__)
 
@@ -114,18 +115,10 @@ class Reserve:
                 self._work(claim)
 
     def _look(self, held: ExitStack) -> Claim | None:
-        """Look until a job is found, and hold it.
-
-        Returns:
-            `None` if a thread of Celery is free, or on a drain.
-        """
-        while self._in_flight.filled(CLOSED_S) and not self._in_flight.closed:
-            if self._in_flight.ends_soon:
-                time.sleep(LESS_OFTEN_S)
-                if self._terms.interactive:
-                    continue
+        """Look until a job is found, and hold it; return `None` on a drain."""
+        while not self._in_flight.closed:
             try:
-                claim = self._found(held)
+                claim = self._next(held)
             except ForebayError as error:
                 log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED))
                 time.sleep(REDIS_RETRY_S)
@@ -134,6 +127,21 @@ class Reserve:
                 self._count(claim, 1)
                 return claim
         return None
+
+    def _next(self, held: ExitStack) -> Claim | None:
+        """Hold the job that goes next; return `None` after a moment if there is none.
+
+        Where jobs end within moments, a thread of Celery soon claims the next ones anyway. Then the
+        express doorbell tells of the jobs that need not wait for that.
+        """
+        soon = self._in_flight.ends_soon
+        if soon and self._terms.interactive:
+            return self._newcomer(held)
+        if not self._in_flight.filled(CLOSED_S):
+            return None
+        if soon:
+            time.sleep(LESS_OFTEN_S)
+        return self._found(held)
 
     def _count(self, claim: Claim, change: int) -> None:
         with self._counting:
@@ -145,9 +153,29 @@ class Reserve:
         waiting = self._ledger.queues_with_jobs(self._queues(), bulk=not self._terms.interactive)
         selection = self._terms.selection(self._held, self._in_flight)
         for queue in waiting:
-            with self._in_flight.claiming():
-                if claim := self._ledger.claim(queue, unrung=True, selection=selection):
-                    held.enter_context(self._in_flight.holding(claim, reserved=True))
-                    return claim
+            if claim := self._claimed(held, queue, selection):
+                return claim
         time.sleep(AFTER_NOTHING_S if waiting else LOOK_EVERY_S)
         return None
+
+    def _newcomer(self, held: ExitStack) -> Claim | None:
+        """Wait for the job of a tenant that has few in work, and hold it.
+
+        The other threads wait meanwhile: as soon as it is there, it has the right of way anyway.
+        """
+        called = self._ledger.newcomer(self._queues(), CLOSED_S)
+        many = self._in_flight.many()
+        if called is None or called.tenant in many or not self._in_flight.takes:
+            return None
+        selection = self._terms.selection(self._held, self._in_flight)
+        selection = replace(selection, passed_over=selection.passed_over | many)
+        with right_of_way.computing(first=True):
+            return self._claimed(held, called.queue, selection)
+
+    def _claimed(self, held: ExitStack, queue: str, selection: Selection) -> Claim | None:
+        """Claim a job and hold it, if one of the selection waits."""
+        with self._in_flight.claiming():
+            claim = self._ledger.claim(queue, unrung=True, selection=selection)
+            if claim is not None:
+                held.enter_context(self._in_flight.holding(claim, reserved=True))
+            return claim
