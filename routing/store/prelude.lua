@@ -74,7 +74,7 @@
 --        fb:bulks:<tenant>  zset  bulk -> ms at which it was created
 --        fb:bedrock:*             batches on Bedrock, and the jobs that wait for one; see `defer.lua`
 --        <queue>          list    doorbells: Celery messages
---        fb:express:<queue>  list tenants whose first interactive job came while doorbells stood there
+--        fb:express:<queue>  list tenants whose only interactive job waits there beside those of others
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
 local WATCH_MS = 3600000 -- a client that still waits watches again long before
 local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so long
@@ -417,12 +417,12 @@ local function depth_of(field)
 end
 
 -- Ring the express doorbell of a queue for an interactive job, if it is the only one of its tenant that waits
--- there. Celery takes no doorbell while all threads of a worker are busy. A worker whose jobs end within
--- moments takes this one all the same, and works the job beside those of a long queue. Whoever may not ring
--- it, such as a sweeper with the rights of an earlier release, leaves the job to the next claim.
+-- there, beside jobs of others. Celery takes no doorbell while all threads of a worker are busy. A worker whose
+-- jobs end within moments takes this one all the same, and works the job beside those of a long queue. Whoever
+-- may not ring it, such as a sweeper with the rights of an earlier release, leaves the job to the next claim.
 local function ring_express(id, queue)
   local express = 'fb:express:' .. queue
-  if waiting_jobs[waiting_key(queue, 'interactive', id)] == 1
+  if waiting_jobs[waiting_key(queue, 'interactive', id)] == 1 and depth_of(queue) > 1
     and number(redis.pcall('LLEN', express)) < BELLS then
     redis.pcall('LPUSH', express, tenant_of(id))
   end
@@ -440,7 +440,8 @@ local function ring_for(id, queue, class, bell)
   end
   if class == 'rows' or queue == 'route' or bells_of(queue) < BELLS then
     ring(queue, bell)
-  elseif class == 'interactive' and hop_of(queue) == 'local' then
+  end
+  if class == 'interactive' and hop_of(queue) == 'local' then
     ring_express(id, queue)
   end
 end

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.01  # how long a job waits at most until a thread of the reserve sees it
 LESS_OFTEN_S = 0.05  # likewise while a slot is soon free anyway
 AFTER_NOTHING_S = 0.02  # likewise while jobs wait that the reserve does not take
+LISTEN_S = 0.1  # how long a thread waits for the express doorbell at a time
 CLOSED_S = 1.0  # how late a thread notices that the worker drains
 REDIS_RETRY_S = 1.0
 
@@ -65,6 +66,9 @@ class Reserve:
     Bulk jobs, and jobs with long answers or of one tenant, may hold all threads of Celery; then no
     doorbell is answered. Meanwhile one thread of the reserve at a time looks for jobs. It works the
     job that it finds, and another thread looks.
+
+    While jobs end within moments, a thread for interactive jobs waits for the express doorbell: a
+    job of a tenant that has few in work goes between those of another tenant's long queue.
 
     Args:
         terms: which jobs, and how many at once.
@@ -134,12 +138,11 @@ class Reserve:
         Where jobs end within moments, a thread of Celery soon claims the next ones anyway. Then the
         express doorbell tells of the jobs that need not wait for that.
         """
-        soon = self._in_flight.ends_soon
-        if soon and self._terms.interactive:
+        if self._terms.interactive and self._in_flight.quick:
             return self._newcomer(held)
         if not self._in_flight.filled(CLOSED_S):
             return None
-        if soon:
+        if self._in_flight.ends_soon:
             time.sleep(LESS_OFTEN_S)
         return self._found(held)
 
@@ -161,9 +164,9 @@ class Reserve:
     def _newcomer(self, held: ExitStack) -> Claim | None:
         """Wait for the job of a tenant that has few in work, and hold it.
 
-        The other threads wait meanwhile: as soon as it is there, it has the right of way anyway.
+        It has the right of way from then on: other threads wait while it is claimed.
         """
-        called = self._ledger.newcomer(self._queues(), CLOSED_S)
+        called = self._ledger.newcomer(self._queues(), LISTEN_S)
         many = self._in_flight.many()
         if called is None or called.tenant in many or not self._in_flight.takes:
             return None

@@ -31,7 +31,7 @@ def ledger(redis):
 @pytest.fixture
 def in_flight(ledger, monkeypatch):
     """Return what a worker holds that works eight jobs of a long queue, and ends them soon."""
-    monkeypatch.setattr(InFlight, "ends_soon", True)
+    monkeypatch.setattr(InFlight, "quick", True)
     in_flight = InFlight(18)
     put(ledger, *(job("busy") for _ in range(30)))
     in_flight.hold(ledger.claim_many(QUEUE, 8))
