@@ -102,7 +102,7 @@ UPKEEP = (
     "later", "deadlines*", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
     "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled", "books:jobs:*",
-    "workers", "worker:*", "hands", "born",
+    "workers", "worker:*", "hands", "born", "express:*",
 )  # fmt: skip
 #: What the sweeper reads of books, breaker, pace, batches and moves of tenants, to serve it as
 #: metrics, and of the lanes that the routers have published.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis, text_of
 from forebay.routing.store.scripts import load_all
 
+EXPRESS = "fb:express:"  # begins the name of the list of a queue's express doorbells
 MAX_UNHEARD = 100  # claims whose replies were lost, whose jobs are still to be given back
 _SERVED_KEPT_MS = 3_600_000  # for so long Redis remembers that a queue was served
 
@@ -41,6 +42,13 @@ class Swept(NamedTuple):
     rung: int
     full: int
     moved: tuple[str, ...] = ()
+
+
+class Newcomer(NamedTuple):
+    """A tenant of whom an interactive job came to a queue where none of its own waited."""
+
+    queue: str
+    tenant: str
 
 
 class LedgerUpkeep(LedgerReader):
@@ -86,6 +94,12 @@ class LedgerUpkeep(LedgerReader):
     def ring(self, queue: str) -> None:
         """Ring a doorbell of a queue anew, for another worker than the one that got it."""
         self._transitions.run("ring", queue, self.bell)
+
+    def newcomer(self, queues: Sequence[str], within_s: float) -> Newcomer | None:
+        """Wait for the express doorbell of a queue; return `None` if none is rung in this time."""
+        with reaching_redis():
+            rung: Any = self.redis.brpop([EXPRESS + queue for queue in queues], within_s)
+        return Newcomer(text_of(rung[0]).removeprefix(EXPRESS), text_of(rung[1])) if rung else None
 
     def sweep(self, limit: int = 500) -> Swept:
         """Run one bounded batch of upkeep; see `lua/sweep.lua`."""

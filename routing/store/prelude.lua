@@ -76,6 +76,7 @@
 --        fb:bulks:<tenant>  zset  bulk -> ms at which it was created
 --        fb:bedrock:*             batches on Bedrock, and the jobs that wait for one; see `defer.lua`
 --        <queue>          list    doorbells: Celery messages
+--        fb:express:<queue>  list tenants whose only interactive job waits there beside those of others
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
 local WATCH_MS = 3600000 -- a client that still waits watches again long before
 local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so long
@@ -309,11 +310,11 @@ end
 -- Raise an error, before anything is written, if a key that moving a job writes has a wrong type. A
 -- script that moves many jobs looks at each key once.
 local types_checked = {}
+local waiting_jobs = {} -- key -> jobs that wait under it, by what this script has read and put there
 local function check_types(id, queue, class)
   local place, waiting = queue .. ':' .. class, waiting_key(queue, class, id)
-  if not types_checked[waiting] then
-    redis.call('ZCARD', waiting)
-    types_checked[waiting] = true
+  if not waiting_jobs[waiting] then
+    waiting_jobs[waiting] = redis.call('ZCARD', waiting)
   end
   if not types_checked[place] then
     once('bells ' .. queue, 'LLEN', queue)
@@ -423,18 +424,33 @@ local function depth_of(field)
   return number(once('depth ' .. field, 'HGET', 'fb:depth', field)) + (gathered.depths[field] or 0)
 end
 
+-- Ring the express doorbell of a queue for an interactive job, if it is the only one of its tenant that waits
+-- there, beside jobs of others. Celery takes no doorbell while all threads of a worker are busy. A worker whose
+-- jobs end within moments takes this one all the same, and works the job beside those of a long queue. Whoever
+-- may not ring it, such as a sweeper with the rights of an earlier release, leaves the job to the next claim.
+local function ring_express(id, queue)
+  local express = 'fb:express:' .. queue
+  if waiting_jobs[waiting_key(queue, 'interactive', id)] == 1 and depth_of(queue) > 1
+    and number(redis.pcall('LLEN', express)) < BELLS then
+    redis.pcall('LPUSH', express, tenant_of(id))
+  end
+end
+
 -- Ring for a job that was put into a queue. Before the router each job has a doorbell: tenants may write
 -- into that list what is none. In the queue of a lane a few doorbells stand for all jobs, because one
 -- costs a worker more than a quick job; a claim that leaves jobs waiting rings for others. Few of a
 -- local worker's threads work shards, each one shard after the other, so a doorbell for each shard
 -- would be answered in vain: the first shard rings, and the sweeper rings for idle workers.
-local function ring_for(queue, class, bell)
+local function ring_for(id, queue, class, bell)
   if class == 'rows' and hop_of(queue) == 'local'
     and depth_of(queue .. ':rows') > 1 then
     return
   end
   if class == 'rows' or queue == 'route' or bells_of(queue) < BELLS then
     ring(queue, bell)
+  end
+  if class == 'interactive' and hop_of(queue) == 'local' then
+    ring_express(id, queue)
   end
 end
 
@@ -445,7 +461,9 @@ local function enqueue(id, queue, class, deadline, created_us)
   if deadline > 0 then
     due = math.min(due, deadline * 1000)
   end
-  put_in(waiting_key(queue, class, id), string.format('%.0f', due), id)
+  local waiting = waiting_key(queue, class, id)
+  put_in(waiting, string.format('%.0f', due), id)
+  waiting_jobs[waiting] = waiting_jobs[waiting] + 1
   local newcomers, tenant = 'fb:newcomers:' .. queue .. ':' .. class, tenant_of(id)
   once(newcomers .. ' ' .. tenant, 'SADD', newcomers, tenant)
   count(queue, class, 1)
@@ -829,7 +847,7 @@ local function queue_up(id, job, queue, bell, ...)
     'worked_ms', worked, 'token', '', ...)
   redis.pcall('SADD', 'fb:queues', queue)
   enqueue(id, queue, job.priority, job.deadline, job.created_us)
-  ring_for(queue, job.priority, bell)
+  ring_for(id, queue, job.priority, bell)
 end
 
 -- Return the queue into which a job is put back: its own, or the router's if its record names a pool
@@ -991,5 +1009,5 @@ local function put_on(id, queue, bell, content, given, ...)
   end
   account('promised', id, given.answer_bytes)
   enqueue(id, queue, class, deadline, created_us)
-  ring_for(queue, class, bell)
+  ring_for(id, queue, class, bell)
 end

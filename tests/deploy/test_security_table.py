@@ -253,6 +253,7 @@ TRIALS = {
     "ring the doorbell of a lane": [
         lambda scene: scene.redis.lpush("bedrock", "{}"),
         lambda scene: scene.redis.lpush("local.default", "{}"),
+        lambda scene: scene.redis.lpush("fb:express:local.default", "acme"),
     ],
     "take doorbells": [lambda scene: scene.redis.rpop("route")],
     "read money and budgets": [lambda scene: scene.redis.hgetall("fb:spend:day:1")],

@@ -208,8 +208,9 @@ class Actor:
         self._full_redis.start()
         for terms in self._reserves(self._worker):
             self._in_flight.reserve += terms.threads
+            ledger = self._impatient_ledger  # its claims wait for no round trip of jobs in work
             work = self._executor.work_claim
-            Reserve(terms, self._in_flight, self.ledger, self._consumed, work).start()
+            Reserve(terms, self._in_flight, ledger, self._consumed, work).start()
 
     def _executor_of(self, worker: Worker) -> Executor:
         return Executor(

@@ -100,7 +100,8 @@ class Executor:
     def work_claim(self, claim: Claim) -> Recorded:
         """Work a job that is claimed and held; return how it stands once that is recorded."""
         notify_started(self._hooks, claim)
-        return self._record_all([(claim, attempt(self._work, claim))])[0]
+        (done,) = (each for worked in self._work_all([claim]) for each in self._record_all(worked))
+        return done
 
     def _work_jobs(self, queue: str, *, unrung: bool) -> list[Recorded]:
         """Work jobs as long as that takes moments, and a claim leaves jobs waiting."""

@@ -11,7 +11,9 @@ import sys
 import pytest
 
 from forebay.producers.client import Client
-from forebay.routing.jobs import Generate, Message, Summarize
+from forebay.routing.jobs import Generate, Job, Message, Summarize
+from forebay.routing.limits.lanes.published_lanes import PublishedLanes
+from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.settings import Settings
 from local.process import PartFailed
 from patience import until
@@ -41,6 +43,18 @@ def test_a_lost_doorbell_is_rung_again_by_the_sweeper(fleet, client):
     fleet.start("sweeper")
     fleet.wait_ready()
     until(lambda: client.status(job_id).hop == "local", within_s=5.0)
+
+
+def test_a_worker_takes_express_doorbells_while_it_works_a_long_queue(fleet, client):
+    ledger = client._ledger
+    PublishedLanes(ledger.redis, PolicyFile(None)).publish()
+    fleet.start("local", FOREBAY_ENGINE="echo")
+    fleet.wait_ready()
+    ask = Generate(messages=[Message(role="user", content="[[echo: say=ok]] hello")])
+    for _ in range(30):
+        ledger.create([Job(tenant="busy", request=ask) for _ in range(100)])
+    ledger.redis.lpush("fb:express:local.default", "few")
+    until(lambda: ledger.redis.llen("fb:express:local.default") == 0, within_s=10.0)
 
 
 def test_a_worker_has_celerys_name_and_without_one_a_name_of_its_own(fleet, client):

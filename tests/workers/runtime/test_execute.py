@@ -295,3 +295,17 @@ def test_a_job_that_the_engine_stops_at_its_deadline_is_expired_and_no_dead_lett
     assert (record.state, record.error) == ("expired", "expired")
     assert not redis.keys("fb:dead:*")
     assert not redis.exists(f"fb:content:{job_id}"), "no content is kept for a replay"
+
+
+def test_a_job_of_the_reserve_is_worked_as_a_job_beside_others_is(ledger, in_flight):
+    (job_id,) = create(ledger, 1)
+    together = []
+
+    def work_all(claims):
+        together.extend(claims)
+        yield [(claim, route(claim)) for claim in claims]
+
+    claim = ledger.claim("route")
+    execute.work_claim(ledger, route, in_flight, (), work_all, claim)
+    assert together == [claim]
+    assert ledger.record(job_id).queue == "local.default"

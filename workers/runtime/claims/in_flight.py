@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from forebay.routing.ledger.claim import Claim, Selection
 
 SOON_S = 0.01  # between the ends of two jobs: then a slot is free before anybody notices
+MOMENT_S = 0.1  # in which jobs that were claimed together end, if they are quick
 NEW_SHARE = 0.02  # of the latest job in the mean of `s_between_ends`
 
 
@@ -82,6 +83,11 @@ class InFlight:
     def admit(self) -> bool:
         """Count a doorbell; return False if this process takes no jobs."""
         self.doorbells += 1
+        return self.takes
+
+    @property
+    def takes(self) -> bool:
+        """True unless this process drains, or an operator has drained it."""
         return not (self.closed or self.drained)
 
     @contextmanager
@@ -156,6 +162,12 @@ class InFlight:
         """Return how many claims are in flight for each tenant."""
         return Counter(claim.tenant for claim in self.claims())
 
+    def many(self) -> frozenset[str]:
+        """Return the tenants whose next job would not have the right of way here."""
+        held = self.by_tenant()
+        most = max(held.values(), default=0) // 2
+        return frozenset(tenant for tenant, count in held.items() if count >= most)
+
     def fewest_first(self) -> Selection:
         """Return the selection by which tenants with the fewest claims here go first."""
         return Selection(held=self.by_tenant())
@@ -174,6 +186,12 @@ class InFlight:
         """True if jobs end here so often that one soon leaves its slot."""
         idle_s = time.monotonic() - self._ended_at
         return 0 < max(self.s_between_ends, idle_s) < SOON_S
+
+    @property
+    def quick(self) -> bool:
+        """True if jobs have ended here so often, until a moment ago: many may end together."""
+        idle_s = time.monotonic() - self._ended_at
+        return 0 < self.s_between_ends < SOON_S and idle_s < MOMENT_S
 
     def filled(self, within_s: float) -> bool:
         """Wait until jobs hold all slots; return False if that takes longer than `within_s`.

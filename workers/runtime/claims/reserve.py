@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forebay.routing.base import Kind
 from forebay.routing.errors import ForebayError
@@ -16,12 +16,14 @@ from forebay.routing.ledger.claim import Claim, Selection
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event, place
 from forebay.workers.runtime.claims.in_flight import InFlight
+from forebay.workers.runtime.claims.right_of_way import right_of_way
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.01  # how long a job waits at most until a thread of the reserve sees it
 LESS_OFTEN_S = 0.05  # likewise while a slot is soon free anyway
 AFTER_NOTHING_S = 0.02  # likewise while jobs wait that the reserve does not take
+LISTEN_S = 0.1  # how long a thread waits for the express doorbell at a time
 CLOSED_S = 1.0  # how late a thread notices that the worker drains
 REDIS_RETRY_S = 1.0
 
@@ -64,6 +66,9 @@ class Reserve:
     Bulk jobs, and jobs with long answers or of one tenant, may hold all threads of Celery; then no
     doorbell is answered. Meanwhile one thread of the reserve at a time looks for jobs. It works the
     job that it finds, and another thread looks.
+
+    While jobs end within moments, a thread for interactive jobs waits for the express doorbell: a
+    job of a tenant that has few in work goes between those of another tenant's long queue.
 
     Args:
         terms: which jobs, and how many at once.
@@ -114,18 +119,10 @@ class Reserve:
                 self._work(claim)
 
     def _look(self, held: ExitStack) -> Claim | None:
-        """Look until a job is found, and hold it.
-
-        Returns:
-            `None` if a thread of Celery is free, or on a drain.
-        """
-        while self._in_flight.filled(CLOSED_S) and not self._in_flight.closed:
-            if self._in_flight.ends_soon:
-                time.sleep(LESS_OFTEN_S)
-                if self._terms.interactive:
-                    continue
+        """Look until a job is found, and hold it; return `None` on a drain."""
+        while not self._in_flight.closed:
             try:
-                claim = self._found(held)
+                claim = self._next(held)
             except ForebayError as error:
                 log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED))
                 time.sleep(REDIS_RETRY_S)
@@ -134,6 +131,20 @@ class Reserve:
                 self._count(claim, 1)
                 return claim
         return None
+
+    def _next(self, held: ExitStack) -> Claim | None:
+        """Hold the job that goes next; return `None` after a moment if there is none.
+
+        Where jobs end within moments, a thread of Celery soon claims the next ones anyway. Then the
+        express doorbell tells of the jobs that need not wait for that.
+        """
+        if self._terms.interactive and self._in_flight.quick:
+            return self._newcomer(held)
+        if not self._in_flight.filled(CLOSED_S):
+            return None
+        if self._in_flight.ends_soon:
+            time.sleep(LESS_OFTEN_S)
+        return self._found(held)
 
     def _count(self, claim: Claim, change: int) -> None:
         with self._counting:
@@ -145,9 +156,29 @@ class Reserve:
         waiting = self._ledger.queues_with_jobs(self._queues(), bulk=not self._terms.interactive)
         selection = self._terms.selection(self._held, self._in_flight)
         for queue in waiting:
-            with self._in_flight.claiming():
-                if claim := self._ledger.claim(queue, unrung=True, selection=selection):
-                    held.enter_context(self._in_flight.holding(claim, reserved=True))
-                    return claim
+            if claim := self._claimed(held, queue, selection):
+                return claim
         time.sleep(AFTER_NOTHING_S if waiting else LOOK_EVERY_S)
         return None
+
+    def _newcomer(self, held: ExitStack) -> Claim | None:
+        """Wait for the job of a tenant that has few in work, and hold it.
+
+        It has the right of way from then on: other threads wait while it is claimed.
+        """
+        called = self._ledger.newcomer(self._queues(), LISTEN_S)
+        many = self._in_flight.many()
+        if called is None or called.tenant in many or not self._in_flight.takes:
+            return None
+        selection = self._terms.selection(self._held, self._in_flight)
+        selection = replace(selection, passed_over=selection.passed_over | many)
+        with right_of_way.computing(first=True):
+            return self._claimed(held, called.queue, selection)
+
+    def _claimed(self, held: ExitStack, queue: str, selection: Selection) -> Claim | None:
+        """Claim a job and hold it, if one of the selection waits."""
+        with self._in_flight.claiming():
+            claim = self._ledger.claim(queue, unrung=True, selection=selection)
+            if claim is not None:
+                held.enter_context(self._in_flight.holding(claim, reserved=True))
+            return claim

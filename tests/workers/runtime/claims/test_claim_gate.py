@@ -9,7 +9,7 @@ import pytest
 from forebay.workers.runtime.claims import claim_gate
 from forebay.workers.runtime.claims import in_flight as claims_in_flight
 from forebay.workers.runtime.claims.claim_gate import ClaimGate
-from forebay.workers.runtime.claims.in_flight import SOON_S, InFlight
+from forebay.workers.runtime.claims.in_flight import MOMENT_S, SOON_S, InFlight
 
 
 def claim(token):
@@ -67,6 +67,18 @@ def test_the_reserve_waits_only_while_a_slot_is_soon_free(clock):
     with in_flight.holding(claim("one")):
         clock.now += 2 * SOON_S
         assert not in_flight.ends_soon
+
+
+def test_jobs_that_end_together_leave_a_worker_quick_until_the_next_ones_end(clock):
+    in_flight = InFlight(1)
+    assert not in_flight.quick
+    work(in_flight, clock, 2, 0.001)
+    clock.now += 2 * SOON_S
+    assert in_flight.quick
+    clock.now += MOMENT_S
+    assert not in_flight.quick
+    work(in_flight, clock, 1000, 2 * SOON_S)
+    assert not in_flight.quick
 
 
 def test_no_more_jobs_are_claimed_than_there_are_free_slots(clock):
