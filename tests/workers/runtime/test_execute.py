@@ -306,6 +306,6 @@ def test_a_job_of_the_reserve_is_worked_as_a_job_beside_others_is(ledger, in_fli
         yield [(claim, route(claim)) for claim in claims]
 
     claim = ledger.claim("route")
-    execute.work_claim(ledger, route, in_flight, (), work_all, claim)
+    assert Executor(ledger, route, in_flight, work_all=work_all).work_claim(claim).id == job_id
     assert together == [claim]
     assert ledger.record(job_id).queue == "local.default"
