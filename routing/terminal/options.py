@@ -12,19 +12,24 @@ def option(name: str, metavar: str, words: str, **more: Any) -> Any:
     return typer.Option(name, metavar=metavar, help=words, **more)
 
 
-def tenant_option(words: str) -> Any:
-    """Return an option that takes the name of a tenant, which cannot be another than one has."""
-    return option("--tenant", "NAME", words, callback=_checked_tenant)
+def tenant_option(words: str, *also: str) -> Any:
+    """Return an option that takes a name that a tenant can have, or one of `also`."""
+
+    def checked(name: str | None) -> str | None:
+        if name is not None and name not in also:
+            _require_tenant(name)
+        return name
+
+    return option("--tenant", "NAME", words, callback=checked)
 
 
-def _checked_tenant(name: str | None) -> str | None:
+def _require_tenant(name: str) -> None:
     import re  # noqa: PLC0415 - help answers at once
 
     from forebay.routing.base import FORMS, TENANT  # noqa: PLC0415 - as above
 
-    if name is not None and not re.fullmatch(TENANT, name):
+    if not re.fullmatch(TENANT, name):
         raise typer.BadParameter(FORMS[TENANT], param_hint="--tenant")
-    return name
 
 
 def flag(name: str, words: str) -> Any:

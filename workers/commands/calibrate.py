@@ -21,8 +21,8 @@ from forebay.routing.scoring.doubt_model import DoubtModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
-from forebay.routing.terminal.options import Json, flag, option, ungrouped
-from forebay.workers.commands.options import COLUMNS, StandIn, require_tenant, types_counted_by
+from forebay.routing.terminal.options import Json, flag, option, tenant_option, ungrouped
+from forebay.workers.commands.options import COLUMNS, StandIn, types_counted_by
 
 if TYPE_CHECKING:
     from forebay.workers.training.calibration.fit_calibration import Trial
@@ -63,7 +63,7 @@ seconds. If none is better, nothing changes. Needs the extra `router`.
 """
 
 TenantName = Annotated[
-    str | None, option("--tenant", "NAME", "Use this tenant's audits, and change its jobs only.")
+    str | None, tenant_option("Use this tenant's audits, and change its jobs only.")
 ]
 MinAudits = Annotated[
     int, option("--min", "N", "Refuse to fit to fewer audits than this.", min=MIN_AUDITS)
@@ -80,7 +80,6 @@ def calibrate(
     *, tenant: TenantName = None, min_audits: MinAudits = 100, dry_run: DryRun = False,
     rollback: Rollback = None, stand_in: StandIn = False, as_json: Json = False,
 ) -> None:  # fmt: skip
-    require_tenant(tenant)
     settings, scope = read_settings(), tenant or EVERYBODY
     client = connect(settings, "look")
     calibrations = Calibrations(client)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from forebay.routing.base import TENANT
 from forebay.routing.errors import Misconfigured, Unavailable
 from forebay.routing.terminal.options import flag, option
 
@@ -82,17 +80,6 @@ def types_counted_by(version: str, command: str) -> Iterator[None]:
     except Unavailable as error:
         found = f"{version} is in force, but what audits showed of job types is not counted by it"
         raise Unavailable(f"{error.message}; {found}: run `{command}`") from None
-
-
-def require_tenant(name: str | None) -> None:
-    """Check the name that `--tenant` holds.
-
-    Raises:
-        Misconfigured: No tenant can have this name.
-    """
-    if name is not None and not re.fullmatch(TENANT, name):
-        found = "is no name of a tenant: lower-case letters, digits, - and _, at most 63"
-        raise Misconfigured(found, field="--tenant")
 
 
 def model_names(models: str, option: str) -> list[str]:

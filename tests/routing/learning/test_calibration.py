@@ -223,7 +223,7 @@ def test_audits_of_the_mock_can_be_included(redis, lanes, command):
 
 
 def test_a_name_that_no_tenant_can_have_is_an_error(redis, lanes, command):
-    with pytest.raises(Misconfigured, match="--tenant: is no name of a tenant"):
+    with pytest.raises(typer.BadParameter, match="lower-case letters, digits"):
         command("--tenant", "No Body!")
 
 

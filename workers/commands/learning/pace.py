@@ -13,9 +13,8 @@ from forebay.routing.limits.pacing import Stage
 from forebay.routing.overview.pacing_report import EVERYBODY, PACED, STAGES, PacingReport, Word
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
-from forebay.routing.terminal.options import Json, argument, flag, option
+from forebay.routing.terminal.options import Json, argument, flag, option, tenant_option
 from forebay.routing.terminal.spans import DAY_S, seconds_of
-from forebay.workers.commands.options import require_tenant
 
 MAX_OVERRIDE_S = 7 * DAY_S
 
@@ -33,7 +32,7 @@ Share = Annotated[
 Off = Annotated[bool, flag("--off", "Do not pace: use the policy's thresholds.")]
 Clear = Annotated[bool, flag("--clear", "Remove the override.")]
 Tenant = Annotated[
-    str, typer.Option(metavar="NAME", help="The tenant whose jobs it affects. *: every tenant's.")
+    str, tenant_option("The tenant whose jobs it affects. *: every tenant's.", EVERYBODY)
 ]
 Duration = Annotated[str, option("--for", "TIME", "How long it lasts: 30m, 2h or 1d; at most 7d.")]
 StageName = Annotated[
@@ -49,7 +48,6 @@ def override(
     """Override for a while which jobs of a kind are escalated. By threshold, by share, or off."""
     if kind not in PACED:
         raise Misconfigured(f"must be one of {', '.join(PACED)}", field="KIND")
-    require_tenant(None if tenant == EVERYBODY else tenant)
     word, value = _chosen_override(threshold, share, off=off, clear=clear)
     pacing = PacingReport(connect(read_settings(), "look"))
     if word is None:

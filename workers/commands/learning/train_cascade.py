@@ -15,7 +15,7 @@ from forebay.routing.learning.audits import Audit, Audits
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
-from forebay.routing.terminal.options import Json, flag, option
+from forebay.routing.terminal.options import Json, flag, option, tenant_option
 from forebay.workers.commands.learning.evaluate import Folder
 from forebay.workers.commands.learning.train import Out
 from forebay.workers.commands.options import (
@@ -24,7 +24,6 @@ from forebay.workers.commands.options import (
     Seed,
     StandIn,
     model_names,
-    require_tenant,
     second_names,
 )
 from forebay.workers.models.writable import require_writable
@@ -43,7 +42,7 @@ Outcomes = Annotated[Path | None, option("--outcomes", "FILE", "Columns uid, mod
 Weak = Annotated[str | None, option("--weak", "MODEL", "The local model.")]
 Strong = Annotated[str | None, option("--strong", "MODEL[,MODEL]", "The frontier model.")]
 FromAudits = Annotated[bool, flag("--audits", "Fit to the fleet's audits instead of to files.")]
-TenantName = Annotated[str | None, option("--tenant", "NAME", "Use this tenant's audits only.")]
+TenantName = Annotated[str | None, tenant_option("Use this tenant's audits only.")]
 
 
 def train_cascade(
@@ -69,7 +68,6 @@ def train_cascade(
     given = [name for name, value in {**files, "--weights": weights}.items() if value is not None]
     if audits and given:
         raise Misconfigured("cannot be given with --audits", field=given[0])
-    require_tenant(tenant)
     require_writable(out, "--out")
     fitted = (
         _of_audits(tenant, seed, stand_in=stand_in) if audits else _of_files(files, weights, seed)

@@ -151,7 +151,6 @@ WRONG = [
     (["classify"], "KIND"),
     (["classify", "--off", "--share", "0.2"], "KIND"),
     (["classify", "--threshold", "nan"], "KIND"),
-    (["classify", "--off", "--tenant", "a:b"], "--tenant"),
     (["classify", "--off", "--for", "soon"], "--for"),
     (["classify", "--off", "--for", "8d"], "--for"),
     (["classify", "--share", "0.2", "--stage", "after"], "--stage"),
@@ -164,6 +163,13 @@ def test_a_wrong_override_is_one_clear_error_that_changes_nothing(forebay, redis
     with pytest.raises(Misconfigured) as wrong:
         forebay("override", *args)
     assert wrong.value.field == field
+    assert not redis.keys()
+
+
+def test_a_name_that_no_tenant_can_have_is_a_wrong_option(forebay, redis):
+    with pytest.raises(SystemExit) as end:
+        forebay("override", "classify", "--off", "--tenant", "a:b")
+    assert end.value.code == 2
     assert not redis.keys()
 
 
