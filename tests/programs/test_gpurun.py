@@ -138,7 +138,7 @@ def test_the_archives_have_every_package_that_a_fleet_with_a_gpu_needs(home):
 
 def test_the_fixtures_of_all_tests_import_what_a_gpu_machine_has(home):
     wheels = importlib.import_module("wheels")
-    archived = set(map(name_of, wheels.WITH_DEPENDENCIES)) | {"redis"}  # celery brings it
+    archived = set(map(name_of, wheels.WITH_DEPENDENCIES))
     tree = ast.parse((ROOT / "tests/conftest.py").read_text())
     imported = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
     imported |= {
