@@ -108,7 +108,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "clients",
-        "--jobs 5000 --runs 3",
+        "--jobs 20000 --runs 3",
         (
             Bar("submits of a map", lambda of: of["submits"]["many at once"]["forebay"],
                 "≥", 20_000, "jobs/s"),

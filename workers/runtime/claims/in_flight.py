@@ -134,6 +134,7 @@ class InFlight:
         now, began = time.monotonic(), self._began.pop(claim.token)
         took_s = now - began
         del self._claims[claim.token]
+        reserved = claim.token in self._reserved
         self._reserved.discard(claim.token)
         self.ended += 1
         if claim.token in self._going_back:
@@ -141,7 +142,7 @@ class InFlight:
             self.retries.note(took_s)
             return
         self.last_minute.note(took_s)
-        if not claim.record.rows:
+        if not (claim.record.rows or reserved):  # the others free a slot
             between_s = now - max(began, self._ended_at)
             share = NEW_SHARE if self.s_between_ends else 1.0
             self.s_between_ends += (between_s - self.s_between_ends) * share

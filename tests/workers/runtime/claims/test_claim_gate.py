@@ -32,10 +32,10 @@ def clock(monkeypatch):
     return clock
 
 
-def work(in_flight, clock, count, seconds):
+def work(in_flight, clock, count, seconds, *, reserved=False):
     """Work jobs one after the other."""
     for number in range(count):
-        with in_flight.holding(claim(f"worked {number}")):
+        with in_flight.holding(claim(f"worked {number}"), reserved=reserved):
             clock.now += seconds
 
 
@@ -79,6 +79,14 @@ def test_jobs_that_end_together_leave_a_worker_quick_until_the_next_ones_end(clo
     assert not in_flight.quick
     work(in_flight, clock, 1000, 2 * SOON_S)
     assert not in_flight.quick
+
+
+def test_quick_jobs_of_the_reserve_free_no_slot_of_long_ones(clock):
+    in_flight = InFlight(1)
+    with in_flight.holding(claim("long")):
+        work(in_flight, clock, 3, 0.001, reserved=True)
+        assert not in_flight.ends_soon
+        assert not in_flight.quick
 
 
 def test_no_more_jobs_are_claimed_than_there_are_free_slots(clock):
