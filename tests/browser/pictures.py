@@ -69,7 +69,7 @@ def busy_fleet(folder: Path, seconds: float, rate: float) -> Iterator[tuple[Flee
 def summaries(folder: Path) -> Iterator[None]:
     """Have `forebay bulk run` summarize the rows of a file meanwhile."""
     mails = folder / "mails.csv"
-    text = "The parcel came wet and torn, and nobody answered the phone when I called about order"
+    text = "The parcel came wet and torn and nobody answered the phone when I called about order"
     mails.write_text("body\n" + "".join(f"{text} {n}.\n" for n in range(BULK_ROWS)))
     forebay = Path(sys.executable).with_name("forebay")
     options = f"--kind summarize --text-field body --tenant support --out {folder / 'short.csv'}"
