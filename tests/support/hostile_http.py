@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import socket
 import struct
-import threading
 import zlib
+
+from hostile_server import HostileServer
 
 OK = b"HTTP/1.1 200 OK\r\n"
 EVENTS = b"content-type: application/vnd.amazon.eventstream\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 
 
-class HostileHttp:
+class HostileHttp(HostileServer):
     """A running server; a context manager.
 
     Attributes:
@@ -25,18 +24,9 @@ class HostileHttp:
     """
 
     def __init__(self, pieces=lambda: ()):
-        self.pieces, self.sent, self.stopped = pieces, 0, threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=16)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def __enter__(self):
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopped.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        super().__init__()
+        self.pieces, self.sent = pieces, 0
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def trickle(self, head, byte=b" ", every_s=0.05):
         """Return a response that sends one byte after the other for ever."""
@@ -50,18 +40,12 @@ class HostileHttp:
         while not self.stopped.wait(every_s):
             yield byte
 
-    def _serve(self):
-        while not self.stopped.is_set():
-            with contextlib.suppress(OSError):
-                connection, _ = self._listener.accept()
-                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
-
-    def _answer(self, connection):
-        with contextlib.suppress(OSError), connection:
-            _read_request(connection)
-            for piece in self.pieces():
-                connection.sendall(piece)
-                self.sent += len(piece)
+    def answer(self, connection):
+        """Read a request, and send the pieces."""
+        _read_request(connection)
+        for piece in self.pieces():
+            connection.sendall(piece)
+            self.sent += len(piece)
 
 
 def _read_request(connection):
